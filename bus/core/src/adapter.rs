@@ -1,0 +1,312 @@
+//! The contract of adapters: one outside system, its operations, and whether an effect can be asked about.
+//!
+//! An author writes natural `async fn` against [`Adapter`]; the bus holds [`Port`], its erased twin.
+//! The framework owns retries, breaker, deadlines, concurrency, metrics and tracing; the author owns one
+//! protocol, the classification of its faults, and `recall`.
+
+use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    fault::Fault,
+    ids::{Digest, StepKey},
+    register::LedgerEffect,
+    schema::Schemas,
+    verdict::EffectKind,
+};
+
+/// A boxed future of the erased twin.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One named operation of an adapter instance, typed.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// `register`, `enrol`: what a route writes after the dot.
+    pub name: String,
+    /// JSON Schema of its `with`.
+    pub input: Arc<Value>,
+    /// JSON Schema of its result.
+    pub output: Arc<Value>,
+    /// How its effect may be repeated.
+    pub effect: EffectKind,
+    /// A call must be over by then.
+    pub deadline: Duration,
+    /// How long after its sender has stopped a call may still act (`recallable`, `once`).
+    pub settles_within: Duration,
+}
+
+/// One call of one operation for one step.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// Which operation.
+    pub operation: &'a str,
+    /// The rendered and validated `with`.
+    pub input: &'a Value,
+    /// The key under which the effect is done once.
+    pub step_key: &'a StepKey,
+    /// W3C trace context to hand on.
+    pub traceparent: Option<&'a str>,
+    /// The order number of the delivery in its key, where the route is ordered: operations that
+    /// overwrite carry it, and the target keeps the higher.
+    pub order_no: Option<i64>,
+}
+
+/// What an operation gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The result, validated against the operation's output by the framework.
+    pub result: Value,
+    /// The far side's own id, by which a late receipt finds its step.
+    pub reference: Option<String>,
+    /// Digests of what went out and what came back.
+    pub evidence: Option<Evidence>,
+}
+
+/// Digests of request and answer, for the evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What went out.
+    pub request: Digest,
+    /// What came back.
+    pub answer: Digest,
+}
+
+/// The answer of a recall.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recalled {
+    /// It was done; believed always.
+    Done(Receipt),
+    /// It was not done; believed only `settles_within` after its sender is known to have stopped.
+    NotDone,
+}
+
+/// Where a source has read up to; written in the accepting transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The adapter instance.
+    pub instance: String,
+    /// A partition of it (a mailbox folder, a table), or "".
+    pub partition: String,
+    /// The position, in the source's own words.
+    pub value: String,
+}
+
+/// What a source hands over: a message and the cursor after it.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    /// What was read.
+    pub incoming: crate::envelope::Incoming,
+    /// Written in the same commit as the accept; lost with it.
+    pub cursor: Option<Cursor>,
+}
+
+/// What the bus answers a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// In custody (now or already): the source may forget it.
+    Accepted(crate::ids::MessageId),
+    /// Refused for its content, recorded; the source keeps or forgets it as its protocol says.
+    Rejected {
+        /// `SN06nn`.
+        code: String,
+    },
+    /// Not now; hand it over again after the wait.
+    NotNow(Duration),
+}
+
+/// Where a source puts what it reads. The bus implements it.
+pub trait Intake: Send + Sync {
+    /// Takes one message into custody, or says why not. Returns only after the commit.
+    fn hand_over(&self, handover: Handover) -> BoxFuture<'_, Handed>;
+    /// The cursor last committed for a partition.
+    fn cursor<'a>(&'a self, instance: &'a str, partition: &'a str)
+    -> BoxFuture<'a, Option<String>>;
+    /// Resolves when the source must stop.
+    fn stopped(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Why an adapter instance could not be opened: a mistake in its options.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct OpenError {
+    /// JSON pointer into the options, or "".
+    pub pointer: String,
+    /// What is wrong.
+    pub text: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+/// What `open` may use beside its options. No network.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The instance's name in the configuration.
+    pub instance: String,
+    /// The schemas of the house, for operations typed by schema name.
+    pub schemas: Arc<Schemas>,
+}
+
+/// One outside system, as its author writes it.
+#[diagnostic::on_unimplemented(
+    note = "an adapter needs `KIND`, `Options`, `open`, `operations` and `call`; see adapters/src/http.rs"
+)]
+pub trait Adapter: Sized + Send + Sync + 'static {
+    /// `kind:` in the configuration.
+    const KIND: &'static str;
+    /// The instance's options; unknown keys must be refused (`deny_unknown_fields`).
+    type Options: DeserializeOwned;
+
+    /// Builds the instance. No network: a far side that is down must not stop the bus from starting.
+    fn open(options: Self::Options, opening: &Opening) -> Result<Self, OpenError>;
+
+    /// The operations of this instance, typed.
+    fn operations(&self) -> Vec<Operation>;
+
+    /// Performs an operation once. Called again with the same step key only as its effect kind allows.
+    ///
+    /// Never called for an operation of kind `ledger`.
+    fn call(&self, call: Call<'_>) -> impl Future<Output = Result<Receipt, Fault>> + Send;
+
+    /// For operations of kind `ledger`: the value that the ledger applies. Pure.
+    fn ledger_effect(&self, call: &Call<'_>) -> Result<LedgerEffect, Fault> {
+        Err(no_such_effect(call.operation, "ledger"))
+    }
+
+    /// Asks the far side whether the effect of this step key was done. Only for `recallable`.
+    fn recall(&self, call: Call<'_>) -> impl Future<Output = Result<Recalled, Fault>> + Send {
+        let fault = no_such_effect(call.operation, "recallable");
+        async { Err(fault) }
+    }
+
+    /// Answers "could a call succeed now?", cheaply.
+    fn probe(&self) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Brings messages in until the intake says stop. Adapters without a source return at once.
+    fn listen(&self, _intake: Arc<dyn Intake>) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { Ok(()) }
+    }
+}
+
+fn no_such_effect(operation: &str, kind: &str) -> Fault {
+    Fault::new(
+        crate::fault::FaultClass::Poison,
+        "SN0901",
+        format!(
+            "the operation `{operation}` is not of kind `{kind}`; this is a mistake of the bus"
+        ),
+    )
+}
+
+/// The object-safe side of [`Adapter`]; never implemented by hand.
+pub trait Port: Send + Sync {
+    /// See [`Adapter::operations`].
+    fn operations(&self) -> Vec<Operation>;
+    /// See [`Adapter::call`].
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Receipt, Fault>>;
+    /// See [`Adapter::ledger_effect`].
+    fn ledger_effect(&self, call: &Call<'_>) -> Result<LedgerEffect, Fault>;
+    /// See [`Adapter::recall`].
+    fn recall<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Recalled, Fault>>;
+    /// See [`Adapter::probe`].
+    fn probe(&self) -> BoxFuture<'_, Result<(), Fault>>;
+    /// See [`Adapter::listen`].
+    fn listen(&self, intake: Arc<dyn Intake>) -> BoxFuture<'_, Result<(), Fault>>;
+}
+
+impl<A: Adapter> Port for A {
+    fn operations(&self) -> Vec<Operation> {
+        Adapter::operations(self)
+    }
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Receipt, Fault>> {
+        Box::pin(Adapter::call(self, call))
+    }
+    fn ledger_effect(&self, call: &Call<'_>) -> Result<LedgerEffect, Fault> {
+        Adapter::ledger_effect(self, call)
+    }
+    fn recall<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Recalled, Fault>> {
+        Box::pin(Adapter::recall(self, call))
+    }
+    fn probe(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(Adapter::probe(self))
+    }
+    fn listen(&self, intake: Arc<dyn Intake>) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(Adapter::listen(self, intake))
+    }
+}
+
+type Open = fn(Value, &Opening) -> Result<Arc<dyn Port>, OpenError>;
+
+/// Every kind of adapter that a binary knows.
+#[derive(Default, Clone)]
+pub struct Catalog(BTreeMap<&'static str, Open>);
+
+impl Catalog {
+    /// With one more kind.
+    #[must_use]
+    pub fn with<A: Adapter>(mut self) -> Self {
+        let open: Open = |options, opening| {
+            let options: A::Options =
+                serde_json::from_value(options).map_err(|error| OpenError {
+                    pointer: String::new(),
+                    text: format!("the options of `{}` are wrong: {error}", opening.instance),
+                    help: format!("see the options of kind `{}`", A::KIND),
+                })?;
+            Ok(Arc::new(A::open(options, opening)?))
+        };
+        let previous = self.0.insert(A::KIND, open);
+        assert!(previous.is_none(), "two adapters are called `{}`", A::KIND);
+        self
+    }
+
+    /// Opens an instance of `kind`; `None` where there is no such kind.
+    pub fn open(
+        &self,
+        kind: &str,
+        options: Value,
+        opening: &Opening,
+    ) -> Option<Result<Arc<dyn Port>, OpenError>> {
+        self.0.get(kind).map(|open| open(options, opening))
+    }
+
+    /// The kinds, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The opened instances of a configuration, by name.
+#[derive(Clone, Default)]
+pub struct Instances(BTreeMap<String, Arc<dyn Port>>);
+
+impl Instances {
+    /// Adds one.
+    pub fn insert(&mut self, name: String, port: Arc<dyn Port>) {
+        self.0.insert(name, port);
+    }
+
+    /// The instance called `name`.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Port>> {
+        self.0.get(name)
+    }
+
+    /// Every instance, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Port>)> {
+        self.0.iter().map(|(name, port)| (name.as_str(), port))
+    }
+}
+
+impl fmt::Debug for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

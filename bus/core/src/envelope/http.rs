@@ -1,0 +1,1 @@
+//! The HTTP binding: CloudEvents structured and binary mode.

@@ -1,0 +1,23 @@
+//! Everything in Snodo that decides. No IO, no clock, no environment, no async runtime.
+//!
+//! Reading order: a message (`envelope`, `ids`) is admitted (`json`, `schema`, `admission`), a route
+//! (`route`, `template`) says what happens to it, an adapter (`adapter`) does it, and a fault
+//! (`fault`) becomes a verdict (`verdict`). What people read of a mistake is a `diagnostic`.
+
+pub mod adapter;
+pub mod admission;
+pub mod diagnostic;
+pub mod envelope;
+pub mod fault;
+pub mod formats;
+pub mod ids;
+pub mod json;
+pub mod message_state;
+pub mod problem;
+pub mod register;
+pub mod retry;
+pub mod route;
+pub mod schema;
+pub mod template;
+pub mod timestamp;
+pub mod verdict;

@@ -1,0 +1,185 @@
+//! Routes as they run: immutable, checked, without spans. Built only by `compile`.
+//!
+//! Invariant: what is here passed `check`; nothing in it can be "not decided yet".
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    adapter::Operation,
+    envelope::Envelope,
+    fault::Fault,
+    ids::Digest,
+    retry::RetryPolicy,
+    template::{Condition, Scope, Template},
+    verdict::EffectKind,
+};
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name, also the label of metrics and the name of its queue.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// The office that owns it.
+    pub office: String,
+    /// The type it takes.
+    pub from: String,
+    /// The purpose under which it runs.
+    pub purpose: String,
+    /// Who acts: `system`, or a template over the message.
+    pub actor: Option<Template>,
+    /// The only origin of `filtered`.
+    pub when: Option<Condition>,
+    /// In the order in which they run.
+    pub steps: Vec<Step>,
+    /// How it tries again.
+    pub retry: RetryPolicy,
+    /// The digest of `bundle`: what deliveries are pinned to.
+    pub digest: Digest,
+    /// Everything that decides how this version runs (the route's text, the schemas and operations it
+    /// refers to), as canonical JSON. `compile_bundle` makes the same route of it.
+    pub bundle: Arc<str>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct Step {
+    /// Its id: what `$steps.<id>` reads and what `step_done` is keyed by.
+    pub id: String,
+    /// What it does.
+    pub verb: Verb,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub enum Verb {
+    /// Calls an operation of an adapter instance.
+    Use(Use),
+    /// Emits a message, or one per item.
+    Emit(Emit),
+}
+
+/// `use: instance.operation`.
+#[derive(Debug)]
+pub struct Use {
+    /// The adapter instance.
+    pub instance: String,
+    /// The operation as it was when the route was compiled.
+    pub operation: Operation,
+    /// Its input.
+    pub with: Template,
+}
+
+impl Use {
+    /// `instance.operation`, as the route writes it and `step_done.operation` stores it.
+    pub fn target(&self) -> String {
+        format!("{}.{}", self.instance, self.operation.name)
+    }
+
+    /// How the effect may be repeated.
+    pub fn effect(&self) -> EffectKind {
+        self.operation.effect
+    }
+}
+
+/// `emit: type`.
+#[derive(Debug)]
+pub struct Emit {
+    /// The type of what is emitted.
+    pub kind: String,
+    /// The body; `$item` is the item where there is an `each`.
+    pub with: Template,
+    /// The list over which one message per item is emitted.
+    pub each: Option<Template>,
+    /// Tells the items apart; its text goes into the derived id.
+    pub key: Option<Template>,
+    /// The parties to whom it is addressed: a party id or a list of them.
+    pub to: Option<Template>,
+}
+
+/// One message that a step emits, not yet with an id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emitted {
+    /// Tells the items of `each` apart; "" without.
+    pub key: String,
+    /// The type.
+    pub kind: String,
+    /// The body, valid against the type's schema.
+    pub data: Value,
+    /// The parties to whom it is addressed.
+    pub to: Vec<String>,
+}
+
+/// Who takes messages of a type.
+#[derive(Clone, Debug)]
+pub enum Taker {
+    /// A route whose `from` is the type.
+    Route(Arc<Route>),
+    /// A party with `receives: { type, all: true }`.
+    Party(String),
+}
+
+/// Every route that runs, and who takes what. Immutable: a reload makes another one.
+#[derive(Debug, Default)]
+pub struct Routes {
+    pub(crate) by_name: BTreeMap<String, Arc<Route>>,
+    pub(crate) by_digest: HashMap<Digest, Arc<Route>>,
+    pub(crate) takers: HashMap<String, Vec<Taker>>,
+}
+
+impl Routes {
+    /// The routes, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.by_name.values()
+    }
+
+    /// The route that is called so now.
+    pub fn get(&self, name: &str) -> Option<&Arc<Route>> {
+        self.by_name.get(name)
+    }
+
+    /// The version to which a delivery is pinned, present or old.
+    pub fn version(&self, digest: &Digest) -> Option<&Arc<Route>> {
+        self.by_digest.get(digest)
+    }
+
+    /// Who takes messages of `kind`.
+    pub fn takers(&self, kind: &str) -> &[Taker] {
+        self.takers.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// With an old version whose deliveries are still open. It takes nothing new.
+    pub fn add_old_version(&mut self, route: Arc<Route>) {
+        self.by_digest.entry(route.digest).or_insert(route);
+    }
+}
+
+impl Route {
+    /// Whether it only maps and emits: then it needs no claim.
+    pub fn is_fast(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step.verb, Verb::Emit(_)))
+    }
+
+    /// The first step, by id, that is not done; with it, whether it is the last one.
+    pub fn next_step(&self, done: &Map<String, Value>) -> Option<(&Step, bool)> {
+        let mut open = self.steps.iter().filter(|step| !done.contains_key(&step.id));
+        let next = open.next()?;
+        Some((next, open.next().is_none()))
+    }
+
+    /// Whether the route takes this message (its `when`).
+    pub fn applies(&self, scope: &Scope<'_>) -> Result<bool, Fault> {
+        self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))
+    }
+}
+
+/// The envelope as `$message` sees it.
+pub fn message_value(envelope: &Envelope) -> Value {
+    serde_json::to_value(envelope).unwrap_or(Value::Null)
+}

@@ -1,0 +1,11 @@
+//! The runtime of Snodo: everything that touches the world on behalf of `snodo-core`'s decisions.
+//!
+//! Reading order follows a message: `edge` takes it into custody (`ledger`), the `engine` has its
+//! deliveries carried by the `broker`, maps them, calls adapters and writes what became of them.
+
+pub mod broker;
+pub mod clock;
+pub mod engine;
+pub mod faults;
+pub mod ledger;
+pub mod metrics;

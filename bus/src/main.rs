@@ -1,0 +1,2 @@
+//! The `snodo` command.
+fn main() {}
