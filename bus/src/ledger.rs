@@ -1,1 +1,839 @@
-//! Skeleton.
+//! The ledger: who is owed what. Every action of the custody rule book, by its name.
+//!
+//! Invariant: a group of actions is one transaction; an action reports per item and never fails for
+//! another; a guard that matches nothing is an outcome (`Missed`), not an error.
+//! The only home of `sqlx` is below this module.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use snodo_core::{
+    adapter::{BoxFuture, Cursor, Evidence},
+    envelope::{IdempotencyKey, Message},
+    fault::Fault,
+    ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
+    message_state::{Bucket, DeliveryState},
+    register::LedgerEffect,
+    timestamp::Timestamp,
+};
+
+/// Who is owed a delivery: a route's name, or `party:<id>`. Also the label of the metrics.
+pub type Subscriber = Arc<str>;
+
+/// A delivery to be created with its message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDelivery {
+    /// Derived from message and subscriber.
+    pub id: DeliveryId,
+    /// Who is owed it.
+    pub subscriber: Subscriber,
+    /// The version it is pinned to; zero for a party.
+    pub route_digest: Digest,
+    /// Whether the inserting process publishes it itself: it has put (id, round 1) into its set.
+    pub held: bool,
+}
+
+/// A message that a route emits, with its deliveries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emission {
+    /// The message; its id is derived.
+    pub message: Arc<Message>,
+    /// One per subscriber.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// A message from outside, to be taken into custody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accept {
+    /// The message under the bus's own id.
+    pub message: Arc<Message>,
+    /// (party, source, the sender's id).
+    pub key: IdempotencyKey,
+    /// Digest of type, subject and canonical data: "the same body".
+    pub digest: Digest,
+    /// The label under which the source is counted.
+    pub source: Subscriber,
+    /// One per subscriber.
+    pub deliveries: Vec<NewDelivery>,
+    /// Where its source has read up to.
+    pub cursor: Option<Cursor>,
+}
+
+/// What becomes of a claimed or fast delivery that did not get through.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Return {
+    /// The state it goes to.
+    pub then: Then,
+    /// Whether it counts as an attempt.
+    pub counts: bool,
+    /// Set where the row has none yet, and moved on by an outage.
+    pub give_up_at: Option<Timestamp>,
+    /// What went wrong; none for a delivery that only waits (a recall not settled yet).
+    pub fault: Option<Fault>,
+}
+
+/// Where a verdict sends a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Until its time.
+    Waiting(Timestamp),
+    /// For a person.
+    Parked,
+    /// For a person or a receipt.
+    Uncertain,
+}
+
+/// What a verdict does to the intent of the step that it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntentFate {
+    /// The far side answered, or nothing was sent: no intent remains.
+    Gone,
+    /// The sender has stopped now; what the call did is not known.
+    Stopped,
+    /// As it is.
+    Kept,
+}
+
+/// A step that was done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepDone {
+    /// The step's id.
+    pub step: String,
+    /// `instance.operation`, or `emit:<type>`.
+    pub operation: String,
+    /// Its result: what `$steps.<id>` reads.
+    pub result: Value,
+    /// The version that ran it.
+    pub route_digest: Digest,
+    /// The far side's id.
+    pub reference: Option<String>,
+    /// Digests of request and answer.
+    pub evidence: Option<Evidence>,
+}
+
+/// One action of the rule book (custody §b). Times are the caller's: the ledger reads no clock.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// accept. → `Accepted` or `Repeated`.
+    Accept(Box<Accept>),
+    /// An identified party's message refused for its content: counted, with an event. → `Matched`.
+    Reject {
+        /// The label of the source.
+        source: Subscriber,
+        /// Who sent it.
+        key: IdempotencyKey,
+        /// Digest of the raw body.
+        digest: Digest,
+        /// `SN06nn`.
+        code: String,
+    },
+    /// mark: queued and this round → published. → `Matched` or `Missed`.
+    Mark {
+        /// The delivery.
+        seq: i64,
+        /// The round of the confirmed copy.
+        round: u32,
+    },
+    /// hand over: a party's queue holds it: queued and this round → completed. → `Matched` or `Missed`.
+    HandOver {
+        /// The delivery.
+        seq: i64,
+        /// The round of the confirmed copy.
+        round: u32,
+    },
+    /// hand over, returned or nacked: queued and this round → waiting or parked, attempts + 1.
+    HandBack {
+        /// The delivery.
+        seq: i64,
+        /// The round of the returned copy.
+        round: u32,
+        /// What becomes of it.
+        back: Return,
+    },
+    /// fast settle: queued or published, this round, this version → completed (with what it emits) or
+    /// filtered (then `emits` is empty). → `Settled` or `Missed`.
+    Settle {
+        /// The delivery.
+        seq: i64,
+        /// The copy's round.
+        round: u32,
+        /// The copy's version.
+        route_digest: Digest,
+        /// Completed, or filtered.
+        filtered: bool,
+        /// What it emits.
+        emits: Vec<Emission>,
+    },
+    /// fast verdict: the same guard → waiting or parked. → `Matched` or `Missed`.
+    FastVerdict {
+        /// The delivery.
+        seq: i64,
+        /// The copy's round.
+        round: u32,
+        /// The copy's version.
+        route_digest: Digest,
+        /// What becomes of it.
+        back: Return,
+    },
+    /// claim: queued or published and this round → claimed. → `Claimed` or `Missed`.
+    Claim {
+        /// The delivery.
+        seq: i64,
+        /// The copy's round.
+        round: u32,
+        /// Chosen before the commit.
+        fence: Fence,
+        /// On the ledger's wall clock; judged by other processes only.
+        lease_until: Timestamp,
+    },
+    /// A longer lease for a claim that still stands. → `Matched` or `Missed`.
+    Extend {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The new end.
+        lease_until: Timestamp,
+    },
+    /// intent: before a recallable or once call. → `Matched` or `Missed`.
+    Intent {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The step.
+        step: String,
+        /// When the call is over at the latest.
+        deadline: Timestamp,
+        /// How long after its sender has stopped it may still act.
+        settles_within: Duration,
+    },
+    /// ledger step: applies the effect and completes the step in one. → `Done` or `Missed` or `Refused`.
+    LedgerStep {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The step; its result is the effect's.
+        step: String,
+        /// `instance.operation`.
+        operation: String,
+        /// The version that runs it.
+        route_digest: Digest,
+        /// What to apply.
+        effect: LedgerEffect,
+        /// Whether it is the last step: then the delivery is completed.
+        last: bool,
+    },
+    /// done: step_done, the intent gone; an emit step's messages with it; the last one completes.
+    /// → `Done` or `Missed`.
+    Done {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The step.
+        done: StepDone,
+        /// What the step emits.
+        emits: Vec<Emission>,
+        /// Whether it is the last step.
+        last: bool,
+    },
+    /// A claimed delivery whose `when` says no. → `Matched` or `Missed`.
+    Filter {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+    },
+    /// verdict of a claimed delivery. → `Matched` or `Missed`.
+    Verdict {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The step that it ended, if one was under way.
+        step: Option<String>,
+        /// What becomes of that step's intent.
+        intent: IntentFate,
+        /// What becomes of the delivery.
+        back: Return,
+    },
+    /// due: waiting, its time come, no unsettled intent → queued. At most `limit`. → `Moved`.
+    Due {
+        /// How many at most.
+        limit: u32,
+    },
+    /// give back: claimed with this fence, whose task has ended → queued; its own intent is stopped.
+    GiveBack {
+        /// The delivery.
+        seq: i64,
+        /// The fence of the ended task.
+        fence: Fence,
+    },
+    /// own end: an intent of a task of mine that has ended after it lost its claim. → `Matched`/`Missed`.
+    OwnEnd {
+        /// The delivery.
+        seq: i64,
+        /// The step.
+        step: String,
+        /// The fence of the ended task.
+        fence: Fence,
+    },
+    /// expire: claimed and its lease over → queued, crashes + 1, at 3 parked (PostgreSQL). → `Moved`.
+    Expire {
+        /// How many at most.
+        limit: u32,
+    },
+    /// reconcile: published, this round, provably lost → queued. → `Matched` or `Missed`.
+    Reconcile {
+        /// The delivery.
+        seq: i64,
+        /// The round that was marked.
+        round: u32,
+    },
+    /// drain unrouted: queued or published, this round → waiting. → `Matched` or `Missed` or `Unknown`.
+    DrainUnrouted {
+        /// The delivery.
+        id: DeliveryId,
+        /// The copy's round.
+        round: u32,
+        /// When it is tried again.
+        at: Timestamp,
+    },
+    /// drain poison: the same → queued, suspect. → `Matched` or `Missed` or `Unknown`.
+    DrainPoison {
+        /// The delivery.
+        id: DeliveryId,
+        /// The copy's round.
+        round: u32,
+    },
+    /// stray: nobody knows this id. → `Matched`.
+    Stray(Box<Stray>),
+    /// replay: parked → queued on `onto`, attempts and crashes 0. → `Matched` or `Missed`.
+    Replay {
+        /// The delivery.
+        id: DeliveryId,
+        /// The version the row must still name.
+        from: Digest,
+        /// The version it will run on.
+        onto: Digest,
+        /// Who, why.
+        by: Deed,
+    },
+    /// discard: parked → discarded. → `Matched` or `Missed`.
+    Discard {
+        /// The delivery.
+        id: DeliveryId,
+        /// Who, why.
+        by: Deed,
+    },
+    /// resolve done: uncertain → the step is done; queued, or completed with the last. → `Matched`/`Missed`.
+    ResolveDone {
+        /// The delivery.
+        id: DeliveryId,
+        /// The step, as a person or a receipt says it went.
+        done: StepDone,
+        /// Whether it is the last step.
+        last: bool,
+        /// Who, why.
+        by: Deed,
+    },
+    /// resolve not done: uncertain and its intent settled → queued. → `Matched`, `Missed`, `TooEarly`.
+    ResolveNotDone {
+        /// The delivery.
+        id: DeliveryId,
+        /// The step.
+        step: String,
+        /// Who, why.
+        by: Deed,
+    },
+    /// declare dead: an incarnation without end is ended by a person; its intents are stopped.
+    DeclareDead {
+        /// Which.
+        incarnation: IncarnationId,
+        /// Who, why.
+        by: Deed,
+    },
+}
+
+/// Who did what a person did, and why. Written with the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// The operating system's user, or the party of a receipt.
+    pub actor: String,
+    /// In the person's words.
+    pub reason: String,
+}
+
+/// A message in our queues that no row knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stray {
+    /// What it called itself, if it did.
+    pub id: Option<DeliveryId>,
+    /// The queue in which it lay.
+    pub queue: String,
+    /// Its headers.
+    pub headers: Value,
+    /// Its body.
+    pub body: bytes::Bytes,
+}
+
+/// A delivery that was created, for the process that publishes it at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its sequence.
+    pub seq: i64,
+}
+
+/// What an action did, one per action and in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The guard held; the row is changed.
+    Matched,
+    /// No row matched: another round or fence has custody.
+    Missed,
+    /// No row has this id.
+    Unknown,
+    /// Taken into custody.
+    Accepted {
+        /// The rows created.
+        created: Vec<Created>,
+    },
+    /// This key was accepted before: the first answer.
+    Repeated {
+        /// The message of the first answer.
+        id: MessageId,
+        /// Its digest; another one means another body.
+        digest: Digest,
+    },
+    /// The fast settle held, and what it emits exists now.
+    Settled {
+        /// The rows created.
+        created: Vec<Created>,
+    },
+    /// The claim is mine.
+    Claimed(Box<Claimed>),
+    /// The step is done.
+    Done {
+        /// The step's result (of a ledger effect: what the commit drew).
+        result: Value,
+        /// The rows created.
+        created: Vec<Created>,
+    },
+    /// The ledger's effect said no (annul or lookup of what is not there); nothing was written.
+    Refused {
+        /// A short code, e.g. `not_found`.
+        reason: String,
+    },
+    /// How many rows a sweep moved.
+    Moved(u64),
+    /// A person's `not done` before the call has settled; when it will have, if that is known.
+    TooEarly {
+        /// The moment from which it will be believed.
+        at: Option<Timestamp>,
+    },
+}
+
+/// What a claimant learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// The version to which the row is pinned.
+    pub route_digest: Digest,
+    /// Results of the done steps, by step id.
+    pub done: Map<String, Value>,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// Crashes counted in the row.
+    pub crashes: u32,
+    /// When it is given up; none before its first fault.
+    pub give_up_at: Option<Timestamp>,
+    /// Calls whose outcome is not known.
+    pub intents: Vec<OpenIntent>,
+}
+
+/// A call whose outcome is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// The step.
+    pub step: String,
+    /// The claim that wrote it.
+    pub fence: Fence,
+    /// When its sender was known to have stopped.
+    pub stopped_at: Option<Timestamp>,
+    /// How long after that it may still act.
+    pub settles_within: Duration,
+}
+
+impl OpenIntent {
+    /// Whether a *no* can be believed at `now`.
+    pub fn is_settled(&self, now: Timestamp) -> bool {
+        self.stopped_at.is_some_and(|stopped| now >= stopped.after(self.settles_within))
+    }
+}
+
+/// Why a group was not committed, or not known to be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing of the group was written.
+    #[error("the ledger did not commit: {0}")]
+    NotCommitted(String),
+    /// The answer was lost: everything of it was written, or nothing. Read back before going on.
+    #[error("it is not known whether the ledger committed: {0}")]
+    Unclear(String),
+}
+
+/// A read that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the ledger could not be read: {0}")]
+pub struct ReadError(pub String);
+
+/// One start of a process, as the ledger wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// This start.
+    pub incarnation: IncarnationId,
+    /// The highest delivery sequence at the start, where an earlier incarnation had no clean end:
+    /// copies up to it take a claim. None after a clean end.
+    pub unclean_up_to: Option<i64>,
+    /// Claims of earlier incarnations that were voided.
+    pub voided: u64,
+}
+
+/// A queued delivery, ready to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queued {
+    /// Its sequence.
+    pub seq: i64,
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its round.
+    pub round: u32,
+    /// Who is owed it.
+    pub subscriber: Subscriber,
+    /// Its version.
+    pub route_digest: Digest,
+    /// Crashes or suspect: runs alone.
+    pub alone: bool,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// When it is given up.
+    pub give_up_at: Option<Timestamp>,
+    /// The message.
+    pub message: Arc<Message>,
+}
+
+/// What a read back after an unclear commit needs: a row as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its sequence.
+    pub seq: i64,
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its message.
+    pub message: MessageId,
+    /// The delivery whose route emitted the message; none for an accepted one.
+    pub cause: Option<DeliveryId>,
+    /// Who is owed it.
+    pub subscriber: Subscriber,
+    /// Its version.
+    pub route_digest: Digest,
+    /// Its state.
+    pub state: DeliveryState,
+    /// Its round.
+    pub round: u32,
+    /// Its fence, where claimed.
+    pub fence: Option<Fence>,
+    /// When the lease ends, where claimed.
+    pub lease_until: Option<Timestamp>,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// Crashes.
+    pub crashes: u32,
+    /// Came out of the poison queue.
+    pub suspect: bool,
+    /// The last fault.
+    pub fault: Option<Fault>,
+    /// When it is due, where waiting.
+    pub next_at: Option<Timestamp>,
+    /// When it is given up.
+    pub give_up_at: Option<Timestamp>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it got into this state.
+    pub changed_at: Timestamp,
+    /// Done steps in the order in which they were done.
+    pub done: Vec<(String, StepDone)>,
+    /// Calls whose outcome is not known.
+    pub intents: Vec<OpenIntent>,
+}
+
+/// A message with everything that became of it.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// The message, without its body.
+    pub envelope: snodo_core::envelope::Envelope,
+    /// The sender's key, for an accepted message.
+    pub key: Option<IdempotencyKey>,
+    /// When it was accepted or emitted.
+    pub accepted_at: Timestamp,
+    /// Its deliveries.
+    pub deliveries: Vec<Row>,
+    /// Messages that its routes emitted, by id; each has its own story.
+    pub derived: Vec<MessageId>,
+}
+
+/// A copy that is said to be with the broker, for the reconciler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InBroker {
+    /// Its sequence.
+    pub seq: i64,
+    /// Its round.
+    pub round: u32,
+    /// Who is owed it.
+    pub subscriber: Subscriber,
+    /// When its confirm was marked.
+    pub marked_at: Timestamp,
+}
+
+/// One line of the totals.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Total {
+    /// Who is owed (deliveries) or who brought it (messages).
+    pub name: Subscriber,
+    /// `received`, `accepted`, `rejected`, `repeated`, or the word of a [`Bucket`].
+    pub bucket: String,
+    /// How many, rows that retention removed included.
+    pub n: i64,
+}
+
+/// What the gauges show, read from the rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ages {
+    /// When the oldest queued row got there.
+    pub oldest_queued: Option<Timestamp>,
+    /// Per subscriber, when its oldest open delivery was created.
+    pub oldest_open: BTreeMap<Subscriber, Timestamp>,
+    /// Per subscriber, deliveries waiting for their time.
+    pub waiting: BTreeMap<Subscriber, i64>,
+    /// Strays that nobody has looked at.
+    pub strays: i64,
+}
+
+/// Which deliveries a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only these states (parked, uncertain); empty for all.
+    pub states: Vec<DeliveryState>,
+    /// Only this subscriber.
+    pub subscriber: Option<Subscriber>,
+    /// Only with this fault code.
+    pub code: Option<String>,
+    /// Only after this sequence.
+    pub after: i64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// One start of one process, for `instances list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Incarnation {
+    /// Its id.
+    pub id: IncarnationId,
+    /// The slot whose lock it held.
+    pub slot: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended cleanly or was ended.
+    pub ended_at: Option<Timestamp>,
+    /// Who declared it dead and why.
+    pub declared_dead: Option<Deed>,
+}
+
+/// One event of the evidence, as `EVIDENCE.md` describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The chain: the slot of the instance that wrote it.
+    pub chain: String,
+    /// Its number in the chain, from 1.
+    pub n: i64,
+    /// When, UTC.
+    pub at: Timestamp,
+    /// `accept`, `reject`, `final`, `replay`, `discard`, `resolve`, `declare_dead`, …
+    pub kind: String,
+    /// The id of the message or delivery.
+    pub subject: String,
+    /// Who, for acts of a person; else the slot.
+    pub actor: String,
+    /// Why, or the final state.
+    pub reason: String,
+    /// Digest of what it is about.
+    pub digest: Digest,
+    /// The hash before.
+    pub previous: Digest,
+    /// SHA-256 over all of the above, as described.
+    pub hash: Digest,
+}
+
+/// A version that rows are pinned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteVersion {
+    /// The digest.
+    pub digest: Digest,
+    /// The route's name.
+    pub route: String,
+    /// Canonical JSON, see `snodo_core::route::Route::bundle`.
+    pub bundle: Arc<str>,
+}
+
+/// The ledger, SQLite or PostgreSQL. One contract suite runs against both.
+///
+/// Writes go through [`commit`](Ledger::commit) only, normally by way of the group writer.
+pub trait Ledger: Send + Sync + 'static {
+    /// Applies a group in one transaction and reports per action, in their order.
+    ///
+    /// No two actions of a group concern the same delivery *and* have the same name; the writer sees
+    /// to it. On an error of a statement the group is bisected inside, so that one bad item (a value
+    /// that the database refuses) fails alone.
+    fn commit<'a>(
+        &'a self,
+        group: &'a [Action],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, CommitError>>;
+
+    /// Writes the start of a process on `slot`, whose operating-system lock the caller holds; voids
+    /// the claims of the slot's earlier incarnations (SQLite: of all) and stops their intents.
+    fn start<'a>(
+        &'a self,
+        slot: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Started, CommitError>>;
+
+    /// Writes the clean end of a process.
+    fn end(
+        &self,
+        incarnation: IncarnationId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// Writes a route version before the first row that is pinned to it. Idempotent.
+    fn put_route_version<'a>(
+        &'a self,
+        version: &'a RouteVersion,
+    ) -> BoxFuture<'a, Result<(), CommitError>>;
+
+    /// Versions to which open, parked or uncertain deliveries are pinned.
+    fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>>;
+
+    /// Queued rows that `me` may publish: named to me, to nobody, to a voided incarnation, or 5 s old;
+    /// of `subscriber` only; after sequence `after`; oldest first.
+    fn queued<'a>(
+        &'a self,
+        me: IncarnationId,
+        subscriber: &'a str,
+        now: Timestamp,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>>;
+
+    /// Subscribers that have queued rows.
+    fn queued_subscribers(&self) -> BoxFuture<'_, Result<Vec<Subscriber>, ReadError>>;
+
+    /// A row by sequence, for the read back.
+    fn row(&self, seq: i64) -> BoxFuture<'_, Result<Option<Row>, ReadError>>;
+
+    /// A row by id.
+    fn row_by_id(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<Row>, ReadError>>;
+
+    /// The message of a delivery, with its body.
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, ReadError>>;
+
+    /// The id of the message accepted under a sender's key.
+    fn message_by_key<'a>(
+        &'a self,
+        key: &'a IdempotencyKey,
+    ) -> BoxFuture<'a, Result<Option<MessageId>, ReadError>>;
+
+    /// The story of a message.
+    fn story(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Story>, ReadError>>;
+
+    /// Deliveries by state, for lists.
+    fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
+
+    /// Claims that stand in the name of an incarnation: (seq, fence).
+    fn claims_of(
+        &self,
+        incarnation: IncarnationId,
+    ) -> BoxFuture<'_, Result<Vec<(i64, Fence)>, ReadError>>;
+
+    /// Intents of an incarnation that are not stopped: (seq, step, fence).
+    fn intents_of(
+        &self,
+        incarnation: IncarnationId,
+    ) -> BoxFuture<'_, Result<Vec<(i64, String, Fence)>, ReadError>>;
+
+    /// Published rows of a subscriber, oldest mark first.
+    fn in_broker<'a>(
+        &'a self,
+        subscriber: &'a str,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<InBroker>, ReadError>>;
+
+    /// The totals of deliveries, per subscriber and bucket.
+    fn delivery_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;
+
+    /// The totals of messages, per source.
+    fn message_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;
+
+    /// The same as [`delivery_totals`](Ledger::delivery_totals), counted from the rows.
+    fn scan(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;
+
+    /// Runs the queries of custody §d; returns a line per row found, which must be none.
+    fn broken_invariants(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>>;
+
+    /// What the gauges show.
+    fn ages(&self) -> BoxFuture<'_, Result<Ages, ReadError>>;
+
+    /// The cursor last committed for a partition of a source.
+    fn cursor<'a>(
+        &'a self,
+        instance: &'a str,
+        partition: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, ReadError>>;
+
+    /// The starts of processes, newest first.
+    fn incarnations(&self) -> BoxFuture<'_, Result<Vec<Incarnation>, ReadError>>;
+
+    /// The chains of events there are.
+    fn chains(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>>;
+
+    /// Events of a chain from number `from`, in order.
+    fn events<'a>(
+        &'a self,
+        chain: &'a str,
+        from: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
+
+    /// Events about a subject, in the order in which they were written.
+    fn events_of<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
+
+    /// The heads of the chains: (chain, n, hash), also written outside the database.
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<(String, i64, Digest)>, ReadError>>;
+}
+
+/// The bucket whose word this is.
+pub fn bucket_of(word: &str) -> Option<Bucket> {
+    Bucket::ALL.into_iter().find(|bucket| bucket.word() == word)
+}
+
+/// The way in for actions: the group writer in a running bus, a gate in the simulation.
+pub trait Write: Send + Sync + 'static {
+    /// Has every action committed, together with what others submit; resolves with an outcome per
+    /// action, in their order, or with one error that holds for all of them.
+    fn submit(&self, actions: Vec<Action>) -> BoxFuture<'_, Result<Vec<Outcome>, CommitError>>;
+}
