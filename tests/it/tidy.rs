@@ -11,6 +11,9 @@ use std::{
 
 use snodo_core::message_state::{Bucket, DeliveryState};
 
+/// What a rule finds, as `path:line: X, use Y`.
+type Complaints = Vec<String>;
+
 /// A tracked file. `text` is empty where the file is not UTF-8.
 struct File {
     path: String,
@@ -96,14 +99,14 @@ const LARGEST: usize = 512 * 1024;
 
 // Shape of files ----------------------------------------------------------------------------------
 
-fn a_module_says_what_it_is(file: &File) -> Vec<String> {
+fn a_module_says_what_it_is(file: &File) -> Complaints {
     if !file.is(RUST) || file.text.starts_with("//!") {
         return Vec::new();
     }
     vec![file.complaint(1, "the file does not say what it is, use a first line `//! …`")]
 }
 
-fn lines_are_clean(file: &File) -> Vec<String> {
+fn lines_are_clean(file: &File) -> Complaints {
     if !file.is(TEXT) {
         return Vec::new();
     }
@@ -125,14 +128,14 @@ fn lines_are_clean(file: &File) -> Vec<String> {
     found
 }
 
-fn files_are_small(file: &File) -> Vec<String> {
+fn files_are_small(file: &File) -> Complaints {
     if file.size <= LARGEST {
         return Vec::new();
     }
     vec![file.complaint(1, "a file over 512 KiB, use a smaller sample or generate it in the test")]
 }
 
-fn the_top_level_is_fixed(file: &File) -> Vec<String> {
+fn the_top_level_is_fixed(file: &File) -> Complaints {
     const ALLOWED: &[&str] = &[
         // The eight names of the owner.
         "Cargo.toml",
@@ -168,7 +171,7 @@ fn the_top_level_is_fixed(file: &File) -> Vec<String> {
 
 // Words -------------------------------------------------------------------------------------------
 
-fn nothing_is_left_for_later(file: &File) -> Vec<String> {
+fn nothing_is_left_for_later(file: &File) -> Complaints {
     // Put together here, so that this file does not complain about itself.
     let words = [
         (concat!("TO", "DO"), "use an issue, or do it now"),
@@ -188,7 +191,7 @@ fn nothing_is_left_for_later(file: &File) -> Vec<String> {
     found
 }
 
-fn the_house_names_no_other_place(file: &File) -> Vec<String> {
+fn the_house_names_no_other_place(file: &File) -> Complaints {
     if file.path == "Cargo.lock" {
         return Vec::new();
     }
@@ -227,7 +230,7 @@ const HOMES: &[(&str, &str, &str)] = &[
     ("snodo_adapters::", "bus/src/main.rs", "the `Catalog` that `main` builds"),
 ];
 
-fn each_library_has_one_home(file: &File) -> Vec<String> {
+fn each_library_has_one_home(file: &File) -> Complaints {
     if !file.is(RUST) || !file.under(PRODUCT) {
         return Vec::new();
     }
@@ -249,9 +252,23 @@ fn each_library_has_one_home(file: &File) -> Vec<String> {
 fn forbidden(manifest: &str) -> &'static [&'static str] {
     match manifest {
         "bus/core/Cargo.toml" => &[
-            "axum", "backoff", "config", "futures-util", "hyper", "hyper-util", "lapin", "prometheus",
-            "reqwest", "rustix", "snodo", "snodo-adapters", "snodo-sandbox", "sqlx", "tokio",
-            "tokio-util", "tracing",
+            "axum",
+            "backoff",
+            "config",
+            "futures-util",
+            "hyper",
+            "hyper-util",
+            "lapin",
+            "prometheus",
+            "reqwest",
+            "rustix",
+            "snodo",
+            "snodo-adapters",
+            "snodo-sandbox",
+            "sqlx",
+            "tokio",
+            "tokio-util",
+            "tracing",
         ],
         "adapters/Cargo.toml" => {
             &["backoff", "config", "lapin", "prometheus", "snodo", "snodo-sandbox", "sqlx"]
@@ -279,18 +296,21 @@ fn dependencies(file: &File) -> Vec<(usize, &str)> {
     found
 }
 
-fn floors_hold(file: &File) -> Vec<String> {
+fn floors_hold(file: &File) -> Complaints {
     let banned = forbidden(&file.path);
     dependencies(file)
         .into_iter()
         .filter(|(_, name)| banned.contains(name))
         .map(|(number, name)| {
-            file.complaint(number, &format!("`{name}` on this floor, use the floor above (bus/adr/0003)"))
+            file.complaint(
+                number,
+                &format!("`{name}` on this floor, use the floor above (bus/adr/0003)"),
+            )
         })
         .collect()
 }
 
-fn dependencies_are_used(house: &[File]) -> Vec<String> {
+fn dependencies_are_used(house: &[File]) -> Complaints {
     let mut found = Vec::new();
     for manifest in house.iter().filter(|file| file.is(&["/Cargo.toml"])) {
         let folder = manifest.path.trim_end_matches("Cargo.toml");
@@ -315,7 +335,7 @@ fn dependencies_are_used(house: &[File]) -> Vec<String> {
 
 // Nothing dead, nothing dangling ------------------------------------------------------------------
 
-fn every_module_is_reached(house: &[File]) -> Vec<String> {
+fn every_module_is_reached(house: &[File]) -> Complaints {
     let reached = |file: &File| {
         let declared = format!("mod {};", file.stem());
         let path = format!("\"{}\"", file.path.split_once('/').map_or("", |(_, rest)| rest));
@@ -366,7 +386,7 @@ fn target_path(from: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn links_lead_somewhere(file: &File) -> Vec<String> {
+fn links_lead_somewhere(file: &File) -> Complaints {
     if !file.is(&[".md"]) {
         return Vec::new();
     }
@@ -375,7 +395,9 @@ fn links_lead_somewhere(file: &File) -> Vec<String> {
         for (_, target) in links(line) {
             let Some(path) = target_path(&file.path, target) else { continue };
             if !root().join(&path).exists() {
-                found.push(file.complaint(number, &format!("`{path}` is not there, use a path that is")));
+                found.push(
+                    file.complaint(number, &format!("`{path}` is not there, use a path that is")),
+                );
             }
         }
     }
@@ -383,7 +405,7 @@ fn links_lead_somewhere(file: &File) -> Vec<String> {
 }
 
 /// Each box of the path of a message (`[accept]: bus/src/…`) leads to a file that uses the same word.
-fn boxes_keep_their_names(house: &[File]) -> Vec<String> {
+fn boxes_keep_their_names(house: &[File]) -> Complaints {
     let Some(plan) = house.iter().find(|file| file.path == "ARCHITECTURE.md") else {
         return vec!["ARCHITECTURE.md:1: the file is missing, use one (bus/adr/0001)".to_owned()];
     };
@@ -404,7 +426,7 @@ fn boxes_keep_their_names(house: &[File]) -> Vec<String> {
 }
 
 /// The words that people read of a state stand in the glossary as they stand in the code.
-fn states_have_their_words(house: &[File]) -> Vec<String> {
+fn states_have_their_words(house: &[File]) -> Complaints {
     let plan = house.iter().find(|file| file.path == "ARCHITECTURE.md");
     let text = plan.map_or("", |file| file.text.as_str());
     let mut found = Vec::new();
@@ -417,7 +439,8 @@ fn states_have_their_words(house: &[File]) -> Vec<String> {
     for state in DeliveryState::ALL {
         let word = format!("`{}`", format!("{state:?}").to_lowercase());
         if !text.contains(&word) {
-            found.push(format!("ARCHITECTURE.md:1: the row state {word} is missing, use the table"));
+            found
+                .push(format!("ARCHITECTURE.md:1: the row state {word} is missing, use the table"));
         }
     }
     found
@@ -439,7 +462,7 @@ fn codes(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn every_code_has_its_page(house: &[File]) -> Vec<String> {
+fn every_code_has_its_page(house: &[File]) -> Complaints {
     let pages: BTreeSet<&str> =
         house.iter().filter(|file| file.path.starts_with(PAGES)).map(File::stem).collect();
     let mut found = Vec::new();
@@ -454,7 +477,7 @@ fn every_code_has_its_page(house: &[File]) -> Vec<String> {
     found
 }
 
-fn every_page_is_listed(house: &[File]) -> Vec<String> {
+fn every_page_is_listed(house: &[File]) -> Complaints {
     const PARTS: [&str; 4] = ["What happened", "Why", "What to do", "Who"];
     let list = house.iter().find(|file| file.path == LIST).map_or("", |file| file.text.as_str());
     let mut found = Vec::new();
@@ -466,7 +489,9 @@ fn every_page_is_listed(house: &[File]) -> Vec<String> {
             found.push(page.complaint(1, &format!("the page is not listed, use a line in {LIST}")));
         }
         for part in PARTS.into_iter().filter(|part| !page.text.contains(part)) {
-            found.push(page.complaint(1, &format!("the page does not say `{part}`, use a part for it")));
+            found.push(
+                page.complaint(1, &format!("the page does not say `{part}`, use a part for it")),
+            );
         }
     }
     found
@@ -474,7 +499,7 @@ fn every_page_is_listed(house: &[File]) -> Vec<String> {
 
 // The test ----------------------------------------------------------------------------------------
 
-const PER_FILE: &[fn(&File) -> Vec<String>] = &[
+const PER_FILE: &[fn(&File) -> Complaints] = &[
     a_module_says_what_it_is,
     lines_are_clean,
     files_are_small,
@@ -486,7 +511,7 @@ const PER_FILE: &[fn(&File) -> Vec<String>] = &[
     links_lead_somewhere,
 ];
 
-const OVER_ALL: &[fn(&[File]) -> Vec<String>] = &[
+const OVER_ALL: &[fn(&[File]) -> Complaints] = &[
     dependencies_are_used,
     every_module_is_reached,
     boxes_keep_their_names,
@@ -530,7 +555,12 @@ fn each_rule_about_one_file_finds_its_breach() {
         (5, "README.md", &place, "README.md:1: `"),
         (6, "bus/src/edge.rs", "//! x\nuse lapin::Channel;\n", "bus/src/edge.rs:2: `lapin::`"),
         (6, "bus/src/edge.rs", "//! x\nlet c = config::Config;\n", "bus/src/edge.rs:2: `config::`"),
-        (7, "bus/core/Cargo.toml", "[dependencies]\ntokio.workspace = true\n", "bus/core/Cargo.toml:2"),
+        (
+            7,
+            "bus/core/Cargo.toml",
+            "[dependencies]\ntokio.workspace = true\n",
+            "bus/core/Cargo.toml:2",
+        ),
         (8, "README.md", "[a](not/there.md)\n", "README.md:1: `not/there.md`"),
     ];
     for (rule, path, text, expected) in table {
@@ -559,7 +589,7 @@ fn rules_leave_what_is_right_alone() {
 
 #[test]
 fn each_rule_over_all_files_finds_its_breach() {
-    let check = |rule: fn(&[File]) -> Vec<String>, files: &[File], expected: &str| {
+    let check = |rule: fn(&[File]) -> Complaints, files: &[File], expected: &str| {
         let found = rule(files);
         assert!(found.iter().any(|line| line.starts_with(expected)), "{expected}: {found:?}");
     };
