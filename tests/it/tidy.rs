@@ -320,10 +320,10 @@ fn dependencies_are_used(house: &[File]) -> Complaints {
         };
         let sources = || house.iter().filter(|file| file.is(RUST) && file.path.starts_with(folder));
         for (number, name) in dependencies(manifest) {
-            let word = name.replace('-', "_");
+            let path = format!("{}::", name.replace('-', "_"));
             let used = sources()
-                .filter(|file| !inner(file))
-                .any(|file| file.code().any(|(_, line)| has_word(line, &word)));
+                .filter(|file| !inner(file) && file.path != "tests/it/tidy.rs")
+                .any(|file| file.code().any(|(_, line)| has_word(line, &path)));
             if !used {
                 let text = format!("the dependency `{name}` is not used, use the shorter list");
                 found.push(manifest.complaint(number, &text));
@@ -331,6 +331,25 @@ fn dependencies_are_used(house: &[File]) -> Complaints {
         }
     }
     found
+}
+
+/// What the workspace shares, some package takes.
+fn shared_dependencies_are_taken(house: &[File]) -> Complaints {
+    let taken: BTreeSet<&str> = house
+        .iter()
+        .filter(|file| file.is(&["/Cargo.toml"]))
+        .flat_map(|file| dependencies(file).into_iter().map(|(_, name)| name))
+        .collect();
+    let Some(shared) = house.iter().find(|file| file.path == "Cargo.toml") else {
+        return Vec::new();
+    };
+    dependencies(shared)
+        .into_iter()
+        .filter(|(_, name)| !taken.contains(name))
+        .map(|(number, name)| {
+            shared.complaint(number, &format!("no package takes `{name}`, use the shorter list"))
+        })
+        .collect()
 }
 
 // Nothing dead, nothing dangling ------------------------------------------------------------------
@@ -513,6 +532,7 @@ const PER_FILE: &[fn(&File) -> Complaints] = &[
 
 const OVER_ALL: &[fn(&[File]) -> Complaints] = &[
     dependencies_are_used,
+    shared_dependencies_are_taken,
     every_module_is_reached,
     boxes_keep_their_names,
     states_have_their_words,
@@ -600,6 +620,8 @@ fn each_rule_over_all_files_finds_its_breach() {
     check(every_module_is_reached, &[sample("bus/src/a.rs", "")], "bus/src/a.rs:1: no `mod`");
     let manifest = sample("bus/Cargo.toml", "[dependencies]\nbytes.workspace = true\n");
     check(dependencies_are_used, &[manifest], "bus/Cargo.toml:2: the dependency `bytes`");
+    let shared = sample("Cargo.toml", "[workspace.dependencies]\nbytes = \"1\"\n");
+    check(shared_dependencies_are_taken, &[shared], "Cargo.toml:2: no package takes `bytes`");
     let plan = sample("ARCHITECTURE.md", "[accept]: bus/src/a.rs\n");
     let other = sample("bus/src/a.rs", "//! Acceptance.\n");
     check(boxes_keep_their_names, &[plan, other], "ARCHITECTURE.md:1: `bus/src/a.rs` does not say");
