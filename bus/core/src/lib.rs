@@ -14,6 +14,7 @@ pub mod ids;
 pub mod json;
 pub mod message_state;
 pub mod problem;
+pub mod reconcile;
 pub mod register;
 pub mod retry;
 pub mod route;
