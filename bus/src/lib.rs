@@ -9,3 +9,4 @@ pub mod engine;
 pub mod faults;
 pub mod ledger;
 pub mod metrics;
+pub mod retry;

@@ -4,6 +4,7 @@
 //! (`route`, `template`) says what happens to it, an adapter (`adapter`) does it, and a fault
 //! (`fault`) becomes a verdict (`verdict`). What people read of a mistake is a `diagnostic`.
 
+pub mod acks;
 pub mod adapter;
 pub mod admission;
 pub mod diagnostic;
@@ -21,4 +22,5 @@ pub mod route;
 pub mod schema;
 pub mod template;
 pub mod timestamp;
+pub mod topology;
 pub mod verdict;
