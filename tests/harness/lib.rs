@@ -1,7 +1,10 @@
-//! What the tests, the demo, the chaos runs and the benchmark share.
+//! What the tests, the demo, the chaos runs and the benchmark share: real servers, conditions to wait
+//! for, the bus as a process, a lean client, the checker.
 //!
-//! Invariant: nothing here decides about messages; it starts, drives, waits and judges.
+//! Invariant: nothing here waits for time to pass; it waits for something to be so, with a bound.
 
 pub mod bus;
 pub mod checker;
 pub mod client;
+pub mod node;
+pub mod wait;

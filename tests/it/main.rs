@@ -2,4 +2,5 @@
 //!
 //! Invariant: no test sleeps; each waits on a condition with a bound.
 
+mod broker;
 mod tidy;

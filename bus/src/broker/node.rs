@@ -39,6 +39,8 @@ pub struct NodeOptions {
     pub stop_within: Duration,
     /// Publishers are blocked beyond so many MiB.
     pub memory_mib: u32,
+    /// Forgets what an earlier node left in the folder.
+    pub fresh: bool,
 }
 
 impl Default for NodeOptions {
@@ -47,6 +49,7 @@ impl Default for NodeOptions {
             ready_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(20),
             memory_mib: 512,
+            fresh: false,
         }
     }
 }
@@ -133,6 +136,9 @@ impl PrivateNode {
         let identity = Identity::load_or_new(&folder)?;
         let mut node = Self { folder, options, server, identity, running: None, _lock: lock };
         node.bury_the_dead().await;
+        if node.options.fresh {
+            node.forget()?;
+        }
         node.start_again().await?;
         Ok(node)
     }
@@ -213,6 +219,14 @@ impl PrivateNode {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn forget(&self) -> Result<(), NodeError> {
+        let data = self.folder.join("data");
+        match fs::remove_dir_all(&data) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(unusable(&data, cause)),
+            _ => Ok(()),
         }
     }
 
