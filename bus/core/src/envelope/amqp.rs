@@ -1,4 +1,4 @@
-//! The AMQP 0-9-1 binding: CloudEvents binary mode with headers `ce-*`.
+//! The AMQP 0-9-1 binding: CloudEvents binary mode with headers `ce-*`, and W3C `traceparent`.
 //!
 //! Invariant: what `encode` writes, `decode` reads back to the same envelope. Nothing here knows a client
 //! library; short and long strings both arrive as `HeaderValue::Text`.
@@ -16,6 +16,7 @@ use crate::{
 
 /// The content type of every body.
 pub const CONTENT_TYPE: &str = "application/json";
+const TRACEPARENT: &str = "traceparent";
 
 /// What goes beside a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct Properties {
     pub message_id: String,
     /// Always `application/json`.
     pub content_type: &'static str,
-    /// `ce-*`, as long strings.
+    /// `ce-*` and `traceparent`, as long strings.
     pub headers: Vec<(&'static str, String)>,
 }
 
@@ -40,8 +41,17 @@ pub enum HeaderValue<'a> {
 /// The properties of a message.
 pub fn encode(envelope: &Envelope) -> Properties {
     let mut headers = Vec::with_capacity(16);
-    attributes::each(envelope, |name, value| headers.push((name, value)));
+    attributes::each(envelope, |name, value| headers.push((header_name(name), value)));
     Properties { message_id: envelope.id.to_string(), content_type: CONTENT_TYPE, headers }
+}
+
+/// W3C trace context has a name of its own on AMQP.
+fn header_name(name: &'static str) -> &'static str {
+    if name == "ce-traceparent" { TRACEPARENT } else { name }
+}
+
+fn attribute_name(name: &str) -> Option<&str> {
+    if name == TRACEPARENT { Some(name) } else { name.strip_prefix("ce-") }
 }
 
 /// Reads a message that the bus published. Unknown headers are ignored. The fault is poison.
@@ -51,7 +61,7 @@ pub fn decode<'a>(
 ) -> Result<Message, Fault> {
     let mut read = Read::default();
     for (name, value) in headers {
-        if let (Some(name), HeaderValue::Text(text)) = (name.strip_prefix("ce-"), value) {
+        if let (Some(name), HeaderValue::Text(text)) = (attribute_name(name), value) {
             read.take(name, text).ok_or_else(|| malformed(name))?;
         }
     }
@@ -70,7 +80,7 @@ pub fn incoming<'a>(
         if name.eq_ignore_ascii_case("cc") || name.eq_ignore_ascii_case("bcc") {
             return Err(Rejection::routing_headers());
         }
-        if let (Some(name), HeaderValue::Text(text)) = (name.strip_prefix("ce-"), value) {
+        if let (Some(name), HeaderValue::Text(text)) = (attribute_name(name), value) {
             let text = std::str::from_utf8(text)
                 .map_err(|_| Rejection::attribute(known(name), "not_utf8", "UTF-8"))?;
             taken.set(name, text.to_owned())?;
@@ -84,7 +94,11 @@ pub fn incoming<'a>(
 
 /// The name of an attribute, unless it is the sender's own invention.
 fn known(name: &str) -> &str {
-    if name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase()) { name } else { "ce-*" }
+    if name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        name
+    } else {
+        "ce-*"
+    }
 }
 
 #[derive(Default)]
@@ -264,7 +278,10 @@ pub(super) mod tests {
         ];
         let taken = incoming(headers.clone(), Some("A-1"), Bytes::new()).expect("in order");
         assert_eq!(taken.sender_id, "A-1");
-        assert_eq!(taken.extensions.into_iter().collect::<Vec<_>>(), [("case".into(), "2026/1".into())]);
+        assert_eq!(
+            taken.extensions.into_iter().collect::<Vec<_>>(),
+            [("case".into(), "2026/1".into())]
+        );
         let no = incoming(headers.clone(), None, Bytes::new()).expect_err("no id");
         assert_eq!((no.code, no.reason), ("SN0603", "missing_attribute"));
         let routed = [headers, vec![("CC", HeaderValue::Other)]].concat();

@@ -21,10 +21,7 @@ pub(super) fn each(envelope: &Envelope, mut put: impl FnMut(&'static str, String
     put("ce-source", envelope.source.clone());
     put("ce-type", envelope.kind.clone());
     put("ce-time", envelope.time.to_string());
-    let ids = [
-        ("ce-correlationid", envelope.correlation),
-        ("ce-causationid", envelope.causation),
-    ];
+    let ids = [("ce-correlationid", envelope.correlation), ("ce-causationid", envelope.causation)];
     for (name, id) in ids {
         if let Some(id) = id {
             put(name, id.to_string());
@@ -53,8 +50,15 @@ pub(super) fn each(envelope: &Envelope, mut put: impl FnMut(&'static str, String
 pub(super) struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
-    /// Takes one over, if it is one that senders may set. Twice is refused.
+    /// Takes one over, if it is one that senders may set. Twice is refused, but for the trace, which
+    /// may stand in two headers; a malformed one is left out, as W3C says.
     pub(super) fn set(&mut self, name: &str, value: String) -> Result<(), Rejection> {
+        if name == "traceparent" {
+            if is_traceparent(&value) {
+                self.0.insert(name.to_owned(), value);
+            }
+            return Ok(());
+        }
         if !CORE.contains(&name) && !TAKEN.contains(&name) {
             return Ok(());
         }
@@ -93,4 +97,18 @@ impl Attributes {
         let missing = || Rejection::attribute(name, "missing_attribute", "this attribute, always");
         self.0.remove(name).ok_or_else(missing)
     }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zeros.
+fn is_traceparent(text: &str) -> bool {
+    let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, span, flags] = parts.as_slice() else { return false };
+    let lengths = (version.len(), trace.len(), span.len(), flags.len());
+    lengths == (2, 32, 16, 2)
+        && *version != "ff"
+        && parts.iter().all(|part| is_hex(part))
+        && !is_zero(trace)
+        && !is_zero(span)
 }

@@ -25,11 +25,12 @@ pub fn read<'a>(
     body: Bytes,
     limits: &JsonLimits,
 ) -> Result<Incoming, Rejection> {
-    let mut content_types = Vec::new();
+    let (mut content_types, mut trace) = (Vec::new(), None);
     let mut taken = attributes::Attributes::default();
     for (name, value) in headers {
         match name {
             "content-type" => content_types.push(value),
+            "traceparent" => trace = header(value).ok(),
             "content-encoding" if !value.eq_ignore_ascii_case(b"identity") => {
                 return Err(Rejection::media_type("content_encoding"));
             }
@@ -40,10 +41,14 @@ pub fn read<'a>(
             }
         }
     }
-    match mode(&content_types)? {
-        Mode::Binary => taken.into_incoming(body),
-        Mode::Structured => structured(&body, limits),
+    let (mut taken, data) = match mode(&content_types)? {
+        Mode::Binary => (taken, body),
+        Mode::Structured => structured(&body, limits)?,
+    };
+    if let Some(trace) = trace.filter(|_| !taken.has("traceparent")) {
+        taken.set("traceparent", trace)?;
     }
+    taken.into_incoming(data)
 }
 
 /// One event in structured mode, for webhooks and the inbox.
@@ -98,7 +103,10 @@ fn is_json(essence: &str) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-fn structured(body: &[u8], limits: &JsonLimits) -> Result<Incoming, Rejection> {
+fn structured(
+    body: &[u8],
+    limits: &JsonLimits,
+) -> Result<(attributes::Attributes, Bytes), Rejection> {
     let event = json::parse(body, limits).map_err(|error| Rejection::unread(&error, None))?;
     let Value::Object(mut event) = event else {
         return Err(match event {
@@ -120,7 +128,7 @@ fn structured(body: &[u8], limits: &JsonLimits) -> Result<Incoming, Rejection> {
             _ => {}
         }
     }
-    taken.into_incoming(data.into())
+    Ok((taken, data.into()))
 }
 
 /// Undoes the percent encoding of CloudEvents' HTTP binding.
@@ -177,7 +185,11 @@ mod tests {
         "subject":"s","time":"2026-11-24T09:00:00Z","case":"2026/1","party":"other","n":5,
         "datacontenttype":"application/json","data":{"b":1.0,"a":[]}}"#;
 
-    fn outcome(content_type: Option<&str>, headers: &[(&str, &str)], body: &str) -> (u16, &'static str) {
+    fn outcome(
+        content_type: Option<&str>,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, &'static str) {
         let content_type = content_type.map(|text| ("content-type", text));
         let all = content_type.into_iter().chain(headers.iter().copied());
         let all = all.map(|(name, value)| (name, value.as_bytes()));
@@ -231,7 +243,28 @@ mod tests {
         let taken = read(headers, Bytes::from(EVENT), &JsonLimits::default()).expect("an event");
         assert_eq!((taken.sender_id.as_str(), taken.kind.as_str()), ("A-1", "a.b.v1"));
         assert_eq!(taken.data, r#"{"a":[],"b":1}"#);
-        assert_eq!(taken.extensions.into_iter().collect::<Vec<_>>(), [("case".into(), "2026/1".into())]);
+        assert_eq!(
+            taken.extensions.into_iter().collect::<Vec<_>>(),
+            [("case".into(), "2026/1".into())]
+        );
+    }
+
+    #[test]
+    fn a_trace_is_taken_over_only_if_it_is_one() {
+        let trace = |header: &str, body: &str| {
+            let headers =
+                [("content-type", STRUCTURED.as_bytes()), ("traceparent", header.as_bytes())];
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let taken = read(headers, body, &JsonLimits::default()).expect("an event");
+            taken.extensions.get("traceparent").cloned()
+        };
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(trace(good, EVENT).as_deref(), Some(good));
+        assert_eq!(trace("RSSMRA80A01H501U", EVENT), None);
+        assert_eq!(trace(&good.replace("b7ad6b7169203331", "0000000000000000"), EVENT), None);
+        let own = good.replace("01", "00");
+        let event = EVENT.replace("\"n\":5", &format!("\"traceparent\":\"{own}\""));
+        assert_eq!(trace(good, &event), Some(own));
     }
 
     #[test]
