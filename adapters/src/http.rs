@@ -22,13 +22,13 @@ use snodo_core::{
     ids::Digest,
 };
 
+pub use self::options::{Auth, Effect, OperationOptions, Options, SecretFile};
 use self::{
     classify::{Rules, classify, classify_probe, classify_recall},
     exchange::{Exchange, exchange},
     options::Method,
     request::Path,
 };
-pub use self::options::{Auth, Effect, OperationOptions, Options, SecretFile};
 
 /// An instance: one far side and its operations.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Adapter for Http {
     type Options = Options;
 
     fn open(options: Options, opening: &Opening) -> Result<Self, OpenError> {
-        open::open(options, &|kind| opening.schemas.document(kind).map(|document| Value::clone(document)))
+        open::open(options, &|kind| opening.schemas.document(kind).cloned())
     }
 
     fn operations(&self) -> Vec<Operation> {
@@ -68,8 +68,7 @@ impl Adapter for Http {
     async fn call(&self, call: Call<'_>) -> Result<Receipt, Fault> {
         let operation = self.operation(call.operation)?;
         let (request, digest) = self.request(operation, &call).await?;
-        let exchange =
-            exchange(&self.client, request, operation.deadline, self.answer_limit).await;
+        let exchange = exchange(&self.client, request, operation.deadline, self.answer_limit).await;
         let evidence = Evidence { request: digest, answer: exchange.answer };
         let location = exchange.location;
         let result = classify(exchange.outcome, &operation.rules)?;
@@ -119,9 +118,8 @@ impl Http {
             add(&mut headers, "snodo-order-number", &order.to_string());
         }
         let body = has_body.then(|| call.input.to_string().into_bytes());
-        let digest = body
-            .as_deref()
-            .map_or_else(|| Digest::of(target(&url).as_bytes()), Digest::of);
+        let digest =
+            body.as_deref().map_or_else(|| Digest::of(target(&url).as_bytes()), Digest::of);
         let mut request = Request::new(operation.method.into(), url);
         if let Some(body) = body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -165,8 +163,7 @@ async fn bearer(file: &std::path::Path) -> Result<HeaderValue, Fault> {
     if token.is_empty() {
         return Err(unreadable());
     }
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unreadable())?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unreadable())?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -12,7 +12,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use snodo_core::{
     adapter::{Adapter, Call, OpenError, Opening, Operation, Receipt},
     fault::{Fault, FaultClass},
-    register::{Annulled, Found, LedgerEffect, Registered, Registration, read_number},
+    register::{
+        Annulled, Found, LedgerEffect, NUMBER_PATTERN, Registered, Registration, read_number,
+    },
     verdict::EffectKind,
 };
 
@@ -38,10 +40,9 @@ pub struct Protocollo {
 #[serde(deny_unknown_fields)]
 pub struct Annul {
     /// `0001234/2026`.
-    #[schemars(length(min = 1))]
+    #[schemars(extend("pattern" = NUMBER_PATTERN))]
     pub number: String,
     /// The act that annuls, or the reason (DPR 445/2000 art. 54).
-    #[schemars(length(min = 1))]
     pub reason: String,
 }
 
@@ -50,7 +51,7 @@ pub struct Annul {
 #[serde(deny_unknown_fields)]
 pub struct Lookup {
     /// `0001234/2026`.
-    #[schemars(length(min = 1))]
+    #[schemars(extend("pattern" = NUMBER_PATTERN))]
     pub number: String,
 }
 

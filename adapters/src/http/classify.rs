@@ -114,7 +114,11 @@ pub fn classify(outcome: Outcome, rules: &Rules) -> Result<Value, Fault> {
             302 | 303 if !repeatable(rules) => Err(unclear(&answer)),
             408 | 500..=599 if repeatable(rules) => Err(busy(&answer)),
             408 | 500..=599 => Err(unclear(&answer)),
-            300..=399 => Err(rejected(&answer, "SN0764", "sends us elsewhere, and redirects are not followed")),
+            300..=399 => Err(rejected(
+                &answer,
+                "SN0764",
+                "sends us elsewhere, and redirects are not followed",
+            )),
             _ => Err(rejected(&answer, "SN0764", "does not take this call")),
         },
     }
@@ -126,7 +130,9 @@ pub fn classify(outcome: Outcome, rules: &Rules) -> Result<Value, Fault> {
 pub fn classify_recall(outcome: Outcome, answers: bool) -> Result<Option<Value>, Fault> {
     let rules = Rules { effect: EffectKind::Idempotent, refused: Vec::new(), answers };
     match outcome {
-        Outcome::Answered(Answer { status: 404, body: Body::Empty | Body::Json(_), .. }) => Ok(None),
+        Outcome::Answered(Answer { status: 404, body: Body::Empty | Body::Json(_), .. }) => {
+            Ok(None)
+        }
         other => classify(other, &rules).map(Some),
     }
 }

@@ -12,7 +12,9 @@ use reqwest::{
 use snodo_core::{ids::Digest, timestamp::Timestamp};
 use tokio::time::{Instant, timeout_at};
 
-use super::classify::{Answer, Body, NotSent, Outcome, Silence, Unreadable, http_date, retry_after};
+use super::classify::{
+    Answer, Body, NotSent, Outcome, Silence, Unreadable, http_date, retry_after,
+};
 
 /// Within which a connection must stand.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -154,7 +156,8 @@ mod tests {
 
     #[test]
     fn json_is_told_by_its_content_type() {
-        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"]
+        for kind in
+            ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"]
         {
             assert!(is_json(kind), "{kind}");
         }

@@ -20,12 +20,16 @@ use super::{
 };
 
 /// Finds the document of a schema by type name.
-type Find<'a> = &'a dyn Fn(&str) -> Option<Value>;
+type Find<'a> = &'a dyn Fn(&str) -> Option<Arc<Value>>;
 
 pub(super) fn open(options: Options, find: Find<'_>) -> Result<Http, OpenError> {
     let base = base(&options.base)?;
     if options.operations.is_empty() {
         return Err(mistake("/operations", "no operation is named", "name at least one"));
+    }
+    // First, so that a wrong name of a lookup is told where it is written.
+    for (name, written) in &options.operations {
+        lookup(name, &effect(name, written)?, &options.operations)?;
     }
     let client = exchange::client().map_err(|_| {
         let help = "install the system's certificates (package ca-certificates)";
@@ -33,8 +37,8 @@ pub(super) fn open(options: Options, find: Find<'_>) -> Result<Http, OpenError> 
     })?;
     let operations = options
         .operations
-        .iter()
-        .map(|(name, _)| Ok((name.clone(), operation(name, &options.operations, find)?)))
+        .keys()
+        .map(|name| Ok((name.clone(), operation(name, &options.operations, find)?)))
         .collect::<Result<_, OpenError>>()?;
     let bearer = options.auth.map(|auth| auth.bearer.0);
     Ok(Http { base, client, bearer, answer_limit: options.answer_limit, operations })
@@ -159,9 +163,7 @@ fn typed(
 ) -> Result<Option<Operation>, OpenError> {
     let at = |field: &str| format!("/operations/{name}/{field}");
     let Some(input) = &written.input else {
-        let asks = |other: &OperationOptions| {
-            matches!(&other.effect, Some(Effect::Recallable(lookup)) if lookup == name)
-        };
+        let asks = |other: &OperationOptions| matches!(&other.effect, Some(Effect::Recallable(lookup)) if lookup == name);
         let text = format!("`{name}` has no `input`, and no operation recalls by it");
         return if all.values().any(asks) {
             Ok(None)
@@ -171,12 +173,12 @@ fn typed(
     };
     let output = match &written.output {
         Some(output) => document(&at("output"), output, find)?,
-        None => json!({ "type": "null" }),
+        None => Arc::new(json!({ "type": "null" })),
     };
     Ok(Some(Operation {
         name: name.to_owned(),
-        input: Arc::new(document(&at("input"), input, find)?),
-        output: Arc::new(output),
+        input: document(&at("input"), input, find)?,
+        output,
         effect,
         deadline: written.deadline,
         settles_within: written.settles_within.unwrap_or(written.deadline * 2),
@@ -184,7 +186,7 @@ fn typed(
 }
 
 /// `scuola/enrolment.v1` is the schema of the type `scuola.enrolment.v1`.
-fn document(pointer: &str, reference: &str, find: Find<'_>) -> Result<Value, OpenError> {
+fn document(pointer: &str, reference: &str, find: Find<'_>) -> Result<Arc<Value>, OpenError> {
     find(&reference.replace('/', ".")).filter(|_| reference.contains('/')).ok_or_else(|| {
         let text = format!("there is no schema `{reference}`");
         mistake(pointer, text, "write scuola/enrolment.v1 for schemas/scuola/enrolment.v1.json")
@@ -226,8 +228,9 @@ mod tests {
         });
         change(&mut options);
         let find = |kind: &str| {
-            let schema = json!({ "required": ["id"], "properties": { "id": { "type": "string" } } });
-            (kind == "regione.n.v1").then_some(schema)
+            let schema =
+                json!({ "required": ["id"], "properties": { "id": { "type": "string" } } });
+            (kind == "regione.n.v1").then(|| Arc::new(schema))
         };
         open(serde_json::from_value(options).expect("of the shape"), &find)
     }
@@ -254,7 +257,11 @@ mod tests {
             ("/operations", json!({}), "/operations".to_owned()),
             ("/operations/notify/path", json!("n"), format!("{notify}/path")),
             ("/operations/notify/path", json!("/{other}"), format!("{notify}/path")),
-            ("/operations/notify/effect", json!(null), notify.to_owned()),
+            (
+                "/operations",
+                json!({ "notify": { "method": "POST", "path": "/n", "input": "regione/n.v1" } }),
+                notify.to_owned(),
+            ),
             (
                 "/operations/notify/effect/recallable",
                 json!("nobody"),
@@ -266,8 +273,9 @@ mod tests {
             ("/operations/notify/input", json!("regione/x.v1"), format!("{notify}/input")),
         ];
         for (place, value, expected) in table {
-            let error = opened(|options| *options.pointer_mut(place).expect("there") = value.clone())
-                .expect_err(place);
+            let error =
+                opened(|options| *options.pointer_mut(place).expect("there") = value.clone())
+                    .expect_err(place);
             assert_eq!(error.pointer, expected, "{place}: {value}: {error}");
         }
     }

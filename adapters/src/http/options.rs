@@ -194,7 +194,11 @@ fn read_size(text: &str) -> Option<usize> {
 }
 
 /// A mistake at `pointer`.
-pub(super) fn mistake(pointer: &str, text: impl Into<String>, help: impl Into<String>) -> OpenError {
+pub(super) fn mistake(
+    pointer: &str,
+    text: impl Into<String>,
+    help: impl Into<String>,
+) -> OpenError {
     OpenError { pointer: pointer.to_owned(), text: text.into(), help: help.into() }
 }
 
