@@ -363,9 +363,9 @@ impl Work {
 
     fn lost(&self, error: &lapin::Error) -> End {
         End::Lost(match error.kind() {
-            ErrorKind::ProtocolError(said) if said.get_id() == 404 => format!(
-                "SN0816 queue `{}` is not there; run `snodo topology apply`", self.queue
-            ),
+            ErrorKind::ProtocolError(said) if said.get_id() == 404 => {
+                format!("SN0816 queue `{}` is not there; run `snodo topology apply`", self.queue)
+            }
             _ => error.to_string(),
         })
     }
