@@ -22,7 +22,8 @@ pub async fn shared() -> &'static PrivateNode {
 
 /// The first folder that no other test process uses.
 async fn start_shared() -> PrivateNode {
-    let folders = std::env::temp_dir().join(format!("snodo-tests-{}", rustix::process::getuid().as_raw()));
+    let folders =
+        std::env::temp_dir().join(format!("snodo-tests-{}", rustix::process::getuid().as_raw()));
     for n in 0..16 {
         let options = NodeOptions { fresh: true, ..NodeOptions::default() };
         match PrivateNode::start(&folders.join(format!("node-{n}")), options).await {

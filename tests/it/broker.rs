@@ -436,8 +436,11 @@ async fn a_changed_password_is_read_anew_without_a_restart() {
     management.put(&permissions, &all).await.expect("permissions");
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), "first\n").expect("written");
-    let own =
-        Endpoint { user: user.clone(), password: Secret::File(file.path().to_owned()), ..endpoint.clone() };
+    let own = Endpoint {
+        user: user.clone(),
+        password: Secret::File(file.path().to_owned()),
+        ..endpoint.clone()
+    };
     let publisher = Publisher::start(&own, &[], patience());
     assert_eq!(publisher.publish(&to_route("a"), copy(1)).await, Confirm::Confirmed);
 
@@ -447,6 +450,7 @@ async fn a_changed_password_is_read_anew_without_a_restart() {
     until("the old password is refused", BOUND, || state.borrow().refused).await;
     assert!(publisher.is_congested());
     std::fs::write(file.path(), "second\n").expect("written");
+    until("the new one is taken", BOUND, || !publisher.is_congested()).await;
     assert_eq!(publisher.publish(&to_route("a"), copy(2)).await, Confirm::Confirmed);
 }
 
@@ -567,4 +571,40 @@ async fn a_consuming_channel_that_the_broker_closes_in_silence_is_replaced() {
         ready(&endpoint, &route_queue("a")).await.filter(|count| *count == 0)
     })
     .await;
+}
+
+/// Not a test of its own: the process that the next test kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by `a_node_ends_with_the_process_that_started_it`"]
+async fn holds_a_node_until_it_is_killed() {
+    let folder = std::env::var("SNODO_TEST_NODE").expect("set by the test that runs this");
+    let folder = std::path::PathBuf::from(folder);
+    let node = PrivateNode::start(&folder, NodeOptions::default()).await.expect("started");
+    std::fs::write(folder.join("ready"), node.pid().expect("it runs").to_string())
+        .expect("written");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_ends_with_the_process_that_started_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut holder = std::process::Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "broker::holds_a_node_until_it_is_killed", "--ignored"])
+        .env("SNODO_TEST_NODE", folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let ready = folder.path().join("ready");
+    eventually("the node runs", BOUND * 2, || async { ready.exists().then_some(()) }).await;
+    let pids = std::fs::read_to_string(folder.path().join("node.pid")).expect("written");
+    let pids: Vec<String> = pids.split_whitespace().map(str::to_owned).collect();
+    let runs = |pid: &String| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    };
+    assert_eq!(pids.len(), 2);
+    assert!(pids.iter().all(runs));
+    holder.kill().expect("killed");
+    holder.wait().expect("over");
+    until("node and epmd are gone", BOUND, || !pids.iter().any(runs)).await;
 }

@@ -46,7 +46,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            ready_within: Duration::from_secs(60),
+            ready_within: Duration::from_mins(1),
             stop_within: Duration::from_secs(20),
             memory_mib: 512,
             fresh: false,
@@ -285,9 +285,13 @@ impl PrivateNode {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.folder.join("enabled_plugins"))
             // Makes the script exec the virtual machine, so that the child's pid is the node's.
             .env("RABBITMQ_ALLOW_INPUT", "true")
+            // The last flag means nothing to Erlang: it puts the name where `ps` and the guard see it.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-noinput +B i +S 1:1 +A 4 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+                format!(
+                    "-noinput +B i +S 1:1 +A 4 +sbwt none \
+                     -kernel inet_dist_use_interface {{127,0,0,1}} -snodo_node {name}"
+                ),
             );
     }
 
@@ -332,7 +336,15 @@ impl PrivateNode {
         ";
         let (name, port) = (&self.identity.name, self.identity.epmd.to_string());
         Command::new("/bin/sh")
-            .args(["-c", script, "snodo-node-guard", &beam.to_string(), &epmd.to_string(), name, &port])
+            .args([
+                "-c",
+                script,
+                "snodo-node-guard",
+                &beam.to_string(),
+                &epmd.to_string(),
+                name,
+                &port,
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -395,7 +407,9 @@ impl Identity {
     fn load_or_new(folder: &Path) -> Result<Self, NodeError> {
         let path = folder.join("identity.json");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| unusable(&path, error.into())),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| unusable(&path, error.into()))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Self::new().map_err(|cause| unusable(folder, cause))
             }
@@ -434,7 +448,9 @@ fn free_port(wanted: u16) -> Option<(u16, TcpListener)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
         Some((port, listener))
     };
-    if wanted != 0 && let Some(bound) = bind(wanted) {
+    if wanted != 0
+        && let Some(bound) = bind(wanted)
+    {
         return Some(bound);
     }
     let start = random_hex(2).ok().and_then(|hex| u16::from_str_radix(&hex, 16).ok()).unwrap_or(0);
@@ -484,7 +500,7 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 fn random_hex(bytes: usize) -> io::Result<String> {
     let mut random = vec![0; bytes];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
 }
 
 /// In its own process group: an interrupt at the terminal is ours to pass on.

@@ -49,7 +49,9 @@ pub enum TopologyError {
         cause: lapin::Error,
     },
     /// A user is to be made and nobody said with which password.
-    #[error("SN0819 user `{0}` has no password: write `queue: {{ password: {{ file: … }} }}` for it")]
+    #[error(
+        "SN0819 user `{0}` has no password: write `queue: {{ password: {{ file: … }} }}` for it"
+    )]
     NoPassword(String),
 }
 
@@ -148,7 +150,8 @@ async fn declare(
     }
     for binding in planned.bindings.iter().filter(|binding| binding.vhost == vhost) {
         let bound = bind(&channel, binding).await;
-        bound.map_err(|cause| refused(format!("the binding of queue `{}`", binding.queue), cause))?;
+        bound
+            .map_err(|cause| refused(format!("the binding of queue `{}`", binding.queue), cause))?;
     }
     Ok(())
 }
@@ -206,9 +209,7 @@ fn table(arguments: &Arguments) -> FieldTable {
         let value = match value {
             Value::String(text) => AMQPValue::LongString(text.as_str().into()),
             Value::Bool(flag) => AMQPValue::Boolean(*flag),
-            Value::Number(number) => {
-                AMQPValue::LongLongInt(number.as_i64().unwrap_or(i64::MAX))
-            }
+            Value::Number(number) => AMQPValue::LongLongInt(number.as_i64().unwrap_or(i64::MAX)),
             other => AMQPValue::LongString(other.to_string().into()),
         };
         table.insert(short(name), value);
