@@ -5,7 +5,10 @@
 
 pub mod broker;
 pub mod clock;
+pub mod edge;
 pub mod engine;
 pub mod faults;
+pub mod house;
 pub mod ledger;
 pub mod metrics;
+pub mod settings;

@@ -1,0 +1,4 @@
+//! The HTTP edge.
+mod door;
+pub mod problems;
+pub mod server;
