@@ -16,6 +16,7 @@ pub mod json;
 pub mod message_state;
 pub mod party;
 pub mod problem;
+pub mod reconcile;
 pub mod register;
 pub mod retry;
 pub mod route;

@@ -1,0 +1,649 @@
+//! The effect path: claim, then step by step, each done once.
+//!
+//! Invariant: every write names the fence of this claim; after a commit whose answer was lost nothing is
+//! done before the row has been read and its fence compared. A call whose outcome would not be known
+//! after a crash has a durable intent before it is begun.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use serde_json::{Map, Value};
+use snodo_core::{
+    adapter::{BoxFuture, Call, Port, Recalled, Receipt},
+    fault::{Fault, FaultClass},
+    ids::{Digest, Fence, StepKey},
+    message_state::DeliveryState,
+    retry::RetryPolicy,
+    route::{Emit, Route, Step, Use, Verb},
+    template::Scope,
+    verdict::EffectKind,
+};
+
+use super::{
+    Alive, Engine, LEASE,
+    fast::owes,
+    fault::{During, Past, intent_fate, judge, panicked, unknown_version, unreadable_body},
+};
+use crate::{
+    broker::{Copy, Settlement},
+    faults::{self, CrashPoint},
+    ledger::{
+        Action, Claimed, CommitError, IntentFate, OpenIntent, Outcome, Return, Row, StepDone, Then,
+    },
+};
+
+/// How often a guarded write is begun again after its answer was lost and the row says that it did
+/// not happen. Then the task ends, and the sweeper gives its claim back.
+const TRIES: u32 = 3;
+
+/// Why a task ends before its last step.
+enum Stop {
+    /// What it had to write is written, or another has custody.
+    Over(Settlement),
+    /// A fault: it is decided and written down.
+    Failed(Failed),
+}
+
+/// A fault, and what was under way.
+struct Failed {
+    fault: Fault,
+    during: During,
+}
+
+type Flow<T> = Result<T, Stop>;
+
+/// What is known after a guarded write.
+enum Known {
+    /// The ledger answered.
+    Outcome(Outcome),
+    /// The answer was lost; the row is still mine, and this is what it says.
+    Mine(Box<Row>),
+}
+
+impl Engine {
+    /// Carries a copy of [`Lane::Claim`](super::Lane::Claim), from its claim to its verdict.
+    pub async fn carry(&self, copy: &Copy) -> Settlement {
+        let _leave = self.gate.enter(copy.alone).await;
+        faults::crash(CrashPoint::Cp9);
+        self.arrived(copy);
+        let alive = self.live.enter(self.incarnation());
+        let settlement = match self.claim(copy, alive).await {
+            Ok(task) => task.to_the_end().await,
+            Err(settlement) => settlement,
+        };
+        self.left_broker(copy, settlement);
+        settlement
+    }
+
+    /// What `work` gives before its deadline.
+    async fn in_time<T: Send>(&self, limit: Duration, work: BoxFuture<'_, T>) -> Option<T> {
+        let mut given = None;
+        let work = async { given = Some(work.await) };
+        self.deadlines.within(limit, Box::pin(work)).await;
+        given
+    }
+
+    async fn claim<'a>(&'a self, copy: &'a Copy, alive: Alive) -> Result<Task<'a>, Settlement> {
+        let fence = alive.fence;
+        let lease_ends = self.clock.uptime() + LEASE;
+        let lease_until = self.clock.now().after(LEASE);
+        let claim = Action::Claim { seq: copy.seq, round: copy.round, fence, lease_until };
+        let claimed = match self.submit_one(claim).await {
+            Ok(Outcome::Claimed(claimed)) => *claimed,
+            Ok(_) => return Err(self.missed(copy).await),
+            Err(error) => self.claimed_after_all(copy, fence, &error).await?,
+        };
+        faults::crash(CrashPoint::Cp10);
+        Ok(Task { engine: self, copy, alive, lease_ends, claimed, at: None })
+    }
+
+    /// The claim was not committed, or nobody knows: the fence in the row says whether it is mine.
+    async fn claimed_after_all(
+        &self,
+        copy: &Copy,
+        fence: Fence,
+        error: &CommitError,
+    ) -> Result<Claimed, Settlement> {
+        let unclear = matches!(error, CommitError::Unclear(_));
+        self.observer.commit_failed("claim", unclear);
+        if !unclear {
+            return Err(Settlement::Return);
+        }
+        match self.ledger.row(copy.seq).await {
+            Ok(Some(row)) if is_mine(&row, fence) => Ok(claimed_of(row)),
+            Ok(Some(row)) if !owes(&row, copy) => Err(Settlement::Ack),
+            _ => Err(Settlement::Return),
+        }
+    }
+}
+
+fn is_mine(row: &Row, fence: Fence) -> bool {
+    let token = row.fence == Some(fence)
+        || (faults::off("claim-without-token")
+            && row.fence.is_some_and(|found| found.incarnation == fence.incarnation));
+    row.state == DeliveryState::Claimed && token
+}
+
+fn claimed_of(row: Row) -> Claimed {
+    Claimed {
+        route_digest: row.route_digest,
+        done: row.done.into_iter().map(|(step, done)| (step, done.result)).collect(),
+        attempts: row.attempts,
+        crashes: row.crashes,
+        give_up_at: row.give_up_at,
+        intents: row.intents,
+    }
+}
+
+/// One claimed delivery under way.
+struct Task<'a> {
+    engine: &'a Engine,
+    copy: &'a Copy,
+    alive: Alive,
+    /// By uptime.
+    lease_ends: Duration,
+    claimed: Claimed,
+    /// The step under way.
+    at: Option<String>,
+}
+
+impl Task<'_> {
+    /// Runs to a durable end, a panic included.
+    async fn to_the_end(mut self) -> Settlement {
+        let route = self.engine.routes().version(&self.version()).cloned();
+        let ran = match &route {
+            Some(route) => {
+                let run = AssertUnwindSafe(self.run(route)).catch_unwind().await;
+                run.unwrap_or_else(|_| {
+                    Err(Stop::Failed(Failed { fault: panicked(), during: During::Panic }))
+                })
+            }
+            None => Err(mapping(unknown_version())),
+        };
+        match ran {
+            Ok(()) => Settlement::Ack,
+            Err(Stop::Over(settlement)) => settlement,
+            Err(Stop::Failed(failed)) => self.give_verdict(route.as_deref(), failed).await,
+        }
+    }
+
+    /// The version to which the row is pinned.
+    fn version(&self) -> Digest {
+        let now = || {
+            let routes = self.engine.routes();
+            let name = self.engine.route_name(self.copy);
+            routes.get(&name).map_or(self.claimed.route_digest, |route| route.digest)
+        };
+        if faults::off("version-at-delivery") { now() } else { self.claimed.route_digest }
+    }
+
+    async fn run(&mut self, route: &Arc<Route>) -> Flow<()> {
+        let body: Value = serde_json::from_slice(&self.copy.message.data)
+            .map_err(|_| mapping(unreadable_body()))?;
+        if self.claimed.done.is_empty() && !self.applies(route, &body)? {
+            return self.filter().await;
+        }
+        loop {
+            let Some((step, last)) = next_step(route, &self.claimed.done) else {
+                return Err(mapping(nothing_left()));
+            };
+            self.at = Some(step.id.clone());
+            let result = match &step.verb {
+                Verb::Use(used) => self.use_step(route, (step, used), &body, last).await?,
+                Verb::Emit(emit) => self.emit_step(route, (step, emit), &body, last).await?,
+            };
+            if let Some(result) = result {
+                if last {
+                    faults::crash(CrashPoint::Cp17);
+                    self.engine.observer.ended(&route.name, false);
+                    return Ok(());
+                }
+                self.claimed.done.insert(step.id.clone(), result);
+            }
+        }
+    }
+
+    fn applies(&self, route: &Route, body: &Value) -> Flow<bool> {
+        let scope = Scope::new(body, &self.copy.message.envelope, &self.claimed.done);
+        route.applies(&scope).map_err(mapping)
+    }
+
+    async fn filter(&mut self) -> Flow<()> {
+        let (seq, fence) = (self.copy.seq, self.alive.fence);
+        self.persist(|| Action::Filter { seq, fence }, |_| None::<()>).await?;
+        self.engine.observer.ended(&self.engine.route_name(self.copy), true);
+        Ok(())
+    }
+
+    async fn emit_step(
+        &mut self,
+        route: &Arc<Route>,
+        (step, emit): (&Step, &Emit),
+        body: &Value,
+        last: bool,
+    ) -> Flow<Option<Value>> {
+        let routes = self.engine.routes();
+        let message = &*self.copy.message;
+        let scope = Scope::new(body, &message.envelope, &self.claimed.done);
+        let named = (step.id.as_str(), emit);
+        let prepared =
+            self.engine.emissions(&routes, route, named, message, &scope).map_err(mapping)?;
+        faults::crash(CrashPoint::Cp11);
+        let done = StepDone {
+            step: step.id.clone(),
+            operation: format!("emit:{}", emit.kind),
+            result: Value::Null,
+            route_digest: route.digest,
+            reference: None,
+            evidence: None,
+        };
+        let emits = prepared.iter().map(|one| one.emission.clone()).collect::<Vec<_>>();
+        let written = self.write_done(done, emits, last).await?;
+        if let Written::Known(_, created) = &written {
+            faults::crash(CrashPoint::Cp12);
+            prepared.into_iter().for_each(|one| self.engine.send(one, created));
+            faults::crash(CrashPoint::Cp13);
+        }
+        Ok(written.result())
+    }
+
+    async fn use_step(
+        &mut self,
+        route: &Arc<Route>,
+        (step, used): (&Step, &Use),
+        body: &Value,
+        last: bool,
+    ) -> Flow<Option<Value>> {
+        let engine = self.engine;
+        let port =
+            engine.instances.get(&used.instance).ok_or_else(|| mapping(no_instance(used)))?;
+        let input = {
+            let scope = Scope::new(body, &self.copy.message.envelope, &self.claimed.done);
+            used.input(&scope).map_err(mapping)?
+        };
+        faults::crash(CrashPoint::Cp11);
+        let key = StepKey { delivery: self.copy.delivery, step: step.id.clone() };
+        let traceparent = self.copy.message.envelope.traceparent.as_deref();
+        let call = Call {
+            operation: &used.operation.name,
+            input: &input,
+            step_key: &key,
+            traceparent,
+            order_no: None,
+        };
+        if used.effect() == EffectKind::Ledger {
+            return self.ledger_step(route, (step, used), &**port, &call, last).await;
+        }
+        let receipt = self.effect(used, &**port, &call).await?;
+        faults::crash(CrashPoint::Cp16);
+        let done = StepDone {
+            step: step.id.clone(),
+            operation: used.target(),
+            result: receipt.result,
+            route_digest: route.digest,
+            reference: receipt.reference,
+            evidence: receipt.evidence,
+        };
+        Ok(self.write_done(done, Vec::new(), last).await?.result())
+    }
+
+    /// Has the effect of a step happen, or finds that it has happened.
+    async fn effect(&mut self, used: &Use, port: &dyn Port, call: &Call<'_>) -> Flow<Receipt> {
+        let step = call.step_key.step.as_str();
+        let open = self.claimed.intents.iter().find(|intent| intent.step == step).cloned();
+        if let Some(open) = open
+            && let Some(receipt) = self.earlier_call(used, port, call, &open).await?
+        {
+            return checked(used, receipt);
+        }
+        if used.effect().needs_intent() && !faults::off("no-intent") {
+            self.write_intent(used, step).await?;
+        }
+        faults::crash(CrashPoint::Cp14);
+        self.lease_for(used.operation.deadline).await?;
+        self.call(used, port, call).await
+    }
+
+    /// A call of an earlier claim, of which nobody knows whether it acted.
+    async fn earlier_call(
+        &mut self,
+        used: &Use,
+        port: &dyn Port,
+        call: &Call<'_>,
+        open: &OpenIntent,
+    ) -> Flow<Option<Receipt>> {
+        match used.effect() {
+            EffectKind::Once if !faults::off("once-retried") => {
+                self.write_verdict(&open.step, IntentFate::Kept, uncertain(used)).await
+            }
+            EffectKind::Recallable => self.recall(used, port, call, open).await,
+            EffectKind::Once | EffectKind::Idempotent | EffectKind::Ledger => Ok(None),
+        }
+    }
+
+    /// Its *yes* is believed always; its *no* only when the sender is known to have stopped, and long
+    /// enough ago.
+    async fn recall(
+        &mut self,
+        used: &Use,
+        port: &dyn Port,
+        call: &Call<'_>,
+        open: &OpenIntent,
+    ) -> Flow<Option<Receipt>> {
+        let asking = self.engine.in_time(used.operation.deadline, port.recall(call.clone()));
+        let recalled = asking.await.unwrap_or_else(|| Err(no_answer(used)));
+        let recalled =
+            recalled.map_err(|fault| Stop::Failed(Failed { fault, during: During::Recall }))?;
+        let now = self.engine.clock.now();
+        match (recalled, open.stopped_at) {
+            (Recalled::Done(receipt), _) => Ok(Some(receipt)),
+            (Recalled::NotDone, Some(_)) if open.is_settled(now) => Ok(None),
+            (Recalled::NotDone, Some(_)) if faults::off("recall-too-early") => Ok(None),
+            (Recalled::NotDone, None) if faults::off("recall-beside-a-zombie") => Ok(None),
+            (Recalled::NotDone, Some(stopped)) => {
+                let at = stopped.after(open.settles_within);
+                let then = Then::Waiting(at);
+                let give_up_at = self.claimed.give_up_at;
+                let back = Return { then, counts: false, give_up_at, fault: None };
+                self.write_verdict(&open.step, IntentFate::Kept, back).await
+            }
+            (Recalled::NotDone, None) => {
+                self.write_verdict(&open.step, IntentFate::Kept, uncertain(used)).await
+            }
+        }
+    }
+
+    async fn write_intent(&mut self, used: &Use, step: &str) -> Flow<()> {
+        let (seq, fence) = (self.copy.seq, self.alive.fence);
+        let deadline = self.engine.clock.now().after(used.operation.deadline);
+        let settles_within = used.operation.settles_within;
+        let step = step.to_owned();
+        let intent = || Action::Intent { seq, fence, step: step.clone(), deadline, settles_within };
+        let written = |row: &Row| {
+            let is_it = |intent: &&OpenIntent| intent.step == step && intent.fence == fence;
+            let any = |intent: &&OpenIntent| intent.step == step;
+            let loose = faults::off("intent-without-fence");
+            row.intents.iter().find(|intent| is_it(intent) || loose && any(intent)).map(drop)
+        };
+        self.persist(intent, written).await.map(drop)
+    }
+
+    /// Tested right before the write: a call must be over before another may take the delivery.
+    async fn lease_for(&mut self, deadline: Duration) -> Flow<()> {
+        for _ in 0..TRIES {
+            let uptime = self.engine.clock.uptime();
+            if uptime + deadline <= self.lease_ends {
+                return Ok(());
+            }
+            let (seq, fence) = (self.copy.seq, self.alive.fence);
+            let lease_until = self.engine.clock.now().after(deadline + LEASE);
+            // An answer that was lost leaves the row mine, and the lease perhaps as it was.
+            let longer = |row: &Row| (row.lease_until >= Some(lease_until)).then_some(());
+            self.persist(|| Action::Extend { seq, fence, lease_until }, longer).await?;
+            self.lease_ends = uptime + deadline + LEASE;
+        }
+        Err(Stop::Over(Settlement::Ack))
+    }
+
+    async fn call(&mut self, used: &Use, port: &dyn Port, call: &Call<'_>) -> Flow<Receipt> {
+        let engine = self.engine;
+        let begun = engine.clock.uptime();
+        let deadline = used.operation.deadline;
+        let calling = AssertUnwindSafe(engine.in_time(deadline, port.call(call.clone())));
+        let answer = match calling.catch_unwind().await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(no_answer(used)),
+            Err(_) => Err(panicked()),
+        };
+        faults::crash(CrashPoint::Cp15);
+        let took = engine.clock.uptime().saturating_sub(begun);
+        let code = answer.as_ref().err().map(|fault| fault.code.as_str());
+        engine.observer.step(&used.target(), code, took);
+        answer.map_err(|fault| during_call(used, fault)).and_then(|receipt| checked(used, receipt))
+    }
+
+    /// A value that the ledger applies together with the step.
+    async fn ledger_step(
+        &mut self,
+        route: &Arc<Route>,
+        (step, used): (&Step, &Use),
+        port: &dyn Port,
+        call: &Call<'_>,
+        last: bool,
+    ) -> Flow<Option<Value>> {
+        let effect = port.ledger_effect(call).map_err(mapping)?;
+        let (seq, fence, route_digest) = (self.copy.seq, self.alive.fence, route.digest);
+        let action = || Action::LedgerStep {
+            seq,
+            fence,
+            step: step.id.clone(),
+            operation: used.target(),
+            route_digest,
+            effect: effect.clone(),
+            last,
+        };
+        let begun = self.engine.clock.uptime();
+        let outcome = self.persist(action, |row| done_in(row, &step.id)).await?;
+        let took = self.engine.clock.uptime().saturating_sub(begun);
+        let (result, code) = match outcome {
+            Persisted::Known(Outcome::Refused { reason }) => {
+                (Err(during_call(used, refused(&reason))), Some("SN0725"))
+            }
+            Persisted::Known(Outcome::Done { result, .. }) | Persisted::Found(result) => {
+                (Ok(Some(result)), None)
+            }
+            Persisted::Known(_) => (Ok(Some(Value::Null)), None),
+            Persisted::Forgotten => (Ok(None), None),
+        };
+        self.engine.observer.step(&used.target(), code, took);
+        result
+    }
+
+    async fn write_done(
+        &mut self,
+        done: StepDone,
+        emits: Vec<crate::ledger::Emission>,
+        last: bool,
+    ) -> Flow<Written> {
+        let (seq, fence) = (self.copy.seq, self.alive.fence);
+        let step = done.step.clone();
+        let action = || Action::Done { seq, fence, done: done.clone(), emits: emits.clone(), last };
+        Ok(match self.persist(action, |row| done_in(row, &step)).await? {
+            Persisted::Known(Outcome::Done { result, created }) => Written::Known(result, created),
+            Persisted::Known(_) => Written::Known(done.result, Vec::new()),
+            Persisted::Found(result) => Written::Found(result),
+            Persisted::Forgotten => Written::Forgotten,
+        })
+    }
+
+    /// Decides what a fault means and writes it down.
+    async fn give_verdict(&mut self, route: Option<&Route>, failed: Failed) -> Settlement {
+        let Failed { mut fault, during } = failed;
+        fault.step.clone_from(&self.at);
+        let engine = self.engine;
+        let fate = intent_fate(fault.class, during);
+        let past = Past {
+            now: engine.clock.now(),
+            attempts: self.claimed.attempts,
+            give_up_at: self.claimed.give_up_at,
+            jitter: engine.chance.jitter(),
+        };
+        let policy = route.map_or_else(RetryPolicy::default, |route| route.retry);
+        let (verdict, back) = judge(fault, during, &policy, &past);
+        if let Some(fault) = &back.fault {
+            engine.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
+        }
+        faults::crash(CrashPoint::Cp11);
+        let step = self.at.clone();
+        match self.verdict(step, fate, back).await {
+            Ok(()) => Settlement::Ack,
+            Err(Stop::Over(settlement)) => settlement,
+            Err(Stop::Failed(_)) => Settlement::Return,
+        }
+    }
+
+    /// Writes a verdict that ends this task, whatever its caller would have given.
+    async fn write_verdict<T>(&mut self, step: &str, intent: IntentFate, back: Return) -> Flow<T> {
+        self.verdict(Some(step.to_owned()), intent, back).await?;
+        Err(Stop::Over(Settlement::Ack))
+    }
+
+    async fn verdict(
+        &mut self,
+        step: Option<String>,
+        intent: IntentFate,
+        back: Return,
+    ) -> Flow<()> {
+        let (seq, fence) = (self.copy.seq, self.alive.fence);
+        let action =
+            || Action::Verdict { seq, fence, step: step.clone(), intent, back: back.clone() };
+        self.persist(action, |_| None::<()>).await?;
+        faults::crash(CrashPoint::Cp12);
+        Ok(())
+    }
+
+    /// Writes under this claim's fence until it is known to be written: where the answer was lost and
+    /// the row, still mine, does not show it, once more. Stops where the claim is another's.
+    async fn persist<T>(
+        &mut self,
+        action: impl Fn() -> Action,
+        shown: impl Fn(&Row) -> Option<T>,
+    ) -> Flow<Persisted<T>> {
+        for _ in 0..TRIES {
+            match self.guarded(action()).await? {
+                Known::Outcome(outcome) => return Ok(Persisted::Known(outcome)),
+                Known::Mine(_) if faults::off("lost-answer-as-failure") => {
+                    return Ok(Persisted::Forgotten);
+                }
+                Known::Mine(row) => {
+                    if let Some(found) = shown(&row) {
+                        return Ok(Persisted::Found(found));
+                    }
+                }
+            }
+        }
+        Err(Stop::Over(Settlement::Ack)) // the claim stands; the sweeper gives it back
+    }
+
+    /// One write under this claim's fence.
+    async fn guarded(&self, action: Action) -> Flow<Known> {
+        let engine = self.engine;
+        match engine.submit_one(action).await {
+            Ok(Outcome::Missed | Outcome::Unknown) => Err(Stop::Over(Settlement::Ack)),
+            Ok(outcome) => Ok(Known::Outcome(outcome)),
+            Err(CommitError::NotCommitted(_)) => {
+                engine.observer.commit_failed("step", false);
+                Err(Stop::Over(Settlement::Ack)) // the claim stands; the sweeper gives it back
+            }
+            Err(CommitError::Unclear(_)) => {
+                engine.observer.commit_failed("step", true);
+                match engine.ledger.row(self.copy.seq).await {
+                    Ok(Some(row)) if is_mine(&row, self.alive.fence) => {
+                        Ok(Known::Mine(Box::new(row)))
+                    }
+                    _ => Err(Stop::Over(Settlement::Ack)),
+                }
+            }
+        }
+    }
+}
+
+/// What is known of a guarded write that was persisted in.
+enum Persisted<T> {
+    /// The ledger answered.
+    Known(Outcome),
+    /// The row shows it.
+    Found(T),
+    /// Only where a guard is switched off: the answer was lost and nobody looked.
+    Forgotten,
+}
+
+/// What is known of a step that is done.
+enum Written {
+    /// The ledger answered: its result and the rows created.
+    Known(Value, Vec<crate::ledger::Created>),
+    /// The row shows it: what it emitted is the relay's.
+    Found(Value),
+    /// Only where a guard is switched off.
+    Forgotten,
+}
+
+impl Written {
+    fn result(self) -> Option<Value> {
+        match self {
+            Self::Known(result, _) | Self::Found(result) => Some(result),
+            Self::Forgotten => None,
+        }
+    }
+}
+
+fn done_in(row: &Row, step: &str) -> Option<Value> {
+    row.done.iter().find(|(id, _)| id == step).map(|(_, done)| done.result.clone())
+}
+
+fn next_step<'r>(route: &'r Route, done: &Map<String, Value>) -> Option<(&'r Step, bool)> {
+    if faults::off("step-by-index") {
+        return route.steps.get(done.len()).map(|step| (step, done.len() + 1 == route.steps.len()));
+    }
+    route.next_step(done)
+}
+
+fn mapping(fault: Fault) -> Stop {
+    Stop::Failed(Failed { fault, during: During::Mapping })
+}
+
+fn during_call(used: &Use, fault: Fault) -> Stop {
+    let settles_within = used.operation.settles_within;
+    let during = During::Call { effect: used.effect(), settles_within };
+    Stop::Failed(Failed { fault, during })
+}
+
+/// A result that does not look as the operation promises. The effect may have happened: where the far
+/// side can neither be asked nor told again, a person decides.
+fn checked(used: &Use, receipt: Receipt) -> Flow<Receipt> {
+    match used.check_output(&receipt.result) {
+        Ok(()) => Ok(receipt),
+        Err(mut fault) => {
+            if used.effect() == EffectKind::Once {
+                fault.class = FaultClass::NoAnswer;
+            }
+            Err(during_call(used, fault))
+        }
+    }
+}
+
+fn uncertain(used: &Use) -> Return {
+    let text = format!(
+        "an earlier call of `{}` has no known outcome; look at the far side and say whether it was done",
+        used.target()
+    );
+    let fault = Fault::new(FaultClass::NoAnswer, "SN0724", text);
+    Return { then: Then::Uncertain, counts: false, give_up_at: None, fault: Some(fault) }
+}
+
+fn no_answer(used: &Use) -> Fault {
+    let text = format!("`{}` gave no answer within its deadline", used.target());
+    Fault::new(FaultClass::NoAnswer, "SN0723", text)
+}
+
+fn no_instance(used: &Use) -> Fault {
+    let text = format!(
+        "no adapter instance is called `{}`; configure it under `adapters`, then replay",
+        used.instance
+    );
+    Fault::new(FaultClass::Poison, "SN0721", text)
+}
+
+fn nothing_left() -> Fault {
+    Fault::new(
+        FaultClass::Poison,
+        "SN0726",
+        "every step of this version is done already, and none of them was its last; discard the \
+         delivery, or replay it onto a version with a step to do",
+    )
+}
+
+fn refused(reason: &str) -> Fault {
+    let text = format!("the ledger refused the effect: {reason}");
+    Fault::new(FaultClass::Refused, "SN0725", text).with_reason(reason)
+}

@@ -1,0 +1,179 @@
+//! The fast path: a route that only maps and emits needs no claim.
+//!
+//! Invariant: map → one commit (the settle and, for settles that matched, what they emit) → ack and
+//! publish. A batch is one submit; one bad copy in it is that copy's own verdict.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
+use snodo_core::{
+    fault::Fault,
+    retry::RetryPolicy,
+    route::{Route, Routes, Verb},
+    template::Scope,
+};
+
+use super::{
+    Engine,
+    emission::Prepared,
+    fault::{During, Past, judge, panicked, unknown_version, unreadable_body},
+};
+use crate::{
+    broker::{Copy, Settlement},
+    faults::{self, CrashPoint},
+    ledger::{Action, CommitError, Outcome, Row},
+};
+
+/// What mapping gave: nothing, for a message that the route does not take.
+enum Mapped {
+    Filtered,
+    Emits(Vec<Prepared>),
+}
+
+/// One copy, mapped: the action, and what is published if it holds; none for what is filtered.
+struct Planned {
+    action: Action,
+    prepared: Option<Vec<Prepared>>,
+}
+
+impl Engine {
+    /// Carries copies of [`Lane::Fast`](super::Lane::Fast); a settlement for each, in their order.
+    pub async fn fast_batch(&self, copies: &[Copy]) -> Vec<Settlement> {
+        faults::crash(CrashPoint::Cp9);
+        let _leave = self.gate.enter(false).await;
+        let begun = self.clock.uptime();
+        let routes = self.routes();
+        copies.iter().for_each(|copy| self.arrived(copy));
+        let (actions, prepared): (Vec<_>, Vec<_>) = copies
+            .iter()
+            .map(|copy| self.plan(&routes, copy))
+            .map(|planned| (planned.action, planned.prepared))
+            .unzip();
+        faults::crash(CrashPoint::Cp11);
+        let settlements = match self.write.submit(actions).await {
+            Ok(outcomes) => self.settled(copies, prepared, outcomes).await,
+            Err(_) if faults::off("ack-before-commit") => vec![Settlement::Ack; copies.len()],
+            Err(error) => {
+                drop(prepared); // the relay publishes what was written
+                self.not_settled(copies, &error).await
+            }
+        };
+        self.observer.fast(copies.len(), self.clock.uptime().saturating_sub(begun));
+        settlements
+    }
+
+    fn plan(&self, routes: &Routes, copy: &Copy) -> Planned {
+        let route = routes.version(&copy.route_digest);
+        let mapped = match route {
+            Some(route) => {
+                let mapping = || self.map(routes, route, copy);
+                catch_unwind(AssertUnwindSafe(mapping)).unwrap_or_else(|_| Err(panicked()))
+            }
+            None => Err(unknown_version()),
+        };
+        match mapped {
+            Ok(Mapped::Filtered) => Planned { action: settle(copy, true, &[]), prepared: None },
+            Ok(Mapped::Emits(prepared)) => {
+                Planned { action: settle(copy, false, &prepared), prepared: Some(prepared) }
+            }
+            Err(fault) => Planned { action: self.fast_verdict(route, copy, fault), prepared: None },
+        }
+    }
+
+    /// Pure but for the holds: decode, decide whether the route takes it, map.
+    fn map(&self, routes: &Routes, route: &Arc<Route>, copy: &Copy) -> Result<Mapped, Fault> {
+        let message = &*copy.message;
+        let body: Value = serde_json::from_slice(&message.data).map_err(|_| unreadable_body())?;
+        let done = Map::new();
+        let scope = Scope::new(&body, &message.envelope, &done);
+        if !route.applies(&scope)? {
+            return Ok(Mapped::Filtered);
+        }
+        let mut prepared = Vec::new();
+        for step in &route.steps {
+            if let Verb::Emit(emit) = &step.verb {
+                let emits = self.emissions(routes, route, (&step.id, emit), message, &scope);
+                prepared.extend(emits.map_err(|fault| fault.at(&step.id))?);
+            }
+        }
+        Ok(Mapped::Emits(prepared))
+    }
+
+    /// The row was not read, so nothing is known of earlier faults: the ledger adds to what it has.
+    fn fast_verdict(&self, route: Option<&Arc<Route>>, copy: &Copy, fault: Fault) -> Action {
+        let past = Past {
+            now: self.clock.now(),
+            attempts: 0,
+            give_up_at: None,
+            jitter: self.chance.jitter(),
+        };
+        let policy = route.map_or_else(RetryPolicy::default, |route| route.retry);
+        let (verdict, back) = judge(fault, During::Mapping, &policy, &past);
+        if let Some(fault) = &back.fault {
+            self.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
+        }
+        let (seq, round, route_digest) = (copy.seq, copy.round, copy.route_digest);
+        Action::FastVerdict { seq, round, route_digest, back }
+    }
+
+    /// The group is durable: publish what was created, ack.
+    async fn settled(
+        &self,
+        copies: &[Copy],
+        prepared: Vec<Option<Vec<Prepared>>>,
+        outcomes: Vec<Outcome>,
+    ) -> Vec<Settlement> {
+        faults::crash(CrashPoint::Cp12);
+        let mut settlements = Vec::with_capacity(copies.len());
+        for ((copy, prepared), outcome) in copies.iter().zip(prepared).zip(outcomes) {
+            let settlement = match outcome {
+                Outcome::Settled { created } => {
+                    self.observer.ended(&self.route_name(copy), prepared.is_none());
+                    prepared.into_iter().flatten().for_each(|one| self.send(one, &created));
+                    Settlement::Ack
+                }
+                Outcome::Missed | Outcome::Unknown => self.missed(copy).await,
+                _ => Settlement::Ack,
+            };
+            self.left_broker(copy, settlement);
+            settlements.push(settlement);
+        }
+        faults::crash(CrashPoint::Cp13);
+        settlements
+    }
+
+    /// Nothing was written, or nobody knows: then each row says whether it still owes this round.
+    async fn not_settled(&self, copies: &[Copy], error: &CommitError) -> Vec<Settlement> {
+        let unclear = matches!(error, CommitError::Unclear(_));
+        self.observer.commit_failed("fast", unclear);
+        let mut settlements = Vec::with_capacity(copies.len());
+        for copy in copies {
+            let settlement = match self.ledger.row(copy.seq).await {
+                Ok(Some(row)) if unclear && !owes(&row, copy) => Settlement::Ack,
+                _ => Settlement::Return,
+            };
+            self.left_broker(copy, settlement);
+            settlements.push(settlement);
+        }
+        settlements
+    }
+}
+
+/// Whether the row owes a verdict to the round of this copy.
+pub(super) fn owes(row: &Row, copy: &Copy) -> bool {
+    use snodo_core::message_state::DeliveryState::{Published, Queued};
+    matches!(row.state, Queued | Published) && row.round == copy.round
+}
+
+fn settle(copy: &Copy, filtered: bool, prepared: &[Prepared]) -> Action {
+    Action::Settle {
+        seq: copy.seq,
+        round: copy.round,
+        route_digest: copy.route_digest,
+        filtered,
+        emits: prepared.iter().map(|one| one.emission.clone()).collect(),
+    }
+}

@@ -1,0 +1,90 @@
+//! The reconciler: finds deliveries that the ledger believes to be with the broker and that are not.
+//!
+//! Invariant: it acts on proof (`snodo_core::reconcile`), and a false alarm is harmless by the round.
+
+use std::sync::Arc;
+
+use snodo_core::{
+    reconcile::{Evidence, is_lost},
+    timestamp::Timestamp,
+};
+
+use super::{Engine, locked};
+use crate::{
+    faults,
+    ledger::{Action, InBroker, ReadError, Subscriber},
+};
+
+/// How many deliveries are put back in one step; the pace of steps bounds the rate.
+const AT_ONCE: u32 = 500;
+
+/// What the broker said of one route's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The route.
+    pub subscriber: Subscriber,
+    /// When the question was put, before the answer was on its way.
+    pub asked_at: Timestamp,
+    /// Ready and unacknowledged.
+    pub copies: i64,
+}
+
+/// The loop that compares the ledger with the broker.
+#[derive(Debug)]
+pub struct Reconciler {
+    engine: Arc<Engine>,
+}
+
+impl Reconciler {
+    /// The reconciler of `engine`.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Looks once at the queues of `samples`; returns how many deliveries it put back.
+    pub async fn step(&mut self, samples: &[Sample]) -> Result<u64, ReadError> {
+        let mut put_back = 0;
+        for sample in samples {
+            self.engine.depths.set(&sample.subscriber, sample.copies);
+            if !faults::off("no-reconciler") {
+                put_back += self.look(sample).await?;
+            }
+        }
+        Ok(put_back)
+    }
+
+    async fn look(&self, sample: &Sample) -> Result<u64, ReadError> {
+        let evidence = self.evidence(sample);
+        if evidence == Evidence::default() && !faults::off("reconcile-by-age") {
+            return Ok(0);
+        }
+        let rows = self.engine.ledger.in_broker(&sample.subscriber, 0, AT_ONCE).await?;
+        let lost: Vec<Action> = rows.iter().filter_map(|row| put_back(row, &evidence)).collect();
+        if lost.is_empty() {
+            return Ok(0);
+        }
+        let found = lost.len() as u64;
+        match self.engine.write.submit(lost).await {
+            Ok(_) => {
+                self.engine.observer.moved("reconcile", found);
+                Ok(found)
+            }
+            Err(_) => Ok(0),
+        }
+    }
+
+    /// An accepted message's id holds its accept time, and it was published after that; so did what it
+    /// gave rise to.
+    fn evidence(&self, sample: &Sample) -> Evidence {
+        let arrived = locked(&self.engine.arrivals).get(&*sample.subscriber).copied();
+        Evidence {
+            empty_at: (sample.copies == 0).then_some(sample.asked_at),
+            arrived_from: arrived.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp),
+        }
+    }
+}
+
+fn put_back(row: &InBroker, evidence: &Evidence) -> Option<Action> {
+    let lost = is_lost(row.marked_at, evidence) || faults::off("reconcile-by-age");
+    lost.then_some(Action::Reconcile { seq: row.seq, round: row.round })
+}
