@@ -137,9 +137,8 @@ struct Work {
 
 const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
-const MOVES: [&str; 8] = [
-    "due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray",
-];
+const MOVES: [&str; 8] =
+    ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
 const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
 
@@ -315,7 +314,11 @@ impl Metrics {
     /// An operation was called.
     pub fn called(&self, target: &str, failed: bool, took: Duration) {
         if let Some((ok, fault, duration)) = child(&self.work.calls, target) {
-            if failed { fault.inc() } else { ok.inc() }
+            if failed {
+                fault.inc()
+            } else {
+                ok.inc()
+            }
             duration.observe(took.as_secs_f64());
         }
     }
@@ -450,7 +453,8 @@ impl Custody {
     }
 
     fn show_ages(&self, ages: &Ages, now: Timestamp) {
-        let age = |since: &Timestamp| i64::try_from(now.since(*since).as_secs()).unwrap_or(i64::MAX);
+        let age =
+            |since: &Timestamp| i64::try_from(now.since(*since).as_secs()).unwrap_or(i64::MAX);
         let oldest = ages.oldest_open.iter().map(|(name, since)| (name.as_ref(), age(since)));
         show_gauges(&self.oldest_open, oldest, i64::max);
         let waiting = ages.waiting.iter().map(|(name, n)| (name.as_ref(), *n));
@@ -614,8 +618,7 @@ impl Maker<'_> {
     ) -> prometheus::Result<HashMap<String, (IntCounter, IntCounter, Histogram)>> {
         let targets = with_other(&labels.targets);
         let calls = ("snodo_adapter_calls_total", "Calls of operations.");
-        let counters =
-            self.counters_by(calls, ["target", "outcome"], &targets, ["ok", "fault"])?;
+        let counters = self.counters_by(calls, ["target", "outcome"], &targets, ["ok", "fault"])?;
         let options =
             HistogramOpts::new("snodo_adapter_call_duration_seconds", "How long calls took.");
         let took = HistogramVec::new(options.buckets(SHORT.to_vec()), &["target"]);

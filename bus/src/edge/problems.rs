@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
+    extract::Path,
     http::{
         HeaderName, HeaderValue, Response, StatusCode,
         header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -289,13 +290,34 @@ impl Refusal {
     }
 }
 
+/// `GET /problems/{code}`: the page of a code, as text.
+pub(super) async fn page(Path(code): Path<String>) -> Result<Response<Body>, Refusal> {
+    let page = page_of(&code).ok_or(Code::Path)?;
+    let mut response = Response::new(Body::from(page));
+    let kind = HeaderValue::from_static("text/markdown; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn page_of(code: &str) -> Option<String> {
+    let (_, code, _, _, title, expected, who) = Code::find(code)?.row();
+    Some(format!("# {code}\n\n{title}\n\nExpected: {expected}\n\nWho acts: {who}\n"))
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
-        let body = Value::Object(self.members).to_string();
+        let id = uuid::Uuid::now_v7();
+        tracing::info!(code = self.code, %id, "a request was refused");
+        let mut members = self.members;
+        members.insert("instance".to_owned(), Value::String(format!("urn:uuid:{id}")));
+        let body = Value::Object(members).to_string();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+            headers.insert(HeaderName::from_static("snodo-problem-id"), value);
+        }
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
