@@ -116,7 +116,9 @@ impl JsonErrorKind {
             Self::Empty => "a JSON document",
             Self::NotUtf8 => "UTF-8",
             Self::ByteOrderMark => "UTF-8 without a byte order mark",
-            Self::Syntax => "JSON as of RFC 8259: no comment, no trailing comma, no NaN or Infinity",
+            Self::Syntax => {
+                "JSON as of RFC 8259: no comment, no trailing comma, no NaN or Infinity"
+            }
             Self::SecondDocument => "one JSON document and nothing after it",
             Self::DuplicateKey => "each key once per object",
             Self::TooDeep => "arrays and objects no deeper than the limit of this bus (64)",

@@ -87,7 +87,9 @@ impl Scan<'_> {
             if open == 0 {
                 return Some(());
             }
-            while self.peek().is_some_and(|byte| byte.is_ascii_whitespace() || b",:".contains(&byte))
+            while self
+                .peek()
+                .is_some_and(|byte| byte.is_ascii_whitespace() || b",:".contains(&byte))
             {
                 self.at += 1;
             }

@@ -89,7 +89,9 @@ impl Decimal {
     /// The shortest digits that give this double again; of two, the even one (as ECMAScript says,
     /// and unlike `format!`).
     fn of_double(double: f64) -> Self {
-        Number::from_f64(double).map(|number| Self::of_token(&number.to_string())).unwrap_or_default()
+        Number::from_f64(double)
+            .map(|number| Self::of_token(&number.to_string()))
+            .unwrap_or_default()
     }
 
     fn ecmascript(&self) -> String {

@@ -237,7 +237,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
-        any::<f64>().prop_filter_map("finite", |double| canonical_number(double).map(Value::Number)),
+        any::<f64>()
+            .prop_filter_map("finite", |double| canonical_number(double).map(Value::Number)),
         (-9_007_199_254_740_992_i64..=9_007_199_254_740_992).prop_map(Value::from),
         "[^\0]{0,12}".prop_map(Value::from),
     ];
