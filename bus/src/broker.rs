@@ -2,6 +2,8 @@
 //!
 //! Invariant: a confirm means that the broker holds the copy, never that anybody has custody but the
 //! ledger. The only home of `lapin` is below this module.
+//!
+#![doc = include_str!("broker/traps.md")]
 
 use std::sync::Arc;
 
@@ -11,6 +13,17 @@ use snodo_core::{
     envelope::Message,
     ids::{DeliveryId, Digest},
 };
+
+pub mod consume;
+pub mod node;
+pub mod publish;
+pub mod session;
+
+mod wire;
+
+/// What a log filter must say of the client library: it writes whole messages, bodies and all, into its
+/// warnings (a returned message). What matters of a session, these modules log themselves.
+pub const LOG_FILTER: &str = "lapin=off";
 
 /// Where a copy goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

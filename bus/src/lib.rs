@@ -11,4 +11,5 @@ pub mod faults;
 pub mod house;
 pub mod ledger;
 pub mod metrics;
+pub mod retry;
 pub mod settings;

@@ -4,6 +4,7 @@
 //! (`route`, `template`) says what happens to it, an adapter (`adapter`) does it, and a fault
 //! (`fault`) becomes a verdict (`verdict`). What people read of a mistake is a `diagnostic`.
 
+pub mod acks;
 pub mod adapter;
 pub mod admission;
 pub mod codes;
@@ -23,5 +24,6 @@ pub mod route;
 pub mod schema;
 pub mod template;
 pub mod timestamp;
+pub mod topology;
 pub mod verdict;
 pub mod yaml;

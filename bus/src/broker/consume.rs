@@ -1,0 +1,519 @@
+//! The way in: one channel per queue on one connection; what came in is settled by tag.
+//!
+//! Invariant: a tag counts only in the session that gave it; after a reconnect it settles nothing.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::{
+    Channel, ErrorKind,
+    message::Delivery,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
+    types::{FieldTable, ShortString},
+};
+use snodo_core::acks::{Acks, Tell, prefetch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    Received, Settlement,
+    session::{Endpoint, Link, LinkState, Patience},
+    wire,
+};
+
+/// Bytes of all copies that are on their way to this process or in its hands.
+const BUDGET: usize = 32 * 1024 * 1024;
+/// What a copy is taken to weigh before any has come.
+const TYPICAL: usize = 4 * 1024;
+/// A consumer that held so long was healthy: the waits start over after it.
+const HEALTHY: Duration = Duration::from_secs(30);
+
+/// The consuming connection of a process.
+#[derive(Debug)]
+pub struct Consumers {
+    link: Link,
+    patience: Patience,
+    count: Arc<AtomicUsize>,
+}
+
+impl Consumers {
+    /// Starts the connection.
+    pub fn start(endpoint: &Endpoint, patience: Patience) -> Self {
+        let link = Link::start(endpoint.clone(), "consume", patience);
+        Self { link, patience, count: Arc::default() }
+    }
+
+    /// Starts to consume a queue.
+    pub fn consumer(&self, queue: &str) -> Consumer {
+        self.count.fetch_add(1, Relaxed);
+        let (deliveries, received) = mpsc::unbounded_channel();
+        let (wanted, wants) = watch::channel(true);
+        let (state, observed) = watch::channel(ConsumerState::default());
+        let stop = CancellationToken::new();
+        let settler = Settler { shared: Arc::new(Shared::new()) };
+        let work = Work {
+            queue: queue.to_owned(),
+            link: self.link.clone(),
+            patience: self.patience,
+            settler: settler.clone(),
+            deliveries,
+            wants,
+            state,
+            stop: stop.clone(),
+            count: Arc::clone(&self.count),
+            average: TYPICAL,
+            prefetch: 0,
+        };
+        tokio::spawn(work.run());
+        Consumer { queue: queue.to_owned(), received, settler, wanted, observed, stop }
+    }
+
+    /// What is known of the connection.
+    pub fn observe(&self) -> watch::Receiver<LinkState> {
+        self.link.observe()
+    }
+
+    /// Ends the connection, and with it all consumers.
+    pub async fn close(&self) {
+        self.link.close().await;
+    }
+}
+
+/// Names a copy in the session that delivered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    session: u64,
+    tag: u64,
+}
+
+/// What is known of a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerState {
+    /// Copies can come in.
+    pub consuming: bool,
+    /// How often it began to consume.
+    pub sessions: u64,
+    /// Why it last stopped, unless it was told to. `SN0816` where its queue is not there.
+    pub fault: Option<String>,
+}
+
+/// One queue, consumed.
+#[derive(Debug)]
+pub struct Consumer {
+    queue: String,
+    received: mpsc::UnboundedReceiver<Raw>,
+    settler: Settler,
+    wanted: watch::Sender<bool>,
+    observed: watch::Receiver<ConsumerState>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Raw {
+    session: u64,
+    delivery: Delivery,
+}
+
+impl Consumer {
+    /// Waits for copies and takes up to `max` of those that are there; empty only after the end of the
+    /// connection. May be dropped at any point without loss.
+    pub async fn next_batch(&mut self, max: usize) -> Vec<(Tag, Received)> {
+        let mut raw = Vec::new();
+        loop {
+            if self.received.recv_many(&mut raw, max).await == 0 {
+                return Vec::new();
+            }
+            let session = self.settler.session();
+            let batch: Vec<_> = raw
+                .drain(..)
+                // Those of a session that is over come again.
+                .filter(|raw| raw.session == session)
+                .map(|Raw { session, delivery }| {
+                    let tag = Tag { session, tag: delivery.delivery_tag };
+                    (tag, wire::read(&self.queue, delivery))
+                })
+                .collect();
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
+    }
+
+    /// Settles what this consumer took; clones go wherever that is decided.
+    pub fn settler(&self) -> Settler {
+        self.settler.clone()
+    }
+
+    /// Takes no more from the queue. What came in already is still to be taken and settled.
+    pub fn pause(&self) {
+        self.wanted.send_replace(false);
+    }
+
+    /// Takes from the queue again.
+    pub fn resume(&self) {
+        self.wanted.send_replace(true);
+    }
+
+    /// What is known of it.
+    pub fn observe(&self) -> watch::Receiver<ConsumerState> {
+        self.observed.clone()
+    }
+
+    /// Gives back what nobody took, tells the broker of everything settled, and ends. What is taken and
+    /// not settled by then is delivered again.
+    pub async fn close(mut self) {
+        self.pause();
+        let mut observed = self.observed.clone();
+        // An error: its task is over already.
+        let _ = observed.wait_for(|state| !state.consuming).await;
+        while let Ok(Raw { session, delivery }) = self.received.try_recv() {
+            self.settler.settle(Tag { session, tag: delivery.delivery_tag }, Settlement::Return);
+        }
+        self.stop.cancel();
+        while observed.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Tells the broker what became of copies. Never waits.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    began: Instant,
+    open: Mutex<Open>,
+    /// Something was settled.
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    session: u64,
+    acks: Acks,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self { began: Instant::now(), open: Mutex::default(), news: Notify::new() }
+    }
+}
+
+impl Settler {
+    /// Settles one copy. Of a session that is over, nothing: its copy comes again.
+    pub fn settle(&self, tag: Tag, settlement: Settlement) {
+        self.settle_all([(tag, settlement)]);
+    }
+
+    /// Settles those of one commit, so that one word to the broker can do for many.
+    pub fn settle_all(&self, settled: impl IntoIterator<Item = (Tag, Settlement)>) {
+        let now = self.shared.began.elapsed();
+        {
+            let mut open = self.open();
+            for (Tag { session, tag }, settlement) in settled {
+                match settlement {
+                    _ if session != open.session => {}
+                    Settlement::Ack => open.acks.settle(tag, now),
+                    Settlement::Return => open.acks.give_back(tag),
+                }
+            }
+        }
+        self.shared.news.notify_one();
+    }
+
+    /// Copies that are in our hands, or of which the broker has not been told yet.
+    pub fn outstanding(&self) -> usize {
+        self.open().acks.outstanding()
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.shared.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn session(&self) -> u64 {
+        self.open().session
+    }
+
+    fn begin_session(&self) -> u64 {
+        let mut open = self.open();
+        *open = Open { session: open.session + 1, acks: Acks::default() };
+        open.session
+    }
+
+    fn delivered(&self, tag: u64) {
+        self.open().acks.delivered(tag);
+    }
+
+    fn take(&self) -> Vec<Tell> {
+        self.open().acks.take(self.shared.began.elapsed())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.shared.began + self.open().acks.due()?)
+    }
+}
+
+/// The task of one consumer.
+struct Work {
+    queue: String,
+    link: Link,
+    patience: Patience,
+    settler: Settler,
+    deliveries: mpsc::UnboundedSender<Raw>,
+    wants: watch::Receiver<bool>,
+    state: watch::Sender<ConsumerState>,
+    stop: CancellationToken,
+    count: Arc<AtomicUsize>,
+    /// What a copy of this queue weighs, on a moving average.
+    average: usize,
+    prefetch: u16,
+}
+
+/// Why a session ended.
+enum End {
+    /// It was told to.
+    Stopped,
+    /// It broke.
+    Lost(String),
+}
+
+/// A channel, and while the consumer is wanted its stream.
+struct Session {
+    id: u64,
+    channel: Channel,
+    stream: Option<lapin::Consumer>,
+    /// It was cancelled; what is still in the stream is taken, then it is dropped.
+    cancelled: bool,
+    watchdog: Interval,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut waits = self.patience.pace.waits();
+        loop {
+            let began = Instant::now();
+            let end = match self.open().await {
+                Ok(mut session) => self.serve(&mut session).await,
+                Err(end) => end,
+            };
+            let End::Lost(fault) = end else { break };
+            self.report(fault);
+            if began.elapsed() >= HEALTHY {
+                waits.reset();
+            }
+            tokio::select! {
+                () = sleep(waits.next_wait()) => {}
+                () = self.stop.cancelled() => break,
+            }
+        }
+        self.count.fetch_sub(1, Relaxed);
+        self.state.send_modify(|state| state.consuming = false);
+    }
+
+    fn report(&self, fault: String) {
+        self.state.send_modify(|state| {
+            // The same fault again and again is one line.
+            if state.fault.as_deref() != Some(fault.as_str()) {
+                warn!(queue = self.queue, fault, "consuming has stopped");
+            }
+            state.consuming = false;
+            state.fault = Some(fault);
+        });
+    }
+
+    async fn open(&mut self) -> Result<Session, End> {
+        let connection = tokio::select! {
+            connection = self.link.connected() => connection.ok_or(End::Stopped)?,
+            () = self.stop.cancelled() => return Err(End::Stopped),
+        };
+        let channel = connection.create_channel().await.map_err(|error| self.lost(&error))?;
+        let mut watchdog = interval(self.patience.watchdog);
+        watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let id = self.settler.begin_session();
+        let mut session = Session { id, channel, stream: None, cancelled: false, watchdog };
+        self.follow_wish(&mut session).await?;
+        Ok(session)
+    }
+
+    fn lost(&self, error: &lapin::Error) -> End {
+        End::Lost(match error.kind() {
+            ErrorKind::ProtocolError(said) if said.get_id() == 404 => format!(
+                "SN0816 queue `{}` is not there; run `snodo topology apply`", self.queue
+            ),
+            _ => error.to_string(),
+        })
+    }
+
+    /// Begins or ceases to consume, as wished.
+    async fn follow_wish(&mut self, session: &mut Session) -> Result<(), End> {
+        let wanted = *self.wants.borrow_and_update();
+        match &session.stream {
+            None if wanted => self.subscribe(session).await,
+            Some(_) if !wanted && !session.cancelled => self.cancel(session).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn subscribe(&mut self, session: &mut Session) -> Result<(), End> {
+        self.prefetch = self.fitting_prefetch();
+        let Session { channel, .. } = session;
+        let qos = BasicQosOptions { global: false };
+        channel.basic_qos(self.prefetch, qos).await.map_err(|error| self.lost(&error))?;
+        let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+        let stream = channel
+            .basic_consume(self.name(), ShortString::default(), options, table)
+            .await
+            .map_err(|error| self.lost(&error))?;
+        session.stream = Some(stream);
+        session.cancelled = false;
+        info!(queue = self.queue, prefetch = self.prefetch, "consuming");
+        self.state.send_modify(|state| {
+            state.consuming = true;
+            state.sessions = session.id;
+            state.fault = None;
+        });
+        Ok(())
+    }
+
+    fn name(&self) -> ShortString {
+        // A name beyond 255 bytes names no queue, and neither does the cut one.
+        let end = self.queue.floor_char_boundary(255);
+        self.queue[..end].into()
+    }
+
+    async fn cancel(&self, session: &mut Session) -> Result<(), End> {
+        let Some(stream) = &session.stream else { return Ok(()) };
+        let cancel = session.channel.basic_cancel(stream.tag(), Default::default());
+        cancel.await.map_err(|error| self.lost(&error))?;
+        session.cancelled = true;
+        Ok(())
+    }
+
+    fn fitting_prefetch(&self) -> u16 {
+        prefetch(BUDGET, self.count.load(Relaxed), self.average)
+    }
+
+    async fn serve(&mut self, session: &mut Session) -> End {
+        loop {
+            match self.turn(session).await {
+                Ok(()) => {}
+                Err(end) => {
+                    if matches!(end, End::Stopped) {
+                        self.tell(session);
+                        // Whether the broker hears it: what is not settled comes again either way.
+                        let _ = session.channel.close(200, "bye".into()).await;
+                    }
+                    return end;
+                }
+            }
+        }
+    }
+
+    async fn turn(&mut self, session: &mut Session) -> Result<(), End> {
+        let due = self.settler.due();
+        let settler = self.settler.clone();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(End::Stopped),
+            () = settler.shared.news.notified() => {
+                self.tell(session);
+                Ok(())
+            }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                self.tell(session);
+                Ok(())
+            }
+            item = next(&mut session.stream) => self.take(session, item),
+            changed = self.wants.changed() => match changed {
+                Ok(()) => self.follow_wish(session).await,
+                Err(_) => Err(End::Stopped),
+            },
+            _ = session.watchdog.tick() => self.look(session).await,
+        }
+    }
+
+    fn take(
+        &mut self,
+        session: &mut Session,
+        item: Option<lapin::Result<Delivery>>,
+    ) -> Result<(), End> {
+        match item {
+            Some(Ok(delivery)) => {
+                self.average = (self.average * 15 + delivery.data.len() + 512) / 16;
+                self.settler.delivered(delivery.delivery_tag);
+                let raw = Raw { session: session.id, delivery };
+                self.deliveries.send(raw).map_err(|_| End::Stopped)
+            }
+            Some(Err(error)) => Err(self.lost(&error)),
+            None if session.cancelled => {
+                session.stream = None;
+                self.state.send_modify(|state| state.consuming = false);
+                // Cancelled for another prefetch only: it is still wanted.
+                if *self.wants.borrow() {
+                    self.wants.mark_changed();
+                }
+                Ok(())
+            }
+            None => Err(End::Lost(format!(
+                "SN0816 the broker cancelled the consumer of queue `{}`: it was deleted or has moved",
+                self.queue
+            ))),
+        }
+    }
+
+    /// The broker may close a channel without any word to its consumer. And the share of the byte
+    /// budget changes with the weight of the copies and the number of consumers.
+    async fn look(&mut self, session: &mut Session) -> Result<(), End> {
+        if !session.channel.status().connected() {
+            return Err(End::Lost("the channel is closed".to_owned()));
+        }
+        let (fits, is) = (u32::from(self.fitting_prefetch()), u32::from(self.prefetch));
+        if session.stream.is_some() && !session.cancelled && (fits * 2 <= is || fits >= is * 4) {
+            self.cancel(session).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands the words to the session, which writes them in order. Not waited for: where the
+    /// connection is lost, the broker forgets the deliveries too.
+    fn tell(&self, session: &Session) {
+        for word in self.settler.take() {
+            match word {
+                Tell::Ack(tag) => ack(&session.channel, tag, false),
+                Tell::AckUpTo(tag) => ack(&session.channel, tag, true),
+                Tell::Return(tag) => {
+                    let options = BasicNackOptions { multiple: false, requeue: true };
+                    let _ = session.channel.basic_nack(tag, options).now_or_never();
+                }
+            }
+        }
+    }
+}
+
+fn ack(channel: &Channel, tag: u64, multiple: bool) {
+    let _ = channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+}
+
+async fn next(stream: &mut Option<lapin::Consumer>) -> Option<lapin::Result<Delivery>> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
