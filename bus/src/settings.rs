@@ -112,8 +112,24 @@ pub struct AdapterSettings {
     pub kind: String,
     /// Everything else.
     pub options: Json,
-    /// Where it is written, for mistakes that the kind finds in its options.
-    pub place: Place,
+    /// Where its parts are written, by JSON pointer into it; "" is the whole.
+    places: BTreeMap<String, Place>,
+}
+
+impl AdapterSettings {
+    /// Where `pointer` is written, or the nearest part around it.
+    pub fn place(&self, pointer: &str) -> Place {
+        let mut pointer = pointer;
+        loop {
+            if let Some(place) = self.places.get(pointer) {
+                return place.clone();
+            }
+            match pointer.rsplit_once('/') {
+                Some((above, _)) => pointer = above,
+                None => return nowhere(FILE),
+            }
+        }
+    }
 }
 
 /// The name of a file that holds a secret.
@@ -456,7 +472,25 @@ fn adapter(reader: &mut Reader<'_>, all: Table<'_>, name: &str) -> Option<Adapte
     let mut options: serde_json::Map<String, Json> =
         map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
     options.remove("kind");
-    Some(AdapterSettings { kind, options: Json::Object(options), place: reader.place(&at, None) })
+    let mut places = BTreeMap::from([(String::new(), reader.place(&at, None))]);
+    note_places(reader, &at, "", map, &mut places);
+    Some(AdapterSettings { kind, options: Json::Object(options), places })
+}
+
+fn note_places(
+    reader: &Reader<'_>,
+    at: &str,
+    below: &str,
+    map: &Map<String, Value>,
+    places: &mut BTreeMap<String, Place>,
+) {
+    for (key, value) in map {
+        let pointer = format!("{below}/{key}");
+        places.insert(pointer.clone(), reader.place(&format!("{at}{pointer}"), Some(value)));
+        if let ValueKind::Table(map) = &value.kind {
+            note_places(reader, at, &pointer, map, places);
+        }
+    }
 }
 
 fn to_json(value: &Value) -> Json {

@@ -299,7 +299,7 @@ pub(super) async fn page(Path(code): Path<String>) -> Result<Response<Body>, Ref
     Ok(response)
 }
 
-fn page_of(code: &str) -> Option<String> {
+pub(crate) fn page_of(code: &str) -> Option<String> {
     let (_, code, _, _, title, expected, who) = Code::find(code)?.row();
     Some(format!("# {code}\n\n{title}\n\nExpected: {expected}\n\nWho acts: {who}\n"))
 }
