@@ -1,1 +1,15 @@
-//! Placeholder of the skeleton.
+//! The outside systems that Snodo talks to, one module each.
+//!
+//! Invariant: an adapter knows one protocol and the classification of its faults; retries, breaker,
+//! deadlines of deliveries and metrics are the framework's. Nothing here knows the ledger or the broker.
+
+pub mod http;
+pub mod protocollo;
+mod typed;
+
+use snodo_core::adapter::Catalog;
+
+/// Every kind of adapter that Snodo ships.
+pub fn catalog() -> Catalog {
+    Catalog::default().with::<http::Http>().with::<protocollo::Protocollo>()
+}

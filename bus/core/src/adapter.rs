@@ -249,12 +249,8 @@ impl Catalog {
     #[must_use]
     pub fn with<A: Adapter>(mut self) -> Self {
         let open: Open = |options, opening| {
-            let options: A::Options =
-                serde_json::from_value(options).map_err(|error| OpenError {
-                    pointer: String::new(),
-                    text: format!("the options of `{}` are wrong: {error}", opening.instance),
-                    help: format!("see the options of kind `{}`", A::KIND),
-                })?;
+            let options: A::Options = serde_path_to_error::deserialize(options)
+                .map_err(|error| wrong_options(A::KIND, opening, &error))?;
             Ok(Arc::new(A::open(options, opening)?))
         };
         let previous = self.0.insert(A::KIND, open);
@@ -276,6 +272,29 @@ impl Catalog {
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         self.0.keys().copied()
     }
+}
+
+fn wrong_options(
+    kind: &str,
+    opening: &Opening,
+    error: &serde_path_to_error::Error<serde_json::Error>,
+) -> OpenError {
+    OpenError {
+        pointer: pointer_of(error.path()),
+        text: format!("the options of `{}` are wrong: {}", opening.instance, error.inner()),
+        help: format!("write only what kind `{kind}` knows"),
+    }
+}
+
+/// The JSON pointer of a path, for a place in the configuration file.
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { variant } => format!("{pointer}/{variant}"),
+        Segment::Unknown => pointer,
+    })
 }
 
 impl fmt::Debug for Catalog {

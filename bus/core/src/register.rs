@@ -68,6 +68,7 @@ pub enum LedgerEffect {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Registered {
     /// `0001234/2026`: at least seven digits (art. 57), then the year.
+    #[schemars(extend("pattern" = NUMBER_PATTERN))]
     pub number: String,
     /// The register's AOO.
     pub aoo: String,
@@ -83,6 +84,7 @@ pub struct Registered {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Annulled {
     /// `0001234/2026`.
+    #[schemars(extend("pattern" = NUMBER_PATTERN))]
     pub number: String,
     /// When it was annulled (by this or an earlier request), UTC.
     #[schemars(with = "String", extend("format" = "date-time"))]
@@ -94,6 +96,7 @@ pub struct Annulled {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Found {
     /// `0001234/2026`.
+    #[schemars(extend("pattern" = NUMBER_PATTERN))]
     pub number: String,
     /// Oggetto.
     pub subject: String,
@@ -106,6 +109,9 @@ pub struct Found {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub annulled_at: Option<Timestamp>,
 }
+
+/// How a number of the register looks, as JSON Schemas say it.
+pub const NUMBER_PATTERN: &str = "^[0-9]{7,}/[0-9]{4}$";
 
 /// Writes a number as the register shows it.
 pub fn show_number(number: i64, year: i16) -> String {
