@@ -15,9 +15,11 @@ use snodo_core::{
 };
 
 pub mod consume;
+pub mod management;
 pub mod node;
 pub mod publish;
 pub mod session;
+pub mod topology;
 
 mod wire;
 

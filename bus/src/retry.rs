@@ -75,7 +75,10 @@ mod tests {
         let mut waits = Pace::try_new(first, longest).expect("sensible").waits();
         for window in [10, 20, 40, 80, 80, 80, 80, 80] {
             let (wait, window) = (waits.next_wait(), Duration::from_millis(window));
-            assert!(wait >= window / 2 && wait <= (window * 3 / 2).min(longest), "{wait:?} of {window:?}");
+            assert!(
+                wait >= window / 2 && wait <= (window * 3 / 2).min(longest),
+                "{wait:?} of {window:?}"
+            );
         }
         waits.reset();
         assert!(waits.next_wait() <= first * 3 / 2);

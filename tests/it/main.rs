@@ -1,1 +1,3 @@
-//! Placeholder of the skeleton.
+//! The integration tests: one binary, one module per area.
+
+mod broker;

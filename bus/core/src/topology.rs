@@ -263,7 +263,9 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, object, property, expected, found, help, .. } = self;
         match property {
-            Some(property) => write!(f, "{code} {object}: `{property}` is {found}, not {expected}")?,
+            Some(property) => {
+                write!(f, "{code} {object}: `{property}` is {found}, not {expected}")?
+            }
             None => write!(f, "{code} {object}: expected {expected}, found {found}")?,
         }
         write!(f, "; {help}")
@@ -347,7 +349,11 @@ fn diff_access(planned: &Topology, found: &Topology, findings: &mut Vec<Finding>
         if is != Some(wanted) {
             findings.push(Finding {
                 found: is.map_or_else(|| "none".to_owned(), rights),
-                ..missing("SN0805", format!("rights of user `{user}` in vhost `{vhost}`"), rights(wanted))
+                ..missing(
+                    "SN0805",
+                    format!("rights of user `{user}` in vhost `{vhost}`"),
+                    rights(wanted),
+                )
             });
         }
     }

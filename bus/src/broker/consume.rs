@@ -17,7 +17,7 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use snodo_core::acks::{Acks, Tell, prefetch};
+use snodo_core::acks::{Acks, GAP, Tell, prefetch};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
@@ -261,13 +261,22 @@ impl Settler {
         self.open().acks.delivered(tag);
     }
 
-    fn take(&self) -> Vec<Tell> {
-        self.open().acks.take(self.shared.began.elapsed())
+    fn take(&self, waiting: Waiting) -> Vec<Tell> {
+        let now = self.shared.began.elapsed();
+        let now = if matches!(waiting, Waiting::Over) { now + GAP } else { now };
+        self.open().acks.take(now)
     }
 
     fn due(&self) -> Option<Instant> {
         Some(self.shared.began + self.open().acks.due()?)
     }
+}
+
+/// Whether a gap among the settled may still close.
+#[derive(Clone, Copy)]
+enum Waiting {
+    Allowed,
+    Over,
 }
 
 /// The task of one consumer.
@@ -354,9 +363,9 @@ impl Work {
 
     fn lost(&self, error: &lapin::Error) -> End {
         End::Lost(match error.kind() {
-            ErrorKind::ProtocolError(said) if said.get_id() == 404 => format!(
-                "SN0816 queue `{}` is not there; run `snodo topology apply`", self.queue
-            ),
+            ErrorKind::ProtocolError(said) if said.get_id() == 404 => {
+                format!("SN0816 queue `{}` is not there; run `snodo topology apply`", self.queue)
+            }
             _ => error.to_string(),
         })
     }
@@ -416,7 +425,7 @@ impl Work {
                 Ok(()) => {}
                 Err(end) => {
                     if matches!(end, End::Stopped) {
-                        self.tell(session);
+                        self.tell(session, Waiting::Over);
                         // Whether the broker hears it: what is not settled comes again either way.
                         let _ = session.channel.close(200, "bye".into()).await;
                     }
@@ -433,11 +442,11 @@ impl Work {
             biased;
             () = self.stop.cancelled() => Err(End::Stopped),
             () = settler.shared.news.notified() => {
-                self.tell(session);
+                self.tell(session, Waiting::Allowed);
                 Ok(())
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                self.tell(session);
+                self.tell(session, Waiting::Allowed);
                 Ok(())
             }
             item = next(&mut session.stream) => self.take(session, item),
@@ -493,8 +502,8 @@ impl Work {
 
     /// Hands the words to the session, which writes them in order. Not waited for: where the
     /// connection is lost, the broker forgets the deliveries too.
-    fn tell(&self, session: &Session) {
-        for word in self.settler.take() {
+    fn tell(&self, session: &Session, waiting: Waiting) {
+        for word in self.settler.take(waiting) {
             match word {
                 Tell::Ack(tag) => ack(&session.channel, tag, false),
                 Tell::AckUpTo(tag) => ack(&session.channel, tag, true),

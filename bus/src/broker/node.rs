@@ -39,6 +39,8 @@ pub struct NodeOptions {
     pub stop_within: Duration,
     /// Publishers are blocked beyond so many MiB.
     pub memory_mib: u32,
+    /// Forgets what an earlier node left in the folder.
+    pub fresh: bool,
 }
 
 impl Default for NodeOptions {
@@ -47,6 +49,7 @@ impl Default for NodeOptions {
             ready_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(20),
             memory_mib: 512,
+            fresh: false,
         }
     }
 }
@@ -133,6 +136,9 @@ impl PrivateNode {
         let identity = Identity::load_or_new(&folder)?;
         let mut node = Self { folder, options, server, identity, running: None, _lock: lock };
         node.bury_the_dead().await;
+        if node.options.fresh {
+            node.forget()?;
+        }
         node.start_again().await?;
         Ok(node)
     }
@@ -216,6 +222,14 @@ impl PrivateNode {
         }
     }
 
+    fn forget(&self) -> Result<(), NodeError> {
+        let data = self.folder.join("data");
+        match fs::remove_dir_all(&data) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(unusable(&data, cause)),
+            _ => Ok(()),
+        }
+    }
+
     /// Process ids are used again: only one that carries our node's name, or our epmd's port, is ours.
     fn is_ours(&self, pid: i32) -> bool {
         let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
@@ -271,9 +285,13 @@ impl PrivateNode {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.folder.join("enabled_plugins"))
             // Makes the script exec the virtual machine, so that the child's pid is the node's.
             .env("RABBITMQ_ALLOW_INPUT", "true")
+            // The last flag means nothing to Erlang: it puts the name where `ps` and the guard see it.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-noinput +B i +S 1:1 +A 4 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+                format!(
+                    "-noinput +B i +S 1:1 +A 4 +sbwt none \
+                     -kernel inet_dist_use_interface {{127,0,0,1}} -snodo_node {name}"
+                ),
             );
     }
 
@@ -318,7 +336,15 @@ impl PrivateNode {
         ";
         let (name, port) = (&self.identity.name, self.identity.epmd.to_string());
         Command::new("/bin/sh")
-            .args(["-c", script, "snodo-node-guard", &beam.to_string(), &epmd.to_string(), name, &port])
+            .args([
+                "-c",
+                script,
+                "snodo-node-guard",
+                &beam.to_string(),
+                &epmd.to_string(),
+                name,
+                &port,
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -381,7 +407,9 @@ impl Identity {
     fn load_or_new(folder: &Path) -> Result<Self, NodeError> {
         let path = folder.join("identity.json");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| unusable(&path, error.into())),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| unusable(&path, error.into()))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Self::new().map_err(|cause| unusable(folder, cause))
             }
@@ -420,7 +448,9 @@ fn free_port(wanted: u16) -> Option<(u16, TcpListener)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
         Some((port, listener))
     };
-    if wanted != 0 && let Some(bound) = bind(wanted) {
+    if wanted != 0
+        && let Some(bound) = bind(wanted)
+    {
         return Some(bound);
     }
     let start = random_hex(2).ok().and_then(|hex| u16::from_str_radix(&hex, 16).ok()).unwrap_or(0);

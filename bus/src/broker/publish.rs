@@ -122,7 +122,8 @@ impl Publisher {
     /// Ends the sessions. What is unconfirmed becomes `Unknown`.
     pub async fn close(&self) {
         let lanes: Vec<_> = {
-            let mut parties = self.parties.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut parties =
+                self.parties.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             parties.drain().map(|(_, (_, lane))| lane).collect()
         };
         join_all(lanes.iter().map(|lane| lane.link.close())).await;
@@ -244,8 +245,7 @@ impl Work {
         while let Some(channel) = self.channel().await {
             let mut room = Room::new(Arc::clone(&self.full));
             let deadline = self.patience.confirm;
-            let end =
-                run_window(&channel, &mut self.queue, &self.link, &mut room, deadline).await;
+            let end = run_window(&channel, &mut self.queue, &self.link, &mut room, deadline).await;
             let Err(cause) = end else { return };
             warn!(cause, "a publishing channel is dropped; what it had not confirmed is unknown");
             close(&channel).await;
@@ -331,9 +331,8 @@ async fn send_batch(
 ) -> Result<Vec<Confirm>, ()> {
     let ids: Vec<Option<ShortString>> =
         batch.iter().map(|job| job.properties.message_id().clone()).collect();
-    let publishes = batch
-        .iter_mut()
-        .map(|job| publish(channel.clone(), ShortString::default(), true, job));
+    let publishes =
+        batch.iter_mut().map(|job| publish(channel.clone(), ShortString::default(), true, job));
     let confirmations = timeout(deadline, join_all(publishes)).await;
     let confirmations: Vec<Confirmation> =
         confirmations.map_err(drop)?.into_iter().collect::<Result<_, _>>().map_err(drop)?;
@@ -363,6 +362,8 @@ async fn run_window(
     let mut in_flight = FuturesUnordered::new();
     let mut tick = interval(Duration::from_secs(1).min(deadline));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let lost = link.lost();
+    tokio::pin!(lost);
     let mut open = true;
     while open || !in_flight.is_empty() {
         room.announce();
@@ -388,6 +389,8 @@ async fn run_window(
                     return Err("the channel is closed".to_owned());
                 }
             }
+            // What is still queued then waits for the next session instead of this one's error.
+            () = &mut lost => return Err("the connection is lost".to_owned()),
         }
     }
     Ok(())

@@ -151,12 +151,9 @@ impl Endpoint {
             ConnectionProperties::default().with_connection_name(format!("snodo/{role}").into());
         match timeout(within, Connection::connect_uri(uri, properties)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) if is_refusal(&error) => Err(DialError::Refused(
-                node.clone(),
-                self.user.clone(),
-                self.vhost.clone(),
-                error,
-            )),
+            Ok(Err(error)) if is_refusal(&error) => {
+                Err(DialError::Refused(node.clone(), self.user.clone(), self.vhost.clone(), error))
+            }
             Ok(Err(error)) => Err(DialError::Failed(node.clone(), error)),
             Err(_) => Err(DialError::Silent(node.clone(), within)),
         }
@@ -166,7 +163,8 @@ impl Endpoint {
         let mut uri: AMQPUri =
             node.parse().map_err(|_| DialError::Address(without_password(node).to_owned()))?;
         uri.authority.userinfo.username.clone_from(&self.user);
-        uri.authority.userinfo.password = self.password.read().await.map_err(DialError::Password)?;
+        uri.authority.userinfo.password =
+            self.password.read().await.map_err(DialError::Password)?;
         uri.vhost.clone_from(&self.vhost);
         uri.query.heartbeat = Some(10);
         Ok(uri)
@@ -236,6 +234,14 @@ impl Link {
         let mut state = self.state.clone();
         let state = state.wait_for(LinkState::is_connected).await.ok()?;
         state.connection.clone()
+    }
+
+    /// Waits for the end of the connection that is there now.
+    pub(super) async fn lost(&self) {
+        let mut state = self.state.clone();
+        let session = state.borrow().sessions;
+        // An error: the link itself is closed.
+        let _ = state.wait_for(|state| !state.is_connected() || state.sessions != session).await;
     }
 
     /// Says goodbye to the broker and ends.

@@ -160,7 +160,11 @@ fn uuid(headers: &FieldTable, name: &str) -> Option<Uuid> {
 
 /// An id that is there and cannot be read is damage, not absence.
 fn optional_id(headers: &FieldTable, name: &str) -> Option<Option<MessageId>> {
-    if headers.contains_key(name) { Some(Some(MessageId(uuid(headers, name)?))) } else { Some(None) }
+    if headers.contains_key(name) {
+        Some(Some(MessageId(uuid(headers, name)?)))
+    } else {
+        Some(None)
+    }
 }
 
 fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
@@ -364,7 +368,8 @@ mod tests {
         let properties = BasicProperties::default()
             .with_message_id("theirs".into())
             .with_headers(headers.clone());
-        let Received::Unreadable(foreign) = read("route.x", delivered(properties, b"\xff\x00")) else {
+        let Received::Unreadable(foreign) = read("route.x", delivered(properties, b"\xff\x00"))
+        else {
             panic!("read")
         };
         assert_eq!(&foreign.body[..], b"\xff\x00");

@@ -1,0 +1,53 @@
+//! One private RabbitMQ node per test process, one vhost per test.
+//!
+//! Invariant: the node ends with the process; its folder is used again by the next, with nothing in it.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use serde_json::json;
+use snodo::broker::{
+    management::{Management, segment},
+    node::{NodeError, NodeOptions, PrivateNode},
+    session::Endpoint,
+};
+use tokio::sync::OnceCell;
+
+static NODE: OnceCell<PrivateNode> = OnceCell::const_new();
+static VHOSTS: AtomicU32 = AtomicU32::new(0);
+
+/// The node that the tests of this process share. Do not harm it: for that, start your own.
+pub async fn shared() -> &'static PrivateNode {
+    NODE.get_or_init(start_shared).await
+}
+
+/// The first folder that no other test process uses.
+async fn start_shared() -> PrivateNode {
+    let folders =
+        std::env::temp_dir().join(format!("snodo-tests-{}", rustix::process::getuid().as_raw()));
+    for n in 0..16 {
+        let options = NodeOptions { fresh: true, ..NodeOptions::default() };
+        match PrivateNode::start(&folders.join(format!("node-{n}")), options).await {
+            Ok(node) => return node,
+            Err(NodeError::InUse { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("sixteen test processes hold all folders below {}", folders.display());
+}
+
+/// A new, empty vhost on the shared node, as its administrator.
+pub async fn vhost() -> Endpoint {
+    vhost_of(shared().await).await
+}
+
+/// A new, empty vhost on `node`.
+pub async fn vhost_of(node: &PrivateNode) -> Endpoint {
+    let endpoint = node.endpoint().in_vhost(&format!("test-{}", VHOSTS.fetch_add(1, Relaxed)));
+    let management = Management::of(&endpoint).expect("a private node has one");
+    let vhost = segment(&endpoint.vhost);
+    let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+    management.put(&format!("/api/vhosts/{vhost}"), &json!({})).await.expect("vhost");
+    let permissions = format!("/api/permissions/{vhost}/{}", segment(&endpoint.user));
+    management.put(&permissions, &all).await.expect("permissions");
+    endpoint
+}
