@@ -6,10 +6,11 @@
 use std::{ops::Range, sync::Arc};
 
 use serde_json::{Number, Value};
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
+use serde_saphyr::granit_parser::{Event, Parser, ScanError, Span, StructureStyle};
 
 use crate::diagnostic::{Place, Problems, SourceFile, Words};
 
+pub(crate) mod fields;
 mod looks;
 
 /// No file that people write is longer.
