@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub mod amqp;
+mod attributes;
 pub mod http;
 
 /// The attributes of one message. Field names follow CloudEvents; `kind` is its `type`.
