@@ -4,9 +4,16 @@
 //! deliveries carried by the `broker`, maps them, calls adapters and writes what became of them.
 
 pub mod broker;
+pub mod cli;
 pub mod clock;
+pub mod edge;
 pub mod engine;
+pub mod exit;
 pub mod faults;
+pub mod house;
 pub mod ledger;
 pub mod metrics;
+pub mod operators;
 pub mod retry;
+pub mod run;
+pub mod settings;

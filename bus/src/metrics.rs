@@ -1,1 +1,632 @@
-//! Skeleton.
+//! What Prometheus is told. The only home of `prometheus`.
+//!
+//! Invariant: label values come from the configuration, never from input (`_other` for the rest), and
+//! every series exists from the start; what concerns custody is read from the ledger's totals, so it
+//! survives restarts and is true for every instance that shows it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, process_collector::ProcessCollector,
+};
+use snodo_core::{message_state::Bucket, timestamp::Timestamp};
+use tokio::sync::Mutex;
+
+use crate::{
+    clock::Clock,
+    ledger::{Ages, Ledger, ReadError, Total},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The label of whatever the configuration does not name.
+pub const OTHER: &str = "_other";
+
+/// Answers of accept, confirm and calls, seconds (ops O-04).
+const SHORT: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Rows in one commit.
+const ROWS: [f64; 8] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
+/// Bytes of a body.
+const BYTES: [f64; 6] = [1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0];
+/// How long a reading of the ledger is shown.
+const FRESH: Duration = Duration::from_secs(1);
+
+const MESSAGE_BUCKETS: [&str; 4] = ["received", "accepted", "rejected", "repeated"];
+const ENDED: [Bucket; 3] = [Bucket::Completed, Bucket::Filtered, Bucket::Discarded];
+const OWED: [Bucket; 3] = [Bucket::Open, Bucket::Parked, Bucket::Uncertain];
+
+/// How a request at an edge ended, one word per request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum IngressResult {
+    /// In custody now.
+    Accepted,
+    /// In custody already.
+    Replayed,
+    /// Refused for what it is.
+    Rejected,
+    /// Nobody knows or trusts who sent it.
+    Unauthorized,
+    /// Too much of it.
+    Throttled,
+    /// Not now.
+    Unavailable,
+}
+
+impl IngressResult {
+    const WORDS: [&str; 6] =
+        ["accepted", "replayed", "rejected", "unauthorized", "throttled", "unavailable"];
+}
+
+/// What the configuration names: the only label values there are.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// Route names and `party:<id>` of parties that receive.
+    pub subscribers: Vec<String>,
+    /// Parties that send and adapter instances that bring messages.
+    pub sources: Vec<String>,
+    /// `instance.operation` of every operation.
+    pub targets: Vec<String>,
+    /// Codes with which a message may be refused.
+    pub codes: Vec<String>,
+}
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    custody: Custody,
+    ingress: Ingress,
+    work: Work,
+    reading: Mutex<Option<Duration>>,
+}
+
+/// Custody, read from the ledger.
+#[derive(Debug)]
+struct Custody {
+    messages: [Counted; 4],
+    created: Counted,
+    ended: [Counted; 3],
+    owed: [Counted; 3],
+    oldest_open: HashMap<String, IntGauge>,
+    waiting: HashMap<String, IntGauge>,
+    oldest_queued: Gauge,
+    strays: IntGauge,
+    read: IntGauge,
+}
+
+/// A number per name that follows the totals, as a counter or a gauge.
+#[derive(Debug)]
+enum Counted {
+    Up(HashMap<String, IntCounter>),
+    Now(HashMap<String, IntGauge>),
+}
+
+/// What the edge tells.
+#[derive(Debug)]
+struct Ingress {
+    results: Vec<IntCounter>,
+    rejected: HashMap<String, IntCounter>,
+    took: Histogram,
+    bytes: Histogram,
+    in_flight: IntGauge,
+}
+
+/// What broker, engine and ledger tell.
+#[derive(Debug)]
+struct Work {
+    published: HashMap<String, [IntCounter; 4]>,
+    confirm_took: Histogram,
+    consumers: HashMap<String, IntGauge>,
+    batch_copies: Histogram,
+    batch_took: Histogram,
+    calls: HashMap<String, (IntCounter, IntCounter, Histogram)>,
+    faults: HashMap<String, [IntCounter; 4]>,
+    moved: HashMap<String, IntCounter>,
+    commits: [IntCounter; 3],
+    commit_rows: Histogram,
+    commit_took: Histogram,
+    ready: HashMap<String, IntGauge>,
+}
+
+const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
+const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
+const MOVES: [&str; 8] =
+    ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray"];
+const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
+const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+
+/// Registers what is made, under one name each.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn registered<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
+        let made = made?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        names: &BTreeSet<&str>,
+    ) -> prometheus::Result<HashMap<String, IntCounter>> {
+        let vec = self.registered(IntCounterVec::new(Opts::new(name, help), &[label]))?;
+        Ok(names.iter().map(|n| ((*n).to_owned(), vec.with_label_values(&[n]))).collect())
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        names: &BTreeSet<&str>,
+    ) -> prometheus::Result<HashMap<String, IntGauge>> {
+        let vec = self.registered(IntGaugeVec::new(Opts::new(name, help), &[label]))?;
+        Ok(names.iter().map(|n| ((*n).to_owned(), vec.with_label_values(&[n]))).collect())
+    }
+
+    /// A counter with a second label of `N` fixed words.
+    fn counters_by<const N: usize>(
+        &self,
+        (name, help): (&str, &str),
+        labels: [&str; 2],
+        names: &BTreeSet<&str>,
+        words: [&str; N],
+    ) -> prometheus::Result<HashMap<String, [IntCounter; N]>> {
+        let vec = self.registered(IntCounterVec::new(Opts::new(name, help), &labels))?;
+        let row = |n: &str| words.map(|word| vec.with_label_values(&[n, word]));
+        Ok(names.iter().map(|n| ((*n).to_owned(), row(n))).collect())
+    }
+
+    fn counter_of<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        words: [&str; N],
+    ) -> prometheus::Result<[IntCounter; N]> {
+        let vec = self.registered(IntCounterVec::new(Opts::new(name, help), &[label]))?;
+        Ok(words.map(|word| vec.with_label_values(&[word])))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.registered(IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.registered(Histogram::with_opts(options))
+    }
+}
+
+/// The names and `_other`.
+fn with_other(names: &[String]) -> BTreeSet<&str> {
+    names.iter().map(String::as_str).chain([OTHER]).collect()
+}
+
+/// The child of `name`, or of `_other`.
+fn child<'a, T>(children: &'a HashMap<String, T>, name: &str) -> Option<&'a T> {
+    children.get(name).or_else(|| children.get(OTHER))
+}
+
+impl Metrics {
+    /// The metrics of a bus with these labels, all at 0. Fails only for names that are not metrics'.
+    pub fn new(labels: &Labels) -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let custody = Custody::new(&make, labels)?;
+        let ingress = Ingress::new(&make, labels)?;
+        let work = Work::new(&make, labels)?;
+        build_info(&make)?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Arc::new(Self { registry, custody, ingress, work, reading: Mutex::new(None) }))
+    }
+
+    /// Everything as text, after a reading of the ledger that is at most a second old.
+    ///
+    /// Where the ledger cannot be read, the last reading is shown and `snodo_ledger_read` is 0.
+    pub async fn render(&self, ledger: &dyn Ledger, clock: &dyn Clock) -> String {
+        self.refresh(ledger, clock).await;
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics could not be written");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Reads the ledger, unless somebody did within the last second.
+    async fn refresh(&self, ledger: &dyn Ledger, clock: &dyn Clock) {
+        let mut read_at = self.reading.lock().await;
+        if read_at.is_some_and(|at| clock.uptime().saturating_sub(at) < FRESH) {
+            return;
+        }
+        let read = self.custody.read(ledger, clock.now()).await;
+        self.custody.read.set(i64::from(read.is_ok()));
+        if let Err(error) = read {
+            tracing::warn!(%error, "the metrics show an older reading of the ledger");
+        }
+        *read_at = Some(clock.uptime());
+    }
+
+    /// A request came in.
+    pub fn ingress_begun(&self) {
+        self.ingress.in_flight.inc();
+    }
+
+    /// A request was answered; `code` where it was refused.
+    pub fn ingress_ended(&self, result: IngressResult, code: Option<&str>, took: Duration) {
+        self.ingress.in_flight.dec();
+        self.ingress.results[result as usize].inc();
+        self.ingress.took.observe(took.as_secs_f64());
+        if let Some(counter) = code.and_then(|code| child(&self.ingress.rejected, code)) {
+            counter.inc();
+        }
+    }
+
+    /// A body of so many bytes was read.
+    pub fn ingress_body(&self, bytes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "bodies are small")]
+        self.ingress.bytes.observe(bytes as f64);
+    }
+
+    /// The ledger committed a group, or not.
+    pub fn committed(&self, outcome: CommitResult, rows: usize, took: Duration) {
+        self.work.commits[outcome as usize].inc();
+        #[expect(clippy::cast_precision_loss, reason = "a group has at most some hundred rows")]
+        self.work.commit_rows.observe(rows as f64);
+        self.work.commit_took.observe(took.as_secs_f64());
+    }
+
+    /// The broker said its word about a copy of `subscriber`.
+    pub fn published(&self, subscriber: &str, confirm: PublishResult, took: Duration) {
+        if let Some(counters) = child(&self.work.published, subscriber) {
+            counters[confirm as usize].inc();
+        }
+        self.work.confirm_took.observe(took.as_secs_f64());
+    }
+
+    /// Whether the consumer of a route is up.
+    pub fn consumer(&self, route: &str, up: bool) {
+        if let Some(gauge) = child(&self.work.consumers, route) {
+            gauge.set(i64::from(up));
+        }
+    }
+
+    /// A batch of copies went through the fast path.
+    pub fn batch(&self, copies: usize, took: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "a batch has at most some hundred copies")]
+        self.work.batch_copies.observe(copies as f64);
+        self.work.batch_took.observe(took.as_secs_f64());
+    }
+
+    /// An operation was called.
+    pub fn called(&self, target: &str, failed: bool, took: Duration) {
+        if let Some((ok, fault, duration)) = child(&self.work.calls, target) {
+            if failed {
+                fault.inc()
+            } else {
+                ok.inc()
+            }
+            duration.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A delivery has a fault, and this becomes of it.
+    pub fn fault(&self, subscriber: &str, verdict: VerdictWord) {
+        if let Some(counters) = child(&self.work.faults, subscriber) {
+            counters[verdict as usize].inc();
+        }
+    }
+
+    /// A sweep moved rows.
+    pub fn moved(&self, what: &str, rows: u64) {
+        if let Some(counter) = child(&self.work.moved, what) {
+            counter.inc_by(rows);
+        }
+    }
+
+    /// Whether a component works.
+    pub fn ready(&self, component: &str, ready: bool) {
+        if let Some(gauge) = self.work.ready.get(component) {
+            gauge.set(i64::from(ready));
+        }
+    }
+}
+
+/// How a commit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum CommitResult {
+    /// All of it is written.
+    Committed,
+    /// Nothing of it.
+    NotCommitted,
+    /// Nobody knows.
+    Unclear,
+}
+
+/// What the broker said of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum PublishResult {
+    /// It holds it.
+    Confirmed,
+    /// No queue took it.
+    Returned,
+    /// It refused it.
+    Nacked,
+    /// No answer.
+    Unknown,
+}
+
+/// What becomes of a delivery after a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum VerdictWord {
+    /// Again later.
+    Retry,
+    /// A person.
+    Park,
+    /// A person or a receipt.
+    Uncertain,
+    /// The far side is asked.
+    Recall,
+}
+
+fn build_info(make: &Maker<'_>) -> prometheus::Result<()> {
+    let name = "snodo_build_info";
+    let vec = make.registered(IntGaugeVec::new(Opts::new(name, "Always 1."), &["version"]))?;
+    vec.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(())
+}
+
+impl Custody {
+    fn new(make: &Maker<'_>, labels: &Labels) -> prometheus::Result<Self> {
+        let routes = with_other(&labels.subscribers);
+        let sources = with_other(&labels.sources);
+        let message = |word: &str| {
+            let name = format!("snodo_messages_{word}_total");
+            let help = format!("Messages {word}, counted from the rows.");
+            make.counters(&name, &help, "source", &sources).map(Counted::Up)
+        };
+        let [received, accepted, rejected, repeated] = MESSAGE_BUCKETS.map(message);
+        let (ended, owed) = (make.ended(&routes)?, make.owed(&routes)?);
+        Ok(Self {
+            messages: [received?, accepted?, rejected?, repeated?],
+            created: Counted::Up(make.counters(
+                "snodo_deliveries_created_total",
+                "Deliveries ever owed, counted from the rows.",
+                "route",
+                &routes,
+            )?),
+            ended,
+            owed,
+            oldest_open: make.gauges(
+                "snodo_ledger_oldest_open_message_age_seconds",
+                "Age of the oldest open delivery.",
+                "route",
+                &routes,
+            )?,
+            waiting: make.gauges(
+                "snodo_retry_scheduled",
+                "Deliveries that wait for their time.",
+                "route",
+                &routes,
+            )?,
+            oldest_queued: make.registered(Gauge::new(
+                "snodo_outbox_oldest_age_seconds",
+                "How long the oldest queued delivery has not been published.",
+            ))?,
+            strays: make.gauge("snodo_strays", "Messages in our queues that no row knows.")?,
+            read: make.gauge("snodo_ledger_read", "Whether the last reading succeeded.")?,
+        })
+    }
+
+    async fn read(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<(), ReadError> {
+        let messages = ledger.message_totals().await?;
+        let deliveries = ledger.delivery_totals().await?;
+        let ages = ledger.ages().await?;
+        for (word, counted) in MESSAGE_BUCKETS.iter().zip(&self.messages) {
+            counted.show(&messages, |bucket| bucket == *word);
+        }
+        self.created.show(&deliveries, |_| true);
+        for (bucket, counted) in ENDED.iter().zip(&self.ended) {
+            counted.show(&deliveries, |word| word == bucket.word());
+        }
+        for (bucket, counted) in OWED.iter().zip(&self.owed) {
+            counted.show(&deliveries, |word| word == bucket.word());
+        }
+        self.show_ages(&ages, now);
+        Ok(())
+    }
+
+    fn show_ages(&self, ages: &Ages, now: Timestamp) {
+        let age =
+            |since: &Timestamp| i64::try_from(now.since(*since).as_secs()).unwrap_or(i64::MAX);
+        let oldest = ages.oldest_open.iter().map(|(name, since)| (name.as_ref(), age(since)));
+        show_gauges(&self.oldest_open, oldest, i64::max);
+        let waiting = ages.waiting.iter().map(|(name, n)| (name.as_ref(), *n));
+        show_gauges(&self.waiting, waiting, |a, b| a + b);
+        let queued = ages.oldest_queued.map_or(Duration::ZERO, |since| now.since(since));
+        self.oldest_queued.set(queued.as_secs_f64());
+        self.strays.set(ages.strays);
+    }
+}
+
+impl Maker<'_> {
+    fn ended(&self, routes: &BTreeSet<&str>) -> prometheus::Result<[Counted; 3]> {
+        let help = "Deliveries that ended, counted from the rows.";
+        let opts = Opts::new("snodo_deliveries_ended_total", help);
+        let vec = self.registered(IntCounterVec::new(opts, &["route", "state"]))?;
+        let of = |bucket: Bucket| {
+            let child = |n: &&str| ((*n).to_owned(), vec.with_label_values(&[n, bucket.word()]));
+            Counted::Up(routes.iter().map(child).collect())
+        };
+        Ok(ENDED.map(of))
+    }
+
+    fn owed(&self, routes: &BTreeSet<&str>) -> prometheus::Result<[Counted; 3]> {
+        let help = "Deliveries that are owed, counted from the rows.";
+        let opts = Opts::new("snodo_deliveries", help);
+        let vec = self.registered(IntGaugeVec::new(opts, &["route", "state"]))?;
+        let of = |bucket: Bucket| {
+            let child = |n: &&str| ((*n).to_owned(), vec.with_label_values(&[n, bucket.word()]));
+            Counted::Now(routes.iter().map(child).collect())
+        };
+        Ok(OWED.map(of))
+    }
+}
+
+/// Sets every gauge to what is told of its name, 0 where nothing is; strangers add up in `_other`.
+fn show_gauges<'a>(
+    gauges: &HashMap<String, IntGauge>,
+    told: impl Iterator<Item = (&'a str, i64)>,
+    join: fn(i64, i64) -> i64,
+) {
+    let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
+    for (name, n) in told {
+        let name = if gauges.contains_key(name) { name } else { OTHER };
+        sums.entry(name).and_modify(|sum| *sum = join(*sum, n)).or_insert(n);
+    }
+    for (name, gauge) in gauges {
+        gauge.set(sums.get(name.as_str()).copied().unwrap_or(0));
+    }
+}
+
+impl Counted {
+    /// Shows the sums of the totals whose bucket is `wanted`.
+    fn show(&self, totals: &[Total], wanted: impl Fn(&str) -> bool) {
+        let told = totals.iter().filter(|total| wanted(&total.bucket));
+        let told = told.map(|total| (total.name.as_ref(), total.n));
+        match self {
+            Self::Now(gauges) => show_gauges(gauges, told, |a, b| a + b),
+            Self::Up(counters) => show_counters(counters, told),
+        }
+    }
+}
+
+fn show_counters<'a>(
+    counters: &HashMap<String, IntCounter>,
+    told: impl Iterator<Item = (&'a str, i64)>,
+) {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, n) in told {
+        let name = if counters.contains_key(name) { name } else { OTHER };
+        *sums.entry(name).or_default() += u64::try_from(n).unwrap_or(0);
+    }
+    for (name, counter) in counters {
+        let sum = sums.get(name.as_str()).copied().unwrap_or(0);
+        // Lower only after a restored backup; then Prometheus sees a reset, as it should.
+        if sum < counter.get() {
+            counter.reset();
+        }
+        counter.inc_by(sum - counter.get());
+    }
+}
+
+impl Ingress {
+    fn new(make: &Maker<'_>, labels: &Labels) -> prometheus::Result<Self> {
+        let results = make.counter_of(
+            "snodo_ingress_requests_total",
+            "Requests that bring a message, by how they ended.",
+            "result",
+            IngressResult::WORDS,
+        )?;
+        Ok(Self {
+            results: results.to_vec(),
+            rejected: make.counters(
+                "snodo_ingress_rejected_total",
+                "Requests refused, by code.",
+                "code",
+                &with_other(&labels.codes),
+            )?,
+            took: make.histogram(
+                "snodo_ingress_duration_seconds",
+                "From the request's head to its answer.",
+                &SHORT,
+            )?,
+            bytes: make.histogram("snodo_ingress_body_bytes", "Size of bodies.", &BYTES)?,
+            in_flight: make.gauge("snodo_ingress_in_flight", "Requests not answered yet.")?,
+        })
+    }
+}
+
+impl Work {
+    fn new(make: &Maker<'_>, labels: &Labels) -> prometheus::Result<Self> {
+        let routes = with_other(&labels.subscribers);
+        let moves: BTreeSet<&str> = MOVES.into_iter().chain([OTHER]).collect();
+        let publish = ("snodo_publish_total", "Copies sent, by the broker's word.");
+        let faults = ("snodo_faults_total", "Faults of deliveries, by what became of them.");
+        let commits = "Groups given to the ledger, by how they ended.";
+        let up = "Whether the route's consumer is up.";
+        let moved = "Rows moved by sweeps.";
+        let works = "Whether a component works.";
+        let components = COMPONENTS.into_iter().collect();
+        Ok(Self {
+            published: make.counters_by(publish, ["route", "result"], &routes, CONFIRMS)?,
+            faults: make.counters_by(faults, ["route", "verdict"], &routes, VERDICTS)?,
+            consumers: make.gauges("snodo_consumer_active", up, "route", &routes)?,
+            calls: make.calls(labels)?,
+            moved: make.counters("snodo_ledger_moved_rows_total", moved, "what", &moves)?,
+            commits: make.counter_of("snodo_ledger_commits_total", commits, "result", COMMITS)?,
+            ready: make.gauges("snodo_ready", works, "component", &components)?,
+            confirm_took: make.histogram(
+                "snodo_publish_confirm_duration_seconds",
+                "From publish to the broker's word.",
+                &SHORT,
+            )?,
+            batch_copies: make.histogram(
+                "snodo_fast_batch_copies",
+                "Copies in a batch of the fast path.",
+                &ROWS,
+            )?,
+            batch_took: make.histogram(
+                "snodo_fast_batch_duration_seconds",
+                "How long a batch of the fast path took.",
+                &SHORT,
+            )?,
+            commit_rows: make.histogram(
+                "snodo_ledger_commit_actions",
+                "Actions in a group.",
+                &ROWS,
+            )?,
+            commit_took: make.histogram(
+                "snodo_ledger_commit_duration_seconds",
+                "How long a commit took.",
+                &SHORT,
+            )?,
+        })
+    }
+}
+
+impl Maker<'_> {
+    fn calls(
+        &self,
+        labels: &Labels,
+    ) -> prometheus::Result<HashMap<String, (IntCounter, IntCounter, Histogram)>> {
+        let targets = with_other(&labels.targets);
+        let calls = ("snodo_adapter_calls_total", "Calls of operations.");
+        let counters = self.counters_by(calls, ["target", "outcome"], &targets, ["ok", "fault"])?;
+        let options =
+            HistogramOpts::new("snodo_adapter_call_duration_seconds", "How long calls took.");
+        let took = HistogramVec::new(options.buckets(SHORT.to_vec()), &["target"]);
+        let took = self.registered(took)?;
+        let with_histogram = |(target, [ok, fault]): (String, [IntCounter; 2])| {
+            let took = took.with_label_values(&[&target]);
+            (target, (ok, fault, took))
+        };
+        Ok(counters.into_iter().map(with_histogram).collect())
+    }
+}

@@ -1,0 +1,166 @@
+//! The command line: what was typed, into one call.
+//!
+//! Invariant: data goes to standard output, everything else to standard error; the exit code says how
+//! it ended; nothing here decides anything.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use snodo_core::adapter::Catalog;
+
+use crate::{
+    exit::{Exit, Failure},
+    house::{self, Checked},
+    settings::Surroundings,
+};
+
+mod check;
+mod client;
+mod desk;
+mod explain;
+mod send;
+
+/// The once-only integration bus for public administrations.
+#[derive(Debug, Parser)]
+#[command(name = "snodo", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command knows.
+#[derive(Debug, Args)]
+struct Common {
+    /// The folder that holds config/, routes/ and schemas/
+    #[arg(long, global = true, default_value = ".", value_name = "FOLDER")]
+    house: PathBuf,
+    /// Use config/env/NAME.yaml, instead of the one that SNODO_ENV names
+    #[arg(long, global = true, value_name = "NAME")]
+    env: Option<String>,
+    /// Write JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check routes, schemas, parties and configuration; needs no network
+    Check(check::Check),
+    /// Run the bus
+    Run,
+    /// Take a message to the bus and print its id
+    Send(send::Send),
+    /// Explain a code such as SN0103
+    Explain(explain::Explain),
+    /// Tell what became of a message
+    Trace(desk::Trace),
+    /// Deliveries that wait for a person
+    #[command(subcommand)]
+    Parked(desk::Parked),
+    /// Deliveries whose last call may have acted or not
+    #[command(subcommand)]
+    Uncertain(desk::Uncertain),
+    /// The starts of this bus's processes
+    #[command(subcommand)]
+    Instances(desk::Instances),
+    /// What the ledger holds, and its proof
+    #[command(subcommand)]
+    Ledger(desk::Books),
+}
+
+/// Reads the command line, does it, and says how it ended.
+pub fn main(catalog: &Catalog) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
+    match dispatch(&cli, catalog) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                let _ = writeln!(io::stderr(), "snodo: {}", failure.text);
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+/// Help and version are answers; anything else is a mistake on the command line.
+fn usage(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Mistakes } else { Exit::Done }
+}
+
+fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Check(check) => check.run(common, catalog),
+        Command::Run => run(common, catalog),
+        Command::Send(send) => block_on(send.run(common)),
+        Command::Explain(explain) => explain.run(common),
+        Command::Trace(trace) => block_on(trace.run(common, catalog)),
+        Command::Parked(parked) => block_on(parked.run(common, catalog)),
+        Command::Uncertain(uncertain) => block_on(uncertain.run(common, catalog)),
+        Command::Instances(instances) => block_on(instances.run(common, catalog)),
+        Command::Ledger(books) => block_on(books.run(common, catalog)),
+    }
+}
+
+fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+    let checked = common.checked(catalog)?;
+    log_to_stderr();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(crate::run::run(checked)).map_err(Failure::failed)?;
+    Ok(Exit::Done)
+}
+
+/// Logs as JSON lines on the standard error; `SNODO_LOG` says which.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SNODO_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+fn block_on(
+    command: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+impl Common {
+    fn around(&self) -> Surroundings {
+        Surroundings::of_process(self.env.clone())
+    }
+
+    /// The house, where nothing is wrong with it; else the mistakes are said.
+    fn checked(&self, catalog: &Catalog) -> Result<Checked, Failure> {
+        let (checked, said) = house::check(&self.house, &self.around(), catalog);
+        checked.ok_or_else(|| {
+            let text = snodo_core::diagnostic::render_text(&said);
+            Failure::mistake(format!("the house is not in order\n\n{}", text.trim_end()))
+        })
+    }
+
+    /// Writes data: as JSON where it is asked for, else as `text`.
+    fn print(&self, data: &Value, text: impl FnOnce(&Value) -> String) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{data}")
+        } else {
+            out.write_all(text(data).as_bytes())
+        }?;
+        out.flush()
+    }
+}

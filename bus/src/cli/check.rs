@@ -1,0 +1,60 @@
+//! `snodo check`: everything that is wrong, at once, with its place.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, ValueEnum};
+use snodo_core::{
+    adapter::Catalog,
+    diagnostic::{Diagnostic, Severity, render_json, render_sarif, render_text},
+};
+
+use super::Common;
+use crate::{
+    exit::{Exit, Failure},
+    house,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// How mistakes are written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For code hosts
+    Sarif,
+}
+
+impl Check {
+    pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let (checked, said) = house::check(&common.house, &common.around(), catalog);
+        let format = if common.json { Format::Json } else { self.format };
+        let mut out = io::stdout().lock();
+        match format {
+            Format::Text => out.write_all(render_text(&said).as_bytes())?,
+            Format::Json => writeln!(out, "{}", render_json(&said))?,
+            Format::Sarif => writeln!(out, "{}", render_sarif(&said))?,
+        }
+        out.flush()?;
+        if format == Format::Text {
+            let _ = writeln!(io::stderr(), "{}", summary(&said));
+        }
+        Ok(if checked.is_some() { Exit::Done } else { Exit::Mistakes })
+    }
+}
+
+fn summary(said: &[Diagnostic]) -> String {
+    let of = |severity| said.iter().filter(|found| found.severity == severity).count();
+    match (of(Severity::Error), of(Severity::Warning)) {
+        (0, 0) => "nothing is wrong".to_owned(),
+        (0, warnings) => format!("nothing is wrong; warnings: {warnings}"),
+        (errors, 0) => format!("mistakes: {errors}"),
+        (errors, warnings) => format!("mistakes: {errors}, warnings: {warnings}"),
+    }
+}

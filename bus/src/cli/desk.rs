@@ -1,0 +1,376 @@
+//! The commands of operators: asked of the running bus, or of the ledger under its lock.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use clap::{Args, Subcommand};
+use hyper::{
+    Method, Request,
+    header::{CONTENT_TYPE, HOST},
+};
+use serde_json::{Value, json};
+use snodo_core::adapter::Catalog;
+use tower_service::Service as _;
+
+use super::{
+    Common,
+    client::{self, Answer},
+    send::problem,
+};
+use crate::{
+    exit::{Exit, Failure},
+    operators::{self, Actor, socket::user_name},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Trace {
+    /// The message's id
+    id: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Parked {
+    /// List them, oldest first
+    List(List),
+    /// Show one
+    Show { id: String },
+    /// Have one tried again
+    Replay {
+        id: String,
+        /// Why, in one line without personal data
+        #[arg(long)]
+        reason: String,
+        /// On the version of the route that it is pinned to
+        #[arg(long)]
+        same_version: bool,
+    },
+    /// Put one away for good
+    Discard {
+        id: String,
+        /// Why, in one line without personal data
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only of this route, or of `party:<id>`
+    #[arg(long)]
+    route: Option<String>,
+    /// Only with this code
+    #[arg(long)]
+    code: Option<String>,
+    /// Only after this sequence number
+    #[arg(long, default_value_t = 0)]
+    after: i64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Uncertain {
+    /// List them, oldest first
+    List(List),
+    /// Show one
+    Show { id: String },
+    /// Say what the call did
+    Resolve(Resolve),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "verdict", required = true, multiple = false, args = ["done", "not_done"])]
+pub(super) struct Resolve {
+    id: String,
+    /// It acted
+    #[arg(long)]
+    done: bool,
+    /// It did not act
+    #[arg(long)]
+    not_done: bool,
+    /// Why, in one line without personal data
+    #[arg(long)]
+    reason: String,
+    /// What it gave, as JSON, where later steps read it
+    #[arg(long, requires = "done", value_parser = json_value)]
+    result: Option<Value>,
+    /// The far side's own id
+    #[arg(long, requires = "done")]
+    reference: Option<String>,
+}
+
+fn json_value(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Instances {
+    /// List them, newest first
+    List,
+    /// Say that one will never come back, so that its calls can be decided
+    DeclareDead {
+        id: i64,
+        /// Why, in one line without personal data
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Books {
+    /// Show totals and whether they are sound
+    Stats,
+}
+
+/// One question to the office.
+struct Question {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+}
+
+impl Question {
+    fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), body: None }
+    }
+
+    fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: Method::POST, path: path.into(), body: Some(body) }
+    }
+
+    fn request(&self) -> Result<Request<Body>, Failure> {
+        let body = self.body.as_ref().map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        Request::builder()
+            .method(self.method.clone())
+            .uri(&self.path)
+            .header(HOST, "snodo")
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|_| Failure::mistake("what was typed cannot be an id or a name"))
+    }
+}
+
+/// A part of a path or query with everything but letters, digits and `-._~` escaped.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+impl List {
+    fn question(&self, state: &str) -> Question {
+        let mut path = format!("/deliveries?state={state}&after={}", self.after);
+        for (name, value) in [("route", &self.route), ("code", &self.code)] {
+            if let Some(value) = value {
+                path.push_str(&format!("&{name}={}", escaped(value)));
+            }
+        }
+        Question::get(path)
+    }
+}
+
+impl Trace {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let question = Question::get(format!("/messages/{}", escaped(&self.id)));
+        common.tell(catalog, &question, |told| story(told, 0)).await
+    }
+}
+
+impl Parked {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let (question, text): (Question, fn(&Value) -> String) = match self {
+            Self::List(list) => (list.question("parked"), table),
+            Self::Show { id } => (show(id), pretty),
+            Self::Replay { id, reason, same_version } => {
+                let body = json!({ "reason": reason, "same_version": same_version });
+                (Question::post(act(id, "replay"), body), outcome)
+            }
+            Self::Discard { id, reason } => {
+                (Question::post(act(id, "discard"), json!({ "reason": reason })), outcome)
+            }
+        };
+        common.tell(catalog, &question, text).await
+    }
+}
+
+impl Uncertain {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let (question, text): (Question, fn(&Value) -> String) = match self {
+            Self::List(list) => (list.question("uncertain"), table),
+            Self::Show { id } => (show(id), pretty),
+            Self::Resolve(resolve) => (resolve.question(), outcome),
+        };
+        common.tell(catalog, &question, text).await
+    }
+}
+
+impl Resolve {
+    fn question(&self) -> Question {
+        let mut body = json!({ "reason": self.reason, "done": self.done });
+        if let Some(result) = &self.result {
+            body["result"] = result.clone();
+        }
+        if let Some(reference) = &self.reference {
+            body["reference"] = json!(reference);
+        }
+        Question::post(act(&self.id, "resolve"), body)
+    }
+}
+
+impl Instances {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        match self {
+            Self::List => common.tell(catalog, &Question::get("/instances"), instances).await,
+            Self::DeclareDead { id, reason } => {
+                let path = format!("/instances/{id}/declare-dead");
+                let question = Question::post(path, json!({ "reason": reason }));
+                common.tell(catalog, &question, outcome).await
+            }
+        }
+    }
+}
+
+impl Books {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let (told, exit) = match self {
+            Self::Stats => common.ask(catalog, &Question::get("/ledger/stats")).await?,
+        };
+        let text = if exit == Exit::Done { stats } else { problem };
+        common.print(&told, text)?;
+        let sound = told["sound"] != json!(false);
+        Ok(if sound { exit } else { Exit::Failed })
+    }
+}
+
+fn show(id: &str) -> Question {
+    Question::get(format!("/deliveries/{}", escaped(id)))
+}
+
+fn act(id: &str, act: &str) -> String {
+    format!("/deliveries/{}/{act}", escaped(id))
+}
+
+impl Common {
+    /// Asks, and prints the answer or the problem.
+    async fn tell(
+        &self,
+        catalog: &Catalog,
+        question: &Question,
+        text: impl FnOnce(&Value) -> String,
+    ) -> Result<Exit, Failure> {
+        let (told, exit) = self.ask(catalog, question).await?;
+        if exit == Exit::Done {
+            self.print(&told, text)?;
+        } else {
+            self.print(&told, problem)?;
+        }
+        Ok(exit)
+    }
+
+    /// The answer of the running bus; where none runs, of the ledger itself.
+    async fn ask(&self, catalog: &Catalog, question: &Question) -> Result<(Value, Exit), Failure> {
+        let checked = self.checked(catalog)?;
+        let socket = checked.settings.socket();
+        let answer = match client::ask_socket(&socket, question.request()?).await? {
+            Some(answer) => answer,
+            None => without_bus(checked, question).await?,
+        };
+        let exit = if answer.status.is_success() { Exit::Done } else { Exit::Failed };
+        Ok((answer.json(), exit))
+    }
+}
+
+/// The same functions, in this process.
+async fn without_bus(
+    checked: crate::house::Checked,
+    question: &Question,
+) -> Result<Answer, Failure> {
+    let office = crate::run::office(&checked).await.map_err(Failure::failed)?;
+    let mut request = question.request()?;
+    let me = rustix::process::geteuid().as_raw();
+    request.extensions_mut().insert(Actor(user_name(me)));
+    let response = operators::router(Arc::new(office)).call(request).await;
+    let response = response.unwrap_or_else(|never| match never {});
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.map_err(Failure::failed)?;
+    Ok(Answer { status, body })
+}
+
+fn word<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or("-")
+}
+
+fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+fn table(told: &Value) -> String {
+    let mut text = String::new();
+    for row in items(told, "deliveries") {
+        text.push_str(&format!(
+            "{}  {}  {:<24}  {}  {}\n",
+            word(row, "id"),
+            word(row, "since"),
+            word(row, "route"),
+            word(row, "code"),
+            word(row, "step"),
+        ));
+    }
+    text
+}
+
+fn pretty(told: &Value) -> String {
+    serde_json::to_string_pretty(told).unwrap_or_default() + "\n"
+}
+
+fn outcome(told: &Value) -> String {
+    format!("{}\n", word(told, "done"))
+}
+
+fn instances(told: &Value) -> String {
+    let line = |start: &Value| {
+        let id = &start["id"];
+        let (slot, at) = (word(start, "slot"), word(start, "started_at"));
+        format!("{id}  {slot}  {at}  {}\n", word(start, "ended_at"))
+    };
+    items(told, "instances").map(line).collect()
+}
+
+fn stats(told: &Value) -> String {
+    let mut text = String::new();
+    for what in ["messages", "deliveries"] {
+        for total in items(told, what) {
+            let (name, bucket) = (word(total, "name"), word(total, "bucket"));
+            text.push_str(&format!("{what:<10}  {name:<32}  {bucket:<10}  {}\n", total["n"]));
+        }
+    }
+    for broken in items(told, "brokenInvariants") {
+        text.push_str(&format!("BROKEN  {}\n", broken.as_str().unwrap_or_default()));
+    }
+    text
+}
+
+/// The story of a message, each message that came of it two spaces further in.
+fn story(told: &Value, depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let mut text = format!(
+        "{indent}{}  {}  {}  {}\n",
+        word(told, "id"),
+        word(told, "acceptedAt"),
+        word(told, "type"),
+        word(told, "state"),
+    );
+    for row in items(told, "deliveries") {
+        let code = row["code"].as_str().map(|code| format!("  {code}")).unwrap_or_default();
+        let (since, route, state) = (word(row, "since"), word(row, "route"), word(row, "state"));
+        text.push_str(&format!("{indent}  → {route}  {state}  {since}{code}  {}\n", word(row, "id")));
+    }
+    for derived in items(told, "derived") {
+        text.push_str(&story(derived, depth + 2));
+    }
+    text
+}

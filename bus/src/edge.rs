@@ -1,0 +1,118 @@
+//! The HTTP edge: where parties bring messages and ask what became of them.
+//!
+//! Invariant: 202 means custody, and every other answer is a problem with a stable code. What a request
+//! holds is never echoed, logged or counted by.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{clock::Clock, engine::Engine, ledger::Ledger, metrics::Metrics};
+
+pub mod admit;
+pub mod auth;
+mod body;
+mod door;
+pub mod health;
+pub mod messages;
+pub mod problems;
+pub mod room;
+pub mod server;
+mod story;
+#[cfg(test)]
+mod tests;
+
+use admit::Admit;
+use auth::Callers;
+use health::Health;
+use problems::{Code, Refusal};
+use room::Room;
+use server::ServerLimits;
+
+/// What bounds the requests of the edge.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeLimits {
+    /// The largest body, bytes.
+    pub body: usize,
+    /// How long a body may take.
+    pub body_within: Duration,
+}
+
+impl Default for EdgeLimits {
+    fn default() -> Self {
+        Self { body: 1 << 20, body_within: Duration::from_secs(30) }
+    }
+}
+
+/// What the edge answers with.
+#[expect(missing_debug_implementations, reason = "the parts are behind traits")]
+pub struct Desk {
+    /// Takes into custody.
+    pub engine: Arc<Engine>,
+    /// Answers questions.
+    pub ledger: Arc<dyn Ledger>,
+    /// The two clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Decides what is a message.
+    pub gate: Arc<dyn Admit>,
+    /// Who may ask.
+    pub callers: Arc<Callers>,
+    /// How full the routes are.
+    pub room: Arc<Room>,
+    /// What works.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Bounds.
+    pub limits: EdgeLimits,
+}
+
+/// What parties reach.
+pub fn routes(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/v1/messages", post(messages::post).get(messages::find))
+        .route("/v1/messages/{id}", get(messages::get))
+        .route("/problems/{code}", get(problems::page))
+        .route("/status", get(health::status))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_done_here)
+        .with_state(desk)
+}
+
+/// What monitoring reaches, on a listener of its own.
+pub fn monitoring(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_done_here)
+        .with_state(desk)
+}
+
+async fn nothing_here() -> Refusal {
+    Code::Path.into()
+}
+
+async fn not_done_here() -> Refusal {
+    Code::Method.into()
+}
+
+/// Serves parties and monitoring until `stop`, then lets requests under way end.
+pub async fn serve(
+    desk: Arc<Desk>,
+    parties: TcpListener,
+    monitors: TcpListener,
+    stop: CancellationToken,
+) {
+    let limits = ServerLimits::default();
+    let monitoring = server::serve(monitors, monitoring(Arc::clone(&desk)), limits, stop.clone());
+    tokio::join!(server::serve(parties, routes(desk), limits, stop), monitoring);
+}

@@ -1,0 +1,422 @@
+//! The door of the edge: it reads the head of each request before hyper does.
+//!
+//! Invariant: hyper only sees heads that are whole, within the limits and framed in one way. What is
+//! refused here is replaced by a request for its own refusal, so that answers stay in order and every
+//! refusal is a problem like any other. (hyper drops a `Content-Length` beside `Transfer-Encoding`
+//! silently, and closes on a slow head without a word.)
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+use super::problems::Code;
+
+/// The method by which the door asks the edge for a refusal.
+pub(super) const REFUSE: &str = "REFUSE";
+
+/// What a head may be.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Request line and headers, bytes.
+    pub head: usize,
+    /// One line, bytes.
+    pub line: usize,
+    /// How many headers.
+    pub headers: usize,
+    /// How long a head may take, from its first byte.
+    pub deadline: Duration,
+    /// How long a connection may be idle.
+    pub idle: Duration,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            head: 16 * 1024,
+            line: 8 * 1024,
+            headers: 100,
+            deadline: Duration::from_secs(10),
+            idle: Duration::from_mins(1),
+        }
+    }
+}
+
+/// How the body after a head is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+/// What a scan of the bytes so far says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scan {
+    More,
+    Whole { len: usize, framing: Framing },
+    Refuse(Code),
+}
+
+/// Looks for a whole head at the start of `bytes`.
+fn scan(bytes: &[u8], limits: &HeadLimits) -> Scan {
+    let mut framing = Framed::default();
+    let mut start = 0;
+    let mut lines = 0;
+    while let Some(length) = bytes[start..].iter().position(|byte| *byte == b'\n') {
+        let end = start + length + 1;
+        let Some(line) = bytes[start..end].strip_suffix(b"\r\n") else {
+            return Scan::Refuse(Code::Framing);
+        };
+        let fits = line.is_empty() || lines <= limits.headers;
+        if !fits || end > limits.head || line.len() > limits.line {
+            return Scan::Refuse(Code::HeadTooLarge);
+        }
+        if line.is_empty() {
+            return framing.whole(end);
+        }
+        let read = if lines == 0 { request_line(line) } else { framing.header(line) };
+        if let Err(code) = read {
+            return Scan::Refuse(code);
+        }
+        lines += 1;
+        start = end;
+    }
+    if bytes.len() > limits.head || bytes.len() - start > limits.line {
+        return Scan::Refuse(Code::HeadTooLarge);
+    }
+    Scan::More
+}
+
+fn request_line(line: &[u8]) -> Result<(), Code> {
+    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
+        return Ok(());
+    }
+    let later = line.windows(6).any(|part| part == b" HTTP/");
+    Err(if later { Code::Method } else { Code::Framing })
+}
+
+/// What the headers so far say about the body.
+#[derive(Default)]
+struct Framed {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Framed {
+    fn header(&mut self, line: &[u8]) -> Result<(), Code> {
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(Code::Framing)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
+            return Err(Code::Framing);
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.content_length(value)
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.transfer_encoding(value)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Code> {
+        let digits = std::str::from_utf8(value).ok().filter(|text| is_number(text));
+        let length = digits.and_then(|text| text.parse().ok()).ok_or(Code::Framing)?;
+        if self.chunked || self.length.replace(length).is_some() {
+            return Err(Code::Framing);
+        }
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Code> {
+        if self.chunked || self.length.is_some() || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Code::Framing);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn whole(self, len: usize) -> Scan {
+        let framing = match self {
+            Self { chunked: true, .. } => Framing::Chunked,
+            Self { length, .. } => Framing::Length(length.unwrap_or(0)),
+        };
+        Scan::Whole { len, framing }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+enum State {
+    /// Before or in a head.
+    Head,
+    /// So many bytes of the body are still to come.
+    Body(u64),
+    /// A chunked body: no head follows, because the edge closes after it.
+    Rest,
+    /// Refused: nothing more is read.
+    Refused,
+}
+
+/// A connection whose heads are read first.
+pub(super) struct Door<S> {
+    inner: S,
+    limits: HeadLimits,
+    state: State,
+    buffer: BytesMut,
+    /// Bytes at the front of `buffer` that may pass.
+    passing: usize,
+    alarm: Pin<Box<Sleep>>,
+    lingering: Option<Instant>,
+}
+
+/// How long the rest of a refused request is swallowed, so that the answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const CHUNK: usize = 16 * 1024;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
+    pub(super) fn new(inner: S, limits: HeadLimits) -> Self {
+        Self {
+            inner,
+            limits,
+            state: State::Head,
+            buffer: BytesMut::new(),
+            passing: 0,
+            alarm: Box::pin(sleep(limits.deadline)),
+            lingering: None,
+        }
+    }
+
+    /// Reads more into the buffer; how many bytes.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut chunk = [0; 4096];
+        let mut into = ReadBuf::new(&mut chunk);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut into))?;
+        if self.buffer.is_empty() {
+            self.alarm.as_mut().reset(Instant::now() + self.limits.deadline);
+        }
+        self.buffer.extend_from_slice(into.filled());
+        Poll::Ready(Ok(into.filled().len()))
+    }
+
+    /// Goes on reading a head. `Ready(false)` is the end of the connection.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            while self.buffer.starts_with(b"\r\n") {
+                self.buffer.advance(2);
+            }
+            match scan(&self.buffer, &self.limits) {
+                Scan::Whole { len, framing } => {
+                    self.pass(len, framing);
+                    return Poll::Ready(Ok(true));
+                }
+                Scan::Refuse(code) => {
+                    self.refuse(code);
+                    return Poll::Ready(Ok(true));
+                }
+                Scan::More => {}
+            }
+            match self.poll_fill(cx)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(false)),
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    ready!(self.alarm.as_mut().poll(cx));
+                    return Poll::Ready(Ok(self.too_slow()));
+                }
+            }
+        }
+    }
+
+    fn too_slow(&mut self) -> bool {
+        let begun = !self.buffer.is_empty();
+        if begun {
+            self.refuse(Code::HeadTooSlow);
+        }
+        begun
+    }
+
+    fn pass(&mut self, len: usize, framing: Framing) {
+        self.passing = len;
+        self.state = match framing {
+            Framing::Length(left) => State::Body(left),
+            Framing::Chunked => State::Rest,
+        };
+    }
+
+    fn refuse(&mut self, code: Code) {
+        let request = format!("{REFUSE} /{} HTTP/1.1\r\n\r\n", code.code());
+        self.buffer.clear();
+        self.buffer.extend_from_slice(request.as_bytes());
+        self.passing = self.buffer.len();
+        self.state = State::Refused;
+    }
+
+    fn give(&mut self, out: &mut ReadBuf<'_>) {
+        let count = self.passing.min(out.remaining());
+        out.put_slice(&self.buffer[..count]);
+        self.buffer.advance(count);
+        self.passing -= count;
+    }
+
+    /// Hands body bytes on, at most `left` of them; how many.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<u64>> {
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        if !self.buffer.is_empty() {
+            self.passing = self.buffer.len().min(most);
+            let before = self.passing;
+            self.give(out);
+            let given = before - std::mem::take(&mut self.passing);
+            return Poll::Ready(Ok(given as u64));
+        }
+        let count = out.remaining().min(most).min(CHUNK);
+        let mut part = ReadBuf::new(out.initialize_unfilled_to(count));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        out.advance(read);
+        Poll::Ready(Ok(read as u64))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Door<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.passing > 0 {
+                self.give(out);
+                return Poll::Ready(Ok(()));
+            }
+            match self.state {
+                State::Head => {
+                    if !ready!(self.poll_head(cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                State::Body(0) => {
+                    let idle = self.limits.idle;
+                    self.alarm.as_mut().reset(Instant::now() + idle);
+                    self.state = State::Head;
+                }
+                State::Body(left) => {
+                    let read = ready!(self.poll_body(cx, out, left))?;
+                    self.state = State::Body(left - read);
+                    return Poll::Ready(Ok(()));
+                }
+                State::Rest => {
+                    return self.poll_body(cx, out, u64::MAX).map_ok(drop);
+                }
+                // No end of file: hyper would take it for a client that has gone.
+                State::Refused => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    /// Ends our side, then swallows for a moment what the other side still sends.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            let until = Instant::now() + LINGER;
+            self.lingering = Some(until);
+            self.alarm.as_mut().reset(until);
+        }
+        loop {
+            if self.alarm.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut chunk = [0; CHUNK];
+            let mut into = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut into))?;
+            if into.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(head: &str) -> Scan {
+        scan(head.as_bytes(), &HeadLimits::default())
+    }
+
+    fn whole(head: &str, framing: Framing) -> Scan {
+        Scan::Whole { len: head.len(), framing }
+    }
+
+    #[test]
+    fn a_head_is_framed_in_one_way_or_refused() {
+        let refused = Scan::Refuse(Code::Framing);
+        let post = "POST / HTTP/1.1\r\n";
+        for (headers, expected) in [
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", refused),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", refused),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n\r\n", refused),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n\r\n", refused),
+            ("Content-Length: +5\r\n\r\n", refused),
+            ("Content-Length:\r\n\r\n", refused),
+            ("Transfer-Encoding: gzip, chunked\r\n\r\n", refused),
+            ("Content-Length : 5\r\n\r\n", refused),
+            ("A: b\r\n folded\r\n\r\n", refused),
+            ("A: b\n\r\n", refused),
+            ("nothing\r\n\r\n", refused),
+        ] {
+            assert_eq!(read(&format!("{post}{headers}")), expected, "{headers:?}");
+        }
+        let fixed = "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
+        assert_eq!(read(fixed), whole(fixed, Framing::Length(5)));
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        assert_eq!(read(chunked), whole(chunked, Framing::Chunked));
+        assert_eq!(read("GET / HTTP/1.1\r\nA: b\r\n"), Scan::More);
+    }
+
+    #[test]
+    fn a_head_is_refused_one_byte_over_its_limit() {
+        let limits = HeadLimits { head: 64, line: 40, headers: 2, ..HeadLimits::default() };
+        let refused = Scan::Refuse(Code::HeadTooLarge);
+        let many = "GET / HTTP/1.1\r\nA: b\r\nC: d\r\n";
+        assert!(matches!(scan(format!("{many}\r\n").as_bytes(), &limits), Scan::Whole { .. }));
+        assert_eq!(scan(format!("{many}E: f\r\n\r\n").as_bytes(), &limits), refused);
+        assert_eq!(scan(&[b'a'; 40], &limits), Scan::More);
+        assert_eq!(scan(&[b'a'; 41], &limits), refused);
+        let long = format!("GET / HTTP/1.1\r\nA: {}\r\nB: {}", "x".repeat(30), "x".repeat(20));
+        assert_eq!(scan(long.as_bytes(), &limits), refused);
+    }
+
+    #[test]
+    fn another_version_of_http_is_refused() {
+        assert_eq!(read("PRI * HTTP/2.0\r\n\r\nSM"), Scan::Refuse(Code::Method));
+        assert_eq!(read("hello\r\n"), Scan::Refuse(Code::Framing));
+    }
+}

@@ -1,0 +1,242 @@
+//! `/v1/messages`: a message comes into custody; its sender or receiver asks what became of it.
+//!
+//! Invariant: the answer 202 is given after the commit; a refusal for content is recorded before it is
+//! told.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, Query, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header::LOCATION, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde_json::json;
+use snodo_core::{
+    envelope::IdempotencyKey,
+    ids::{Digest, MessageId},
+};
+
+use super::{
+    Desk,
+    admit::Arrived,
+    auth::{Allowance, Caller},
+    body,
+    problems::{Code, Refusal},
+    story,
+};
+use crate::{
+    engine::accept::{AcceptAnswer, Admitted},
+    faults::{self, CrashPoint},
+    ledger::{CommitError, Subscriber},
+    metrics::IngressResult,
+};
+
+/// When a sender comes again after a 503.
+const AGAIN: Duration = Duration::from_secs(5);
+/// No id and no source in a query is longer.
+const LONGEST: usize = 1024;
+
+/// `POST /v1/messages`.
+pub(super) async fn post(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let begun = desk.clock.uptime();
+    desk.metrics.ingress_begun();
+    let answer = desk.take(request).await;
+    let (result, code) = match &answer {
+        Ok((result, _)) => (*result, None),
+        Err(refusal) => (result_of(refusal.status), Some(refusal.code.as_str())),
+    };
+    let took = desk.clock.uptime().saturating_sub(begun);
+    desk.metrics.ingress_ended(result, code, took);
+    answer.map_or_else(IntoResponse::into_response, |(_, response)| response)
+}
+
+fn result_of(status: StatusCode) -> IngressResult {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => IngressResult::Unauthorized,
+        StatusCode::TOO_MANY_REQUESTS => IngressResult::Throttled,
+        StatusCode::SERVICE_UNAVAILABLE => IngressResult::Unavailable,
+        _ => IngressResult::Rejected,
+    }
+}
+
+type Taken = (IngressResult, Response);
+
+impl Desk {
+    async fn take(&self, request: Request) -> Result<Taken, Refusal> {
+        let (parts, body) = request.into_parts();
+        let caller = self.callers.identify(&parts.headers)?;
+        let allowance = caller.spend(self.clock.uptime())?;
+        let body = body::read(&parts.headers, body, &self.limits).await?;
+        self.metrics.ingress_body(body.len());
+        faults::crash(CrashPoint::Cp1);
+        let only_checked = parts.uri.query() == Some("check=true");
+        let arrived = match self.admitted(caller, &parts, &body) {
+            Ok(arrived) => arrived,
+            Err((refusal, _)) if only_checked => return Err(refusal),
+            Err((refusal, named)) => {
+                return Err(self.reject(caller, named, &body, refusal).await);
+            }
+        };
+        faults::crash(CrashPoint::Cp2);
+        if only_checked {
+            let response = Json(json!({ "valid": true, "type": arrived.kind })).into_response();
+            return Ok((IngressResult::Accepted, response));
+        }
+        if self.room.is_full(&self.engine.routes(), &arrived.kind) {
+            return Err(Refusal::from(Code::Full).after(AGAIN));
+        }
+        let (result, mut response) = self.accept(caller, arrived).await?;
+        response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
+        Ok((result, response))
+    }
+
+    /// What the core and the party's rights say of the request.
+    fn admitted(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Arrived, (Refusal, Option<(String, String)>)> {
+        let arrived = self
+            .gate
+            .admit(&parts.headers, body.clone())
+            .map_err(|refused| (refused.refusal, refused.named))?;
+        if caller.sends.contains(&arrived.kind) {
+            return Ok(arrived);
+        }
+        Err((Code::Forbidden.into(), Some((arrived.source, arrived.sender_id))))
+    }
+
+    /// Records a refusal for content; where that cannot be done, nothing was decided.
+    async fn reject(
+        &self,
+        caller: &Caller,
+        named: Option<(String, String)>,
+        body: &Bytes,
+        refusal: Refusal,
+    ) -> Refusal {
+        let (source, sender_id) = named.unwrap_or_default();
+        let key = IdempotencyKey { party: caller.id.to_string(), source, sender_id };
+        let label = Subscriber::clone(&caller.subscriber);
+        match self.engine.reject(label, key, Digest::of(body), &refusal.code).await {
+            Ok(()) => refusal,
+            Err(error) => not_now(&error),
+        }
+    }
+
+    async fn accept(&self, caller: &Caller, arrived: Arrived) -> Result<Taken, Refusal> {
+        let id = self.engine.new_message_id();
+        let key = IdempotencyKey {
+            party: caller.id.to_string(),
+            source: arrived.source.clone(),
+            sender_id: arrived.sender_id.clone(),
+        };
+        let digest = arrived.digest;
+        let message = Arc::new(arrived.into_message(id, &caller.id, self.clock.now()));
+        let source = Subscriber::clone(&caller.subscriber);
+        let admitted = Admitted { message, key, digest, source, to: Vec::new(), cursor: None };
+        match self.engine.accept(admitted).await {
+            Ok(AcceptAnswer::New { id }) => Ok((IngressResult::Accepted, accepted(id, false))),
+            Ok(AcceptAnswer::Repeated { id, same_body: true }) => {
+                Ok((IngressResult::Replayed, accepted(id, true)))
+            }
+            Ok(AcceptAnswer::Repeated { id, same_body: false }) => {
+                Err(Refusal::from(Code::OtherBody).about(id))
+            }
+            Err(error) => Err(not_now(&error)),
+        }
+    }
+
+    /// The story of `id` as the caller may see it.
+    async fn tell(&self, parts: &Parts, id: MessageId) -> Result<Response, Refusal> {
+        let caller = self.callers.identify(&parts.headers)?;
+        let told = story::tell(&*self.ledger, caller, id).await.map_err(|error| {
+            tracing::warn!(%error, "a question about a message was not answered");
+            Refusal::from(Code::NotNow).after(AGAIN)
+        })?;
+        told.map(|story| Json(story).into_response()).ok_or_else(|| Code::Unknown.into())
+    }
+
+    async fn look_up(&self, parts: &Parts, query: Asked) -> Result<Response, Refusal> {
+        let caller = self.callers.identify(&parts.headers)?;
+        let key = query.key(caller).ok_or(Code::Query)?;
+        let found = self.ledger.message_by_key(&key).await.map_err(|error| {
+            tracing::warn!(%error, "a question about a message was not answered");
+            Refusal::from(Code::NotNow).after(AGAIN)
+        })?;
+        self.tell(parts, found.ok_or(Code::Unknown)?).await
+    }
+}
+
+fn not_now(error: &CommitError) -> Refusal {
+    tracing::warn!(%error, "a message was not taken into custody");
+    Refusal::from(Code::NotNow).after(AGAIN)
+}
+
+fn accepted(id: MessageId, replayed: bool) -> Response {
+    faults::crash(CrashPoint::Cp4);
+    let body = Json(json!({ "id": id }));
+    let mut response = (StatusCode::ACCEPTED, body).into_response();
+    let headers = response.headers_mut();
+    // An id is hexadecimal digits and `-`: always a header.
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(format!("/v1/messages/{id}"))) {
+        headers.insert(LOCATION, value);
+    }
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id.to_string())) {
+        headers.insert(HeaderName::from_static("snodo-message-id"), value);
+    }
+    if replayed {
+        let name = HeaderName::from_static("idempotency-replayed");
+        headers.insert(name, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// `?source=…&id=…`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    source: String,
+    id: String,
+}
+
+impl Asked {
+    fn key(self, caller: &Caller) -> Option<IdempotencyKey> {
+        let fits = |text: &str| {
+            !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control)
+        };
+        let key = IdempotencyKey {
+            party: caller.id.to_string(),
+            source: self.source,
+            sender_id: self.id,
+        };
+        (fits(&key.source) && fits(&key.sender_id)).then_some(key)
+    }
+}
+
+/// `GET /v1/messages/{id}`.
+pub(super) async fn get(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    // Who is not known learns nothing, not even whether this could be an id.
+    desk.callers.identify(&parts.headers)?;
+    let id = id.parse().map_err(|_| Code::Unknown)?;
+    desk.tell(&parts, MessageId(id)).await
+}
+
+/// `GET /v1/messages?source=…&id=…`.
+pub(super) async fn find(
+    State(desk): State<Arc<Desk>>,
+    query: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    desk.callers.identify(&parts.headers)?;
+    let Query(asked) = query.map_err(|_| Code::Query)?;
+    desk.look_up(&parts, asked).await
+}

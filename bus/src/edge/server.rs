@@ -1,0 +1,148 @@
+//! Sockets to requests: a bounded number of connections, hard limits on heads, an orderly end.
+//!
+//! Invariant: whatever comes in, one answer goes out or the connection is closed; nothing is echoed.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{
+        HeaderValue, Method, Request, Response,
+        header::{CONNECTION, TRANSFER_ENCODING},
+    },
+    response::IntoResponse,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_service::Service;
+
+use super::{
+    door::{Door, HeadLimits, REFUSE},
+    problems::{Code, Refusal},
+};
+
+/// What a listener allows.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Open connections at one time; more wait in the system's backlog.
+    pub connections: usize,
+    /// Heads.
+    pub head: HeadLimits,
+    /// How long requests under way may take when the bus stops.
+    pub stop_within: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            head: HeadLimits::default(),
+            stop_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `stop`; then lets requests under way end.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    while let Some((stream, place)) = next(&listener, &places, &stop).await {
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(async move {
+            connection(stream, router, limits.head, stop).await;
+            drop(place);
+        });
+    }
+    connections.close();
+    let _ = timeout(limits.stop_within, connections.wait()).await;
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+/// The next connection and its place; none when the bus stops.
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, Place)> {
+    let accept = async {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((stream, place)),
+                // Out of file descriptors, mostly: it passes, and a hot loop would not help it.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        accepted = accept => accepted,
+        () = stop.cancelled() => None,
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, head: HeadLimits, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| answer(router.clone(), request));
+    let mut http = http1::Builder::new();
+    // The door is stricter; these are the second net.
+    http.max_buf_size(64 * 1024).max_headers(128).timer(TokioTimer::new());
+    http.header_read_timeout(head.deadline + head.idle);
+    let connection = http.serve_connection(TokioIo::new(Door::new(stream, head)), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended.unwrap_or_else(log),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.unwrap_or_else(log);
+}
+
+fn log(error: hyper::Error) {
+    tracing::debug!(%error, "a connection ended early");
+}
+
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    if let Some(refusal) = refused(&request) {
+        return Ok(closing(refusal.into_response()));
+    }
+    // The door does not look for a head behind a chunked body.
+    let close = request.headers().contains_key(TRANSFER_ENCODING);
+    let response = router.call(request).await?;
+    Ok(if close { closing(response) } else { response })
+}
+
+/// What never reaches a handler: the door's refusals, and methods that nobody serves.
+fn refused(request: &Request<Incoming>) -> Option<Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD | Method::POST if request.uri().path().starts_with('/') => None,
+        Method::GET | Method::HEAD | Method::POST => Some(Code::Path.into()),
+        ref other if other.as_str() == REFUSE => {
+            let code = request.uri().path().trim_start_matches('/');
+            Some(Code::find(code).unwrap_or(Code::Framing).into())
+        }
+        _ => Some(Code::Method.into()),
+    }
+}
+
+fn closing(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

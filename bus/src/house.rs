@@ -1,0 +1,205 @@
+//! The house on disk: reads its files and checks them as a whole. One validator for `check` and `run`.
+//!
+//! Invariant: a path that leads out of the house, by `..` or by a link, is not read; files are read in
+//! the order of their names, so that what is said does not depend on the disk.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use snodo_core::{
+    adapter::{Catalog, Instances, OpenError, Opening},
+    diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
+    schema::{SchemaFile, Schemas},
+};
+
+use crate::settings::{self, AdapterSettings, Settings, Surroundings};
+
+/// No text file of the house is longer.
+const LONGEST: u64 = 16 * 1024 * 1024;
+/// No folder of the house is deeper.
+const DEEPEST: usize = 8;
+
+/// The text files of the house.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// `routes/*.yaml` without `*.test.yaml`.
+    pub routes: Vec<Arc<SourceFile>>,
+    /// `routes/purposes/*.yaml`.
+    pub purposes: Vec<Arc<SourceFile>>,
+    /// `routes/laws.yaml`.
+    pub laws: Option<Arc<SourceFile>>,
+    /// `config/parties/*.yaml`.
+    pub parties: Vec<Arc<SourceFile>>,
+    /// `schemas/**/*.json`.
+    pub schemas: Vec<SchemaFile>,
+}
+
+/// A house that passed `check`.
+#[derive(Debug)]
+pub struct Checked {
+    /// The configuration.
+    pub settings: Settings,
+    /// The schemas of its types.
+    pub schemas: Arc<Schemas>,
+    /// Its adapter instances, opened.
+    pub instances: Instances,
+}
+
+/// Reads and checks the house: what it is, where nothing is wrong, and everything that is wrong.
+pub fn check(
+    house: &Path,
+    around: &Surroundings,
+    catalog: &Catalog,
+) -> (Option<Checked>, Vec<Diagnostic>) {
+    let mut problems = Problems::default();
+    let settings = settings::load(house, around, &mut problems);
+    let files = read(house, &mut problems);
+    let (schemas, mut said) = Schemas::load(&files.schemas);
+    let schemas = Arc::new(schemas);
+    let instances = settings
+        .as_ref()
+        .map(|settings| open(&settings.adapters, catalog, &schemas, &mut problems));
+    said.extend(problems.sorted());
+    sort(&mut said);
+    let wrong = said.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let checked = settings.zip(instances).filter(|_| !wrong);
+    let checked = checked.map(|(settings, instances)| Checked { settings, schemas, instances });
+    (checked, said)
+}
+
+fn sort(said: &mut [Diagnostic]) {
+    said.sort_by(|a, b| {
+        let key = |d: &Diagnostic| (d.place.file.path.clone(), d.place.start, d.code);
+        key(a).cmp(&key(b))
+    });
+}
+
+/// Opens every adapter instance; no network.
+fn open(
+    adapters: &std::collections::BTreeMap<String, AdapterSettings>,
+    catalog: &Catalog,
+    schemas: &Arc<Schemas>,
+    problems: &mut Problems,
+) -> Instances {
+    let mut instances = Instances::default();
+    for (name, adapter) in adapters {
+        let opening = Opening { instance: name.clone(), schemas: Arc::clone(schemas) };
+        match catalog.open(&adapter.kind, adapter.options.clone(), &opening) {
+            Some(Ok(port)) => instances.insert(name.clone(), port),
+            Some(Err(error)) => wrong_options(adapter, &error, problems),
+            None => unknown_kind(adapter, catalog, problems),
+        }
+    }
+    instances
+}
+
+fn unknown_kind(adapter: &AdapterSettings, catalog: &Catalog, problems: &mut Problems) {
+    let help = help_with_nearest(&adapter.kind, catalog.kinds(), "kinds of adapters");
+    let title = format!("there is no adapter of kind `{}`", adapter.kind);
+    problems.error("SN0448", adapter.place("/kind"), Words::new(title, "no such kind", help));
+}
+
+fn wrong_options(adapter: &AdapterSettings, error: &OpenError, problems: &mut Problems) {
+    let words = Words::new(&error.text, "wrong option", &error.help);
+    problems.error("SN0449", adapter.place(&error.pointer), words);
+}
+
+/// Reads the text files of the house; what cannot be read is said.
+pub fn read(house: &Path, problems: &mut Problems) -> Files {
+    let is_route = |path: &str| path.ends_with(".yaml") && !path.ends_with(".test.yaml");
+    let mut routes = folder(house, "routes", 1, is_route, problems);
+    let laws = routes
+        .iter()
+        .position(|file| file.path == "routes/laws.yaml")
+        .map(|index| routes.remove(index));
+    let yaml = |path: &str| path.ends_with(".yaml");
+    let json = |path: &str| path.ends_with(".json");
+    let schemas = folder(house, "schemas", DEEPEST, json, problems);
+    Files {
+        routes,
+        laws,
+        purposes: folder(house, "routes/purposes", 1, yaml, problems),
+        parties: folder(house, "config/parties", 1, yaml, problems),
+        schemas: schemas
+            .into_iter()
+            .map(|file| {
+                let path = file.path.trim_start_matches("schemas/").to_owned();
+                SchemaFile { file, path }
+            })
+            .collect(),
+    }
+}
+
+/// The files of a folder that are wanted, in the order of their names.
+fn folder(
+    house: &Path,
+    path: &str,
+    depth: usize,
+    wanted: impl Fn(&str) -> bool + Copy,
+    problems: &mut Problems,
+) -> Vec<Arc<SourceFile>> {
+    let mut found = Vec::new();
+    for name in names(&house.join(path)) {
+        let below = format!("{path}/{name}");
+        if house.join(&below).is_dir() {
+            if depth > 1 {
+                found.extend(folder(house, &below, depth - 1, wanted, problems));
+            }
+        } else if wanted(&below) {
+            found.extend(source(house, below, problems));
+        }
+    }
+    found
+}
+
+/// The names in a folder, hidden ones left out; none where there is no such folder.
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+fn source(house: &Path, path: String, problems: &mut Problems) -> Option<Arc<SourceFile>> {
+    match read_text(house, &path) {
+        Ok(text) => Some(Arc::new(SourceFile { path, text })),
+        Err(why) => {
+            let place =
+                Place::new(&Arc::new(SourceFile { path: path.clone(), text: String::new() }), 0..0);
+            let help = "put a readable text file there, or remove it";
+            let words = Words::new(format!("{path} cannot be read"), why, help);
+            problems.error("SN0440", place, words);
+            None
+        }
+    }
+}
+
+/// Reads a text file of the house by its path relative to it. The error says why in a few words.
+pub fn read_text(house: &Path, path: &str) -> Result<String, String> {
+    let file = inside(house, path)?;
+    let length = file.metadata().map_err(|error| in_words(&error))?.len();
+    if length > LONGEST {
+        return Err("it is longer than 16 MiB".to_owned());
+    }
+    let bytes = std::fs::read(&file).map_err(|error| in_words(&error))?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+}
+
+fn inside(house: &Path, path: &str) -> Result<PathBuf, String> {
+    let house = house.canonicalize().map_err(|error| in_words(&error))?;
+    let file = house.join(path).canonicalize().map_err(|error| in_words(&error))?;
+    if file.starts_with(&house) { Ok(file) } else { Err("it leads out of the house".to_owned()) }
+}
+
+fn in_words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
+        kind => kind.to_string(),
+    }
+}

@@ -1,0 +1,511 @@
+//! The configuration: files and environment, laid over each other, read into checked settings.
+//!
+//! Invariant: what is in [`Settings`] passed `check`; every knob has a bound; a secret is a file name
+//! and never a value. The only home of `config`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use config::{Config, Environment, Map, Value, ValueKind};
+use serde_json::Value as Json;
+use snodo_core::diagnostic::{Place, Problems, SourceFile, Words};
+
+mod layer;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use layer::Layer;
+use reader::{Reader, Table};
+
+/// The main file, relative to the house.
+pub const FILE: &str = "config/snodo.yaml";
+
+/// Checked settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The folder that holds `config/`, `routes/` and `schemas/`.
+    pub house: PathBuf,
+    /// The name of the slot whose lock this instance holds.
+    pub slot: String,
+    /// Where the bus keeps what it must not lose.
+    pub data: PathBuf,
+    /// Which ledger.
+    pub ledger: LedgerSettings,
+    /// Which broker.
+    pub broker: BrokerSettings,
+    /// Where parties are answered.
+    pub http: SocketAddr,
+    /// Where metrics are shown.
+    pub metrics: SocketAddr,
+    /// Bounds.
+    pub limits: Limits,
+    /// The adapter instances by name.
+    pub adapters: BTreeMap<String, AdapterSettings>,
+}
+
+impl Settings {
+    /// The socket on which operators are served.
+    pub fn socket(&self) -> PathBuf {
+        self.data.join("snodo.sock")
+    }
+}
+
+/// Which ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerSettings {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Database.
+        database: String,
+        /// User.
+        user: String,
+        /// Where the password is kept.
+        password: SecretFile,
+    },
+}
+
+/// Which broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerSettings {
+    /// A node of our own, started from the installed `rabbitmq-server`.
+    Private,
+    /// A cluster.
+    Cluster {
+        /// `amqp://user@host:port/vhost` or `amqps://…`, without password.
+        uris: Vec<String>,
+        /// Where the password is kept.
+        password: SecretFile,
+    },
+}
+
+/// Bounds that operators choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest body, bytes.
+    pub body: usize,
+    /// Open deliveries of one route at which its types are refused for now.
+    pub waiting_per_route: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: 1 << 20, waiting_per_route: 100_000 }
+    }
+}
+
+/// An adapter instance as it is written; its options are the kind's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterSettings {
+    /// `kind:`.
+    pub kind: String,
+    /// Everything else.
+    pub options: Json,
+    /// Where its parts are written, by JSON pointer into it; "" is the whole.
+    places: BTreeMap<String, Place>,
+}
+
+impl AdapterSettings {
+    /// Where `pointer` is written, or the nearest part around it.
+    pub fn place(&self, pointer: &str) -> Place {
+        let mut pointer = pointer;
+        loop {
+            if let Some(place) = self.places.get(pointer) {
+                return place.clone();
+            }
+            match pointer.rsplit_once('/') {
+                Some((above, _)) => pointer = above,
+                None => return nowhere(FILE),
+            }
+        }
+    }
+}
+
+/// The name of a file that holds a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretFile(pub PathBuf);
+
+impl SecretFile {
+    /// Reads the secret; a line end after it does not belong to it.
+    pub fn read(&self) -> std::io::Result<String> {
+        let text = std::fs::read_to_string(&self.0)?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretFile({})", self.0.display())
+    }
+}
+
+/// What the process was started with, beside the files.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `SNODO_ENV` or `--env`: the name of a file in `config/env/`.
+    pub env: Option<String>,
+    /// Variables; only `SNODO__…` are read.
+    pub variables: HashMap<String, String>,
+}
+
+impl Surroundings {
+    /// Those of this process. `env` wins over `SNODO_ENV`.
+    pub fn of_process(env: Option<String>) -> Self {
+        let variables: HashMap<_, _> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("SNODO_"))
+            .collect();
+        let env = env.or_else(|| variables.get("SNODO_ENV").cloned());
+        Self { env: env.filter(|name| !name.is_empty()), variables }
+    }
+}
+
+/// Reads and checks the configuration of the house; what is wrong is said.
+pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Option<Settings> {
+    let layers = layers(house, around.env.as_deref(), problems)?;
+    let variables = around
+        .variables
+        .iter()
+        .filter(|(name, _)| name.starts_with("SNODO__"))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let environment = Environment::with_prefix("SNODO")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(variables));
+    let builder =
+        layers.iter().cloned().fold(Config::builder(), |builder, layer| builder.add_source(layer));
+    let built = builder.add_source(environment).build();
+    let mut reader = Reader { layers: &layers, problems };
+    match built.map(|config| config.cache.kind) {
+        Ok(ValueKind::Table(map)) => checked(house, &mut reader, &map),
+        Ok(_) | Err(_) => {
+            let place = reader.place("", None);
+            let words = Words::new(
+                "the layers of the configuration do not fit together",
+                "a key is a table in one layer and a value in another",
+                "write the key alike in snodo.yaml, config/env/ and the environment",
+            );
+            reader.error("SN0441", place, words);
+            None
+        }
+    }
+}
+
+/// The main file and the one of the environment.
+fn layers(house: &Path, env: Option<&str>, problems: &mut Problems) -> Option<Vec<Layer>> {
+    let main = read_file(house, FILE, problems);
+    let Some(env) = env else { return main.map(|main| vec![main]) };
+    let fits = env.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !fits {
+        let words = Words::new(
+            "the name of the environment is not one",
+            "SNODO_ENV",
+            "use small letters, digits and `-`: it names a file in config/env/",
+        );
+        problems.error("SN0440", nowhere("SNODO_ENV"), words);
+        return None;
+    }
+    let layer = read_file(house, &format!("config/env/{env}.yaml"), problems);
+    Some(vec![main?, layer?])
+}
+
+fn read_file(house: &Path, path: &str, problems: &mut Problems) -> Option<Layer> {
+    match crate::house::read_text(house, path) {
+        Ok(text) => {
+            let file = Arc::new(SourceFile { path: path.to_owned(), text });
+            Layer::read(file, problems)
+        }
+        Err(why) => {
+            let help = format!("write {path}, or name the folder that holds it with --house");
+            let words = Words::new(format!("{path} cannot be read"), why, help);
+            problems.error("SN0440", nowhere(path), words);
+            None
+        }
+    }
+}
+
+fn nowhere(path: &str) -> Place {
+    Place::new(&Arc::new(SourceFile { path: path.to_owned(), text: String::new() }), 0..0)
+}
+
+fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> Option<Settings> {
+    const KNOWN: [&str; 8] =
+        ["instance", "data", "ledger", "broker", "http", "metrics", "limits", "adapters"];
+    let root = Table::new(root, "");
+    reader.only(root, &KNOWN);
+    let slot = slot(reader, root);
+    let data = reader.required(root, "data", "write the folder of the bus's data");
+    let data = data.map(|path| house.join(path));
+    let ledger = ledger(reader, root, data.as_deref());
+    let broker = broker(reader, root);
+    let http = listen(reader, root, "http", "127.0.0.1:8080");
+    let metrics = listen(reader, root, "metrics", "127.0.0.1:9464");
+    let limits = limits(reader, root);
+    let adapters = adapters(reader, root);
+    same_listener(reader, root, http, metrics);
+    Some(Settings {
+        house: house.to_owned(),
+        slot: slot?,
+        data: data?,
+        ledger: ledger?,
+        broker: broker?,
+        http,
+        metrics,
+        limits,
+        adapters,
+    })
+}
+
+fn slot(reader: &mut Reader<'_>, root: Table<'_>) -> Option<String> {
+    let Some(map) = reader.table(root, "instance") else { return Some("a".to_owned()) };
+    let table = Table::new(map, "/instance");
+    reader.only(table, &["slot"]);
+    let slot = reader.required(table, "slot", "write the name of the slot, e.g. a")?;
+    if is_name(&slot) {
+        return Some(slot);
+    }
+    if let Some(value) = table.get("slot") {
+        reader.wrong("/instance/slot", value, "not a name", NAME_HELP);
+    }
+    None
+}
+
+const NAME_HELP: &str = "use small letters, digits, `_` and `-`, beginning with a letter";
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
+}
+
+/// Says where one of two keys must be, and not both.
+fn one_of(reader: &mut Reader<'_>, pointer: &str, value: Option<&Value>, help: &str) {
+    let place = reader.place(pointer, value);
+    let words = Words::new(
+        format!("`{}` must say one thing", pointer.trim_start_matches('/')),
+        "none of them or more than one is written",
+        help,
+    );
+    reader.error("SN0445", place, words);
+}
+
+fn ledger(reader: &mut Reader<'_>, root: Table<'_>, data: Option<&Path>) -> Option<LedgerSettings> {
+    const HELP: &str = "write ledger: { sqlite: ledger.db } or ledger: { postgres: { host, database, user, password } }";
+    if root.get("ledger").is_none() {
+        reader.missing(root, "ledger", HELP);
+    }
+    let map = reader.table(root, "ledger")?;
+    let table = Table::new(map, "/ledger");
+    reader.only(table, &["sqlite", "postgres"]);
+    match (table.get("sqlite"), table.get("postgres")) {
+        (Some(_), None) => {
+            let path = reader.text(table, "sqlite")?;
+            Some(LedgerSettings::Sqlite(data?.join(path)))
+        }
+        (None, Some(_)) => postgres(reader, table),
+        (_, second) => {
+            one_of(reader, "/ledger", second, HELP);
+            None
+        }
+    }
+}
+
+fn postgres(reader: &mut Reader<'_>, ledger: Table<'_>) -> Option<LedgerSettings> {
+    let map = reader.table(ledger, "postgres")?;
+    let table = Table::new(map, "/ledger/postgres");
+    reader.only(table, &["host", "port", "database", "user", "password"]);
+    let host = reader.required(table, "host", "write the server's name");
+    let port = reader.number(table, "port", 5432, 1..=65_535);
+    let database = reader.required(table, "database", "write the database's name");
+    let user = reader.required(table, "user", "write the user's name");
+    let password = reader.secret(table, "password");
+    Some(LedgerSettings::Postgres {
+        host: host?,
+        port: u16::try_from(port).ok()?,
+        database: database?,
+        user: user?,
+        password: password?,
+    })
+}
+
+fn broker(reader: &mut Reader<'_>, root: Table<'_>) -> Option<BrokerSettings> {
+    const HELP: &str = "write broker: { private: true } or broker: { uris: [amqp://user@host:5672/vhost], password: { file } }";
+    if root.get("broker").is_none() {
+        reader.missing(root, "broker", HELP);
+    }
+    let map = reader.table(root, "broker")?;
+    let table = Table::new(map, "/broker");
+    reader.only(table, &["private", "uris", "password"]);
+    let private = reader.flag(table, "private", false);
+    match (private, table.get("uris")) {
+        (true, None) => Some(BrokerSettings::Private),
+        (false, Some(value)) => {
+            let uris = uris(reader, value);
+            let password = reader.secret(table, "password");
+            Some(BrokerSettings::Cluster { uris: uris?, password: password? })
+        }
+        (_, second) => {
+            one_of(reader, "/broker", second, HELP);
+            None
+        }
+    }
+}
+
+fn uris(reader: &mut Reader<'_>, value: &Value) -> Option<Vec<String>> {
+    let items: Vec<(String, String)> = match &value.kind {
+        ValueKind::Array(items) => items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| match &item.kind {
+                ValueKind::String(text) => Some((format!("/broker/uris/{index}"), text.clone())),
+                _ => None,
+            })
+            .collect(),
+        ValueKind::String(list) => list
+            .split(',')
+            .map(|text| ("/broker/uris".to_owned(), text.trim().to_owned()))
+            .collect(),
+        _ => Vec::new(),
+    };
+    if items.is_empty() {
+        reader.wrong(
+            "/broker/uris",
+            value,
+            "not a list of addresses",
+            "write [amqp://user@host:5672/vhost]",
+        );
+        return None;
+    }
+    let fits =
+        items.iter().map(|(at, uri)| uri_fits(reader, at, value, uri)).fold(true, |a, b| a & b);
+    fits.then(|| items.into_iter().map(|(_, uri)| uri).collect())
+}
+
+fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix("amqp://").or_else(|| uri.strip_prefix("amqps://")) else {
+        reader.wrong(at, value, "not an AMQP address", "begin with amqp:// or amqps://");
+        return false;
+    };
+    let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
+    if user.is_some_and(|(user, _)| user.contains(':')) {
+        let place = reader.place(at, Some(value));
+        let help = "write amqp://user@host and the password as password: { file: … }";
+        let words = Words::new("a secret stands in the configuration", "a password", help);
+        reader.error("SN0446", place, words);
+        return false;
+    }
+    true
+}
+
+fn listen(reader: &mut Reader<'_>, root: Table<'_>, key: &str, default: &str) -> SocketAddr {
+    let at = format!("/{key}");
+    let empty = Map::new();
+    let map = reader.table(root, key).unwrap_or(&empty);
+    let table = Table::new(map, &at);
+    reader.only(table, &["listen"]);
+    reader.address(table, "listen", default)
+}
+
+fn same_listener(reader: &mut Reader<'_>, root: Table<'_>, http: SocketAddr, metrics: SocketAddr) {
+    if http != metrics || http.port() == 0 {
+        return;
+    }
+    let value = root.get("metrics").or_else(|| root.get("http"));
+    let place = reader.place("/metrics/listen", value);
+    let words = Words::new(
+        "metrics and parties are served on the same address",
+        "the same as `http.listen`",
+        "give metrics a port of their own that only monitoring reaches",
+    );
+    reader.error("SN0447", place, words);
+}
+
+fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
+    let default = Limits::default();
+    let Some(map) = reader.table(root, "limits") else { return default };
+    let table = Table::new(map, "/limits");
+    reader.only(table, &["body", "waiting_per_route"]);
+    Limits {
+        body: reader.size(table, "body", default.body, 1 << 10..=64 << 20),
+        waiting_per_route: reader.number(
+            table,
+            "waiting_per_route",
+            default.waiting_per_route,
+            1..=10_000_000,
+        ),
+    }
+}
+
+fn adapters(reader: &mut Reader<'_>, root: Table<'_>) -> BTreeMap<String, AdapterSettings> {
+    let Some(map) = reader.table(root, "adapters") else { return BTreeMap::new() };
+    let table = Table::new(map, "/adapters");
+    table
+        .keys()
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), adapter(reader, table, name)?)))
+        .collect()
+}
+
+fn adapter(reader: &mut Reader<'_>, all: Table<'_>, name: &str) -> Option<AdapterSettings> {
+    let at = all.pointer(name);
+    let map = reader.table(all, name)?;
+    if !is_name(name) || name.contains('-') {
+        if let Some(value) = all.get(name) {
+            let help = "use small letters, digits and `_`: routes write it before a dot";
+            reader.wrong(&format!("{at}#key"), value, "not a name", help);
+        }
+        return None;
+    }
+    let kind = reader.required(Table::new(map, &at), "kind", "write the kind of the adapter")?;
+    let mut options: serde_json::Map<String, Json> =
+        map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
+    options.remove("kind");
+    let mut places = BTreeMap::from([(String::new(), reader.place(&at, None))]);
+    note_places(reader, &at, "", map, &mut places);
+    Some(AdapterSettings { kind, options: Json::Object(options), places })
+}
+
+fn note_places(
+    reader: &Reader<'_>,
+    at: &str,
+    below: &str,
+    map: &Map<String, Value>,
+    places: &mut BTreeMap<String, Place>,
+) {
+    for (key, value) in map {
+        let pointer = format!("{below}/{key}");
+        places.insert(pointer.clone(), reader.place(&format!("{at}{pointer}"), Some(value)));
+        if let ValueKind::Table(map) = &value.kind {
+            note_places(reader, at, &pointer, map, places);
+        }
+    }
+}
+
+fn to_json(value: &Value) -> Json {
+    match &value.kind {
+        ValueKind::Nil => Json::Null,
+        ValueKind::Boolean(flag) => Json::Bool(*flag),
+        ValueKind::I64(number) => Json::from(*number),
+        ValueKind::I128(number) => Json::from(i64::try_from(*number).unwrap_or(i64::MAX)),
+        ValueKind::U64(number) => Json::from(*number),
+        ValueKind::U128(number) => Json::from(u64::try_from(*number).unwrap_or(u64::MAX)),
+        ValueKind::Float(number) => Json::from(*number),
+        ValueKind::String(text) => Json::String(text.clone()),
+        ValueKind::Table(map) => {
+            Json::Object(map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect())
+        }
+        ValueKind::Array(items) => Json::Array(items.iter().map(to_json).collect()),
+    }
+}
