@@ -1,1 +1,6 @@
-//! Placeholder of the skeleton.
+//! What integration tests share: servers of their own, conditions to wait for.
+//!
+//! Invariant: everything that is started here ends with the test process, and listens on this machine
+//! only.
+
+pub mod postgres;

@@ -1,1 +1,3 @@
-//! Placeholder of the skeleton.
+//! Integration tests of Snodo, one binary: each area is a module.
+
+mod ledger;
