@@ -4,3 +4,6 @@
 
 mod broker;
 mod tidy;
+//! Integration tests of Snodo, one binary: each area is a module.
+
+mod ledger;
