@@ -4,15 +4,15 @@
 //! at a time; after each draw the invariants of the rule book hold, or the story is told.
 
 pub mod bench;
-mod broker;
-mod clock;
-mod desk;
-mod dice;
-mod executor;
-mod far;
+pub mod broker;
+pub mod clock;
+pub mod desk;
+pub mod dice;
+pub mod executor;
+pub mod far;
 pub mod house;
-mod instance;
-mod quiet;
-mod world;
+pub mod instance;
+pub mod quiet;
+pub mod world;
 
 pub use world::{Outcome, Plan, run};

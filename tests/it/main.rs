@@ -1,1 +1,3 @@
-//! Placeholder of the skeleton.
+//! Every integration test of Snodo, in one binary.
+
+mod simulation;

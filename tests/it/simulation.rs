@@ -57,9 +57,8 @@ fn simulate(name: &str, seeds: u64, open: &(dyn Fn() -> bench::Bench + Sync), pr
         static BENCH: std::cell::RefCell<Option<Arc<bench::Bench>>> = const { std::cell::RefCell::new(None) };
     }
     let one = |seed| {
-        let bench = BENCH.with_borrow_mut(|bench| {
-            Arc::clone(bench.get_or_insert_with(|| Arc::new(open())))
-        });
+        let bench = BENCH
+            .with_borrow_mut(|bench| Arc::clone(bench.get_or_insert_with(|| Arc::new(open()))));
         run(&bench, Plan { seed, steps: STEPS, processes })
     };
     if let Some(seed) = number("SNODO_SIM_SEED") {

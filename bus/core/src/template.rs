@@ -59,9 +59,4 @@ impl crate::route::Use {
     pub fn input(&self, _scope: &Scope<'_>) -> Result<Value, Fault> {
         unimplemented!("skeleton")
     }
-
-    /// Whether a result is what the operation promises.
-    pub fn check_output(&self, _result: &Value) -> Result<(), Fault> {
-        unimplemented!("skeleton")
-    }
 }

@@ -122,8 +122,9 @@ impl WorldBroker {
             std::mem::take(&mut state.unacked).into_iter().partition(|held| held.owner == owner);
         state.unacked = others;
         mine.into_iter().rev().for_each(|held| state.come_back(held));
-        let (mine, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.flights).into_iter().partition(|flight| flight.owner == owner);
+        let (mine, others): (Vec<_>, Vec<_>) = std::mem::take(&mut state.flights)
+            .into_iter()
+            .partition(|flight| flight.owner == owner);
         state.flights = others;
         for flight in mine {
             if !flight.stored && arrives() {

@@ -64,7 +64,8 @@ impl<T> Tasks<T> {
                 index += 1;
                 continue;
             }
-            if let Poll::Ready(output) = task.work.as_mut().poll(&mut Context::from_waker(&task.waker))
+            if let Poll::Ready(output) =
+                task.work.as_mut().poll(&mut Context::from_waker(&task.waker))
             {
                 ended.push((task.owner, output));
                 drop(self.tasks.remove(index));

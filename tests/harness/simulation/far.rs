@@ -13,9 +13,7 @@ use futures_util::{FutureExt as _, future::select};
 use serde_json::{Value, json};
 use snodo::engine::Deadlines;
 use snodo_core::{
-    adapter::{
-        Adapter, BoxFuture, Call, OpenError, Opening, Operation, Recalled, Receipt,
-    },
+    adapter::{Adapter, BoxFuture, Call, OpenError, Opening, Operation, Recalled, Receipt},
     fault::{Fault, FaultClass},
     register::{Direction, LedgerEffect, Registration},
     timestamp::Timestamp,

@@ -8,7 +8,7 @@ use snodo::ledger::RouteVersion;
 use snodo_core::{
     adapter::Adapter as _,
     diagnostic::SourceFile,
-    route::{Route, Routes, Verb, check},
+    route::{self, Route, Routes, Verb, compile},
     schema::Schemas,
 };
 
@@ -24,19 +24,52 @@ const RETRY: &str = "retry: { first: 1s, longest: 10s, give_up_after: 40s }";
 
 /// Routes in their first version: (name, from, the rest).
 const FIRST: [(&str, &str, &str); 6] = [
-    ("chain", "sim.begin.v1", "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\" }\n"),
-    ("picky", "sim.begin.v1", "when: .n < 5\nsteps:\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n"),
-    ("put", "sim.middle.v1", "steps:\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n"),
-    ("post", "sim.post.v1", "steps:\n  - post:\n      use: far.post\n      with: { n: \"${ .n }\" }\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n"),
-    ("number", "sim.post.v1", "steps:\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n"),
-    ("ask", "sim.ask.v1", "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n"),
+    (
+        "chain",
+        "sim.begin.v1",
+        "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "picky",
+        "sim.begin.v1",
+        "when: .n < 5\nsteps:\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "put",
+        "sim.middle.v1",
+        "steps:\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "post",
+        "sim.post.v1",
+        "steps:\n  - post:\n      use: far.post\n      with: { n: \"${ .n }\" }\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "number",
+        "sim.post.v1",
+        "steps:\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "ask",
+        "sim.ask.v1",
+        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n",
+    ),
 ];
 
 /// What the second version has instead: other titles everywhere, and steps put before, between, other.
 const SECOND: [(&str, &str); 3] = [
-    ("chain", "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\" }\n  - also:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n"),
-    ("number", "steps:\n  - before:\n      use: far.put\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n"),
-    ("ask", "steps:\n  - ask:\n      use: far.put\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n"),
+    (
+        "chain",
+        "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\" }\n  - also:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "number",
+        "steps:\n  - before:\n      use: far.put\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "ask",
+        "steps:\n  - ask:\n      use: far.put\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n",
+    ),
 ];
 
 /// Two versions of everything, compiled.
@@ -127,7 +160,7 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
     let schemas: BTreeMap<String, Value> =
         KINDS.iter().map(|kind| ((*kind).to_owned(), schema())).collect();
     let far = Far { owner: 0, side: FarSide::default() };
-    let house = check::House {
+    let house = route::House {
         routes: routes.collect(),
         purposes: vec![file("routes/purposes/sim.yaml", PURPOSE.to_owned())],
         laws: vec![file("routes/laws.yaml", "sim-law: { title: A law }\n".to_owned())],
@@ -135,7 +168,7 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
         schemas: Arc::new(Schemas::from_documents(schemas).expect("the schemas compile")),
         operations: BTreeMap::from([("far".to_owned(), far.operations())]),
     };
-    let (compiled, mistakes) = check::compile(&house);
+    let (compiled, mistakes) = compile(&house);
     compiled.unwrap_or_else(|| panic!("the house has mistakes: {mistakes:#?}")).routes
 }
 

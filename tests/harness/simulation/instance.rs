@@ -66,15 +66,19 @@ pub struct Around<'a> {
 
 impl Instance {
     /// A process that has just started on `real`.
-    pub fn start(owner: usize, real: Arc<dyn Ledger>, started: Started, around: &Around<'_>) -> Self {
+    pub fn start(
+        owner: usize,
+        real: Arc<dyn Ledger>,
+        started: Started,
+        around: &Around<'_>,
+    ) -> Self {
         let desk = Arc::new(Desk::default());
         let congested = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Seen::default());
         let mut instances = Instances::default();
         let far = Far { owner, side: around.far.clone() };
         instances.insert("far".to_owned(), Arc::new(far));
-        let line =
-            Line { owner, broker: around.broker.clone(), congested: Arc::clone(&congested) };
+        let line = Line { owner, broker: around.broker.clone(), congested: Arc::clone(&congested) };
         let clock: Arc<WorldClock> = Arc::clone(around.clock);
         let engine = Engine::new(Parts {
             routes: Arc::clone(around.routes),

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
@@ -31,10 +30,10 @@ use snodo_core::{
 use tokio::sync::oneshot;
 
 use super::{
+    bench::Bench,
     broker::{POISON, UNROUTED, WorldBroker},
     clock::WorldClock,
     desk::Commit,
-    bench::Bench,
     dice::Dice,
     executor::Tasks,
     far::FarSide,
@@ -425,7 +424,8 @@ impl<'a> World<'a> {
             to: Vec::new(),
             cursor: None,
         };
-        let line = format!("{owner}: message {index} comes, {} n={} pill={pill}", sent.kind, sent.n);
+        let line =
+            format!("{owner}: message {index} comes, {} n={} pill={pill}", sent.kind, sent.n);
         self.tell(line);
         self.tasks.spawn(
             owner,
@@ -476,7 +476,10 @@ impl<'a> World<'a> {
             }
         };
         let said = outcomes.iter().map(said_of).collect::<Vec<_>>().join(" ");
-        self.tell(format!("{owner}: {names} → {said}{}", if unclear { ", answer lost" } else { "" }));
+        self.tell(format!(
+            "{owner}: {names} → {said}{}",
+            if unclear { ", answer lost" } else { "" }
+        ));
         if self.kills(owner, &actions, false) {
             return;
         }
@@ -764,8 +767,12 @@ impl<'a> World<'a> {
 
     fn lose_queue(&mut self) {
         let mut state = self.broker.state();
-        let names: Vec<String> =
-            state.queues.keys().filter(|name| *name != UNROUTED && *name != POISON).cloned().collect();
+        let names: Vec<String> = state
+            .queues
+            .keys()
+            .filter(|name| *name != UNROUTED && *name != POISON)
+            .cloned()
+            .collect();
         if names.is_empty() {
             return;
         }
@@ -917,7 +924,8 @@ impl<'a> World<'a> {
         let crashed = rows.iter().find(|row| {
             row.state == DeliveryState::Parked && row.crashes >= 3 && !self.is_pill(row.seq)
         });
-        crashed.map_or(Ok(()), |row| Err(format!("cause: {} is parked for a pill's crashes", row.id)))
+        crashed
+            .map_or(Ok(()), |row| Err(format!("cause: {} is parked for a pill's crashes", row.id)))
     }
 
     /// Everything that a sender was told of has its rows, and strangers are kept.
