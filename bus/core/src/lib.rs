@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod admission;
+pub mod codes;
 pub mod diagnostic;
 pub mod envelope;
 pub mod fault;
@@ -13,6 +14,7 @@ pub mod formats;
 pub mod ids;
 pub mod json;
 pub mod message_state;
+pub mod party;
 pub mod problem;
 pub mod reconcile;
 pub mod register;
@@ -22,3 +24,4 @@ pub mod schema;
 pub mod template;
 pub mod timestamp;
 pub mod verdict;
+pub mod yaml;

@@ -15,9 +15,20 @@ use crate::{
     fault::Fault,
     ids::Digest,
     retry::RetryPolicy,
+    schema::Validator,
     template::{Condition, Scope, Template},
     verdict::EffectKind,
 };
+
+mod build;
+mod bundle;
+mod check;
+pub(crate) mod file;
+mod paths;
+
+pub use bundle::{BundleError, compile_bundle};
+pub use check::{Compiled, House, Purpose, compile};
+
 
 /// One route.
 #[derive(Debug)]
@@ -74,6 +85,8 @@ pub struct Use {
     pub operation: Operation,
     /// Its input.
     pub with: Template,
+    /// Checks the input.
+    pub(crate) schema: Validator,
 }
 
 impl Use {
@@ -101,6 +114,8 @@ pub struct Emit {
     pub key: Option<Template>,
     /// The parties to whom it is addressed: a party id or a list of them.
     pub to: Option<Template>,
+    /// Checks the body.
+    pub(crate) schema: Validator,
 }
 
 /// One message that a step emits, not yet with an id.
@@ -183,3 +198,6 @@ impl Route {
 pub fn message_value(envelope: &Envelope) -> Value {
     serde_json::to_value(envelope).unwrap_or(Value::Null)
 }
+
+#[cfg(test)]
+mod tests;

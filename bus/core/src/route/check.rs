@@ -1,0 +1,384 @@
+//! The check of a whole house: every file, every mistake, in one run; then the routes that run.
+//!
+//! Invariant: routes come out only where no error was found; what passes here starts.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Route, Routes, Taker,
+    build::{Targets, build},
+    file::{self, RouteFile, StepFile, VerbFile, twice},
+};
+use crate::{
+    adapter::Operation,
+    diagnostic::{Diagnostic, Place, Problems, SourceFile, Words, help_with_nearest},
+    party::{self, Parties, PartyFile, known_law},
+    schema::Schemas,
+    yaml::{
+        self, Content,
+        fields::{At, Fields, Known},
+    },
+};
+
+/// Everything that a check reads.
+#[derive(Clone, Debug, Default)]
+pub struct House {
+    /// `routes/*.yaml`.
+    pub routes: Vec<Arc<SourceFile>>,
+    /// `routes/purposes/*.yaml`.
+    pub purposes: Vec<Arc<SourceFile>>,
+    /// `routes/laws.yaml`, where there is one.
+    pub laws: Vec<Arc<SourceFile>>,
+    /// `config/parties/*.yaml`.
+    pub parties: Vec<Arc<SourceFile>>,
+    /// The schemas.
+    pub schemas: Arc<Schemas>,
+    /// The operations of every adapter instance.
+    pub operations: BTreeMap<String, Vec<Operation>>,
+}
+
+/// What runs.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The routes, and who takes what.
+    pub routes: Routes,
+    /// The parties.
+    pub parties: Parties,
+    /// The purposes, by id.
+    pub purposes: BTreeMap<String, Purpose>,
+}
+
+/// A purpose of processing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purpose {
+    /// For people.
+    pub title: String,
+    /// The laws on which it rests.
+    pub laws: Vec<String>,
+    /// How long bodies are kept after the end.
+    pub retention: Duration,
+    /// The entry of the record of processing (art. 30 GDPR).
+    pub record: String,
+}
+
+const PURPOSE: Known = Known {
+    what: "a purpose",
+    keys: &["purpose", "title", "laws", "retention", "record"],
+    reserved: &["concealed", "pdnd"],
+};
+const LAW: Known = Known { what: "a law", keys: &["title", "article", "url", "note"], reserved: &[] };
+
+/// Checks a house. The routes are there where no diagnostic is an error.
+pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
+    let mut problems = Problems::default();
+    let read = |file: &Arc<SourceFile>, problems: &mut Problems| file::read(file, problems);
+    let files: Vec<RouteFile> =
+        house.routes.iter().filter_map(|file| read(file, &mut problems)).collect();
+    let laws: Vec<String> = house.laws.iter().flat_map(|file| read_laws(file, &mut problems)).collect();
+    let purposes: BTreeMap<String, Option<Purpose>> =
+        house.purposes.iter().map(|file| read_purpose(file, &laws, &mut problems)).collect();
+    let parties: Vec<PartyFile> = house
+        .parties
+        .iter()
+        .filter_map(|file| party::read(file, &house.schemas, &laws, &mut problems))
+        .collect();
+    let mut targets = Targets::new(&house.schemas, &house.operations);
+    let built: Vec<Option<Route>> =
+        files.iter().map(|file| build(file, &mut targets, &mut problems)).collect();
+    let mut graph =
+        Graph { files: &files, parties: &parties, schemas: &house.schemas, problems: &mut problems };
+    graph.check();
+    graph.purposes(&purposes);
+    let checked = party::together(&parties, &mut problems);
+    let compiled = (!problems.any_error()).then(|| Compiled {
+        routes: running(built.into_iter().flatten(), &checked),
+        parties: checked,
+        purposes: purposes.into_iter().filter_map(|(id, purpose)| Some((id, purpose?))).collect(),
+    });
+    (compiled, problems.sorted())
+}
+
+/// The routes that run, and who takes what.
+fn running(built: impl Iterator<Item = Route>, parties: &Parties) -> Routes {
+    let mut routes = Routes::default();
+    for route in built.map(Arc::new) {
+        let takers: &mut Vec<Taker> = routes.takers.entry(route.from.clone()).or_default();
+        takers.push(Taker::Route(Arc::clone(&route)));
+        routes.by_digest.insert(route.digest, Arc::clone(&route));
+        routes.by_name.insert(route.name.clone(), route);
+    }
+    for party in parties.iter() {
+        for receives in party.receives.iter().filter(|receives| receives.all) {
+            let takers = routes.takers.entry(receives.kind.clone()).or_default();
+            takers.push(Taker::Party(party.id.clone()));
+        }
+    }
+    routes
+}
+
+/// The ids of `routes/laws.yaml`.
+fn read_laws(file: &Arc<SourceFile>, problems: &mut Problems) -> Vec<String> {
+    let Some(node) = yaml::read(file, problems) else { return Vec::new() };
+    let Content::Map(laws) = &node.content else {
+        let help = "write `<id>: { title: … }` for each law";
+        let words = Words::new("laws are a map", "not a map", help);
+        problems.error("SN0111", Place::new(file, node.span.clone()), words);
+        return Vec::new();
+    };
+    for (_, law) in laws {
+        if let Some(fields) = Fields::of(law, file, &LAW, problems) {
+            fields.required_text("title", problems);
+        }
+    }
+    laws.iter().map(|(key, _)| key.text.clone()).collect()
+}
+
+/// A purpose and its id, which is the name of its file.
+fn read_purpose(
+    file: &Arc<SourceFile>,
+    laws: &[String],
+    problems: &mut Problems,
+) -> (String, Option<Purpose>) {
+    let stem = Path::new(&file.path).file_stem().and_then(|stem| stem.to_str());
+    let id = stem.unwrap_or_default().to_owned();
+    let purpose = purpose(file, &id, laws, problems);
+    (id, purpose)
+}
+
+fn purpose(
+    file: &Arc<SourceFile>,
+    id: &str,
+    laws: &[String],
+    problems: &mut Problems,
+) -> Option<Purpose> {
+    let node = yaml::read(file, problems)?;
+    let fields = Fields::of(&node, file, &PURPOSE, problems)?;
+    if let Some(written) = fields.text("purpose", problems).filter(|name| name.value != id) {
+        let help = format!("write `{id}`, or rename the file");
+        let words = Words::new("a purpose has the name of its file", "another name", help);
+        problems.error("SN0112", Place::new(file, written.span), words);
+    }
+    let title = fields.required_text("title", problems);
+    fields.required("laws", problems);
+    let cited = fields.texts("laws", problems);
+    for law in &cited {
+        known_law(file, law, laws, problems);
+    }
+    let retention =
+        fields.required("retention", problems).and_then(|_| fields.duration("retention", problems));
+    let record = fields.required_text("record", problems);
+    Some(Purpose {
+        title: title?.value,
+        laws: cited.into_iter().map(|law| law.value).collect(),
+        retention: retention?.value,
+        record: record?.value,
+    })
+}
+
+/// Who emits what and who takes it.
+struct Graph<'g> {
+    files: &'g [RouteFile],
+    parties: &'g [PartyFile],
+    schemas: &'g Schemas,
+    problems: &'g mut Problems,
+}
+
+impl<'g> Graph<'g> {
+    fn check(&mut self) {
+        self.names();
+        self.claimed();
+        self.conditional();
+        self.addressed();
+        self.cycles();
+        self.sent();
+    }
+
+    fn names(&mut self) {
+        for (index, route) in self.files.iter().enumerate() {
+            let name = &route.name;
+            let first = self.files[..index].iter().find(|first| first.name.value == name.value);
+            if let Some(first) = first.filter(|_| !name.span.is_empty()) {
+                let place = Place::new(&first.file, first.name.span.clone());
+                twice(&route.file, "routes", name, &place, self.problems);
+            }
+        }
+    }
+
+    fn purposes(&mut self, purposes: &BTreeMap<String, Option<Purpose>>) {
+        for route in self.files {
+            let At { value: purpose, span } = &route.purpose;
+            if span.is_empty() || purposes.contains_key(purpose) {
+                continue;
+            }
+            let known = purposes.keys().map(String::as_str);
+            let help = help_with_nearest(purpose, known, "purposes in routes/purposes/");
+            let title = format!("there is no purpose `{purpose}`");
+            self.error(route, span, "SN0306", Words::new(title, "no such purpose", help));
+        }
+    }
+
+    fn emits(&self) -> impl Iterator<Item = (&'g RouteFile, &'g StepFile, &'g At<String>)> + use<'g> {
+        self.files.iter().flat_map(|route| {
+            route.steps.iter().filter_map(move |step| match &step.verb {
+                VerbFile::Emit { kind, .. } => Some((route, step, kind)),
+                VerbFile::Use(_) => None,
+            })
+        })
+    }
+
+    fn takes_all(&self, kind: &str) -> bool {
+        let all = |(received, all): &(At<String>, bool)| *all && received.value == kind;
+        self.parties.iter().any(|party| party.receives.iter().any(all))
+    }
+
+    fn takers(&self, kind: &str) -> impl Iterator<Item = &'g RouteFile> + use<'g> {
+        let kind = kind.to_owned();
+        self.files.iter().filter(move |route| route.from.value == kind)
+    }
+
+    /// A type that is emitted must be taken.
+    fn claimed(&mut self) {
+        for (route, step, kind) in self.emits() {
+            let addressed = matches!(&step.verb, VerbFile::Emit { to: Some(_), .. });
+            let claimed = addressed
+                || self.takers(&kind.value).next().is_some()
+                || self.takes_all(&kind.value)
+                || self.schemas.unclaimed_is_discarded(&kind.value)
+                || self.schemas.document(&kind.value).is_none();
+            if !claimed {
+                let help = "write a route with this type in `from`, a party that receives it, or \
+                            `x-unclaimed: discard` into its schema";
+                let title = format!("nobody takes `{}`", kind.value);
+                self.error(route, &kind.span, "SN0302", Words::new(title, "emitted here", help));
+            }
+        }
+    }
+
+    /// A type whose takers all have a `when` may be taken by nobody.
+    fn conditional(&mut self) {
+        for route in self.files {
+            let kind = &route.from.value;
+            let Some(when) = &route.when else { continue };
+            let first = self.takers(kind).next().is_some_and(|first| std::ptr::eq(first, route));
+            let sure = self.takers(kind).any(|taker| taker.when.is_none())
+                || self.takes_all(kind)
+                || self.schemas.unclaimed_is_discarded(kind);
+            if first && !sure {
+                let help = "add a route for the rest, or `x-unclaimed: discard` to the type's schema";
+                let title = format!("every taker of `{kind}` has a condition");
+                let words = Words::new(title, "who takes the others?", help);
+                self.error(route, &when.span, "SN0309", words);
+            }
+        }
+    }
+
+    /// A party that is named must exist and receive the type.
+    fn addressed(&mut self) {
+        for (route, step, kind) in self.emits() {
+            let VerbFile::Emit { to: Some(to), .. } = &step.verb else { continue };
+            let one = std::slice::from_ref(to);
+            let named = if let Content::List(items) = &to.content { items } else { one };
+            for node in named {
+                if let Content::Text(id) = &node.content
+                    && !id.contains("${")
+                {
+                    self.addressee(route, kind, id, &node.span);
+                }
+            }
+        }
+    }
+
+    fn addressee(&mut self, route: &RouteFile, kind: &At<String>, id: &str, span: &Range<usize>) {
+        let Some(party) = self.parties.iter().find(|party| party.id.value == id) else {
+            let known = self.parties.iter().map(|party| party.id.value.as_str());
+            let help = help_with_nearest(id, known, "parties in config/parties/");
+            let words = Words::new(format!("there is no party `{id}`"), "no such party", help);
+            self.error(route, span, "SN0422", words);
+            return;
+        };
+        if !party.receives.iter().any(|(received, _)| received.value == kind.value) {
+            let title = format!("`{id}` does not receive `{}`", kind.value);
+            let help = format!("add `{{ type: {} }}` to `receives` of {}", kind.value, party.file.path);
+            self.error(route, span, "SN0423", Words::new(title, "addressed here", help));
+        }
+    }
+
+    /// A message must not come back to the route that made it.
+    fn cycles(&mut self) {
+        let mut edges: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (route, _, kind) in self.emits() {
+            let takers = self.takers(&kind.value).map(|taker| taker.name.value.as_str());
+            edges.entry(route.name.value.as_str()).or_default().extend(takers);
+        }
+        let mut said: Vec<Vec<&str>> = Vec::new();
+        for (route, _, kind) in self.emits() {
+            let name = route.name.value.as_str();
+            for taker in self.takers(&kind.value) {
+                let Some(mut way) = way(&edges, &taker.name.value, name) else { continue };
+                let shown = format!("{name} → {}", way.join(" → "));
+                way.sort_unstable();
+                if said.contains(&way) {
+                    continue;
+                }
+                said.push(way);
+                let help = format!("the messages go round: {shown}; let one of them emit another type");
+                let title = format!("`{}` leads back to the route that emits it", kind.value);
+                let words = Words::new(title, "a cycle", help);
+                self.error(route, &kind.span, "SN0308", words);
+            }
+        }
+    }
+
+    /// What a party may send must be taken.
+    fn sent(&mut self) {
+        for party in self.parties {
+            for kind in &party.sends {
+                let known = self.schemas.document(&kind.value).is_some();
+                let taken = self.takers(&kind.value).next().is_some()
+                    || self.takes_all(&kind.value)
+                    || self.schemas.unclaimed_is_discarded(&kind.value);
+                if known && !taken {
+                    let title = format!("`{}` may send `{}`, which nobody takes", party.id.value, kind.value);
+                    let help = "write a route with this type in `from`, or take it from `sends`";
+                    let place = Place::new(&party.file, kind.span.clone());
+                    self.problems.error("SN0310", place, Words::new(title, "taken by nobody", help));
+                }
+            }
+        }
+    }
+
+    fn error(&mut self, route: &RouteFile, span: &Range<usize>, code: &'static str, words: Words) {
+        self.problems.error(code, Place::new(&route.file, span.clone()), words);
+    }
+}
+
+/// The routes on the way from `from` to `to`, both included.
+fn way<'e>(edges: &HashMap<&'e str, Vec<&'e str>>, from: &'e str, to: &str) -> Option<Vec<&'e str>> {
+    let mut before: HashMap<&str, Option<&str>> = HashMap::from([(from, None)]);
+    let mut open = vec![from];
+    while let Some(at) = open.pop() {
+        if at == to {
+            let mut way = vec![at];
+            let mut step = before[at];
+            while let Some(earlier) = step {
+                way.push(earlier);
+                step = before[earlier];
+            }
+            way.reverse();
+            return Some(way);
+        }
+        for next in edges.get(at).into_iter().flatten() {
+            if !before.contains_key(next) {
+                before.insert(next, Some(at));
+                open.push(next);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,442 @@
+//! From a YAML node to a template, with every mistake said at its place.
+//!
+//! Invariant: an expression is parsed and vetted here, dead branches included; nothing runs.
+
+use std::{ops::Range, sync::Arc};
+
+use jaq_core::{
+    load::{
+        lex::StrPart,
+        parse::{BinaryOp, Pattern, Term},
+        span,
+    },
+    path::{Opt, Part as PathPart, Path},
+};
+use serde_json::Value;
+
+use super::{
+    Condition, Expression, Field, Leaf, Part, Piece, Shape, Template,
+    jq::Program,
+    native::{Native, literal},
+    vet,
+};
+use crate::{
+    diagnostic::{Place, Problems, SourceFile, Words},
+    yaml::{Content, Node, offsets},
+};
+
+/// Compiles the templates of one route, whose expressions become one program.
+pub(crate) struct Templates<'c> {
+    pub(crate) file: &'c Arc<SourceFile>,
+    pub(crate) problems: &'c mut Problems,
+    program: Arc<Program>,
+    parts: Vec<Vec<String>>,
+    leaves: Vec<Leaf>,
+    seen: Vec<Seen>,
+    item: bool,
+}
+
+/// One expression that was compiled, as the checks of the graph and of types need it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Where it stands in the file.
+    pub(crate) span: Range<usize>,
+    /// Whether it is written into a text.
+    pub(crate) interpolated: bool,
+    /// The path that it is, where it is nothing else.
+    pub(crate) whole: Option<Read>,
+    /// Every plain path that it reads.
+    pub(crate) reads: Vec<Read>,
+}
+
+/// A plain path from the body or a variable.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    /// The variable, with `$`; `None` for the body.
+    pub(crate) variable: Option<String>,
+    /// The names, each with its place in the file.
+    pub(crate) names: Vec<(String, Range<usize>)>,
+    /// Where the path stands in the file.
+    pub(crate) span: Range<usize>,
+}
+
+/// Text with the place of each of its bytes.
+struct Located<'t> {
+    text: &'t str,
+    offsets: &'t [usize],
+}
+
+impl Located<'_> {
+    fn span(&self, range: &Range<usize>) -> Range<usize> {
+        let start = self.offsets[range.start.min(self.text.len())];
+        let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
+            return start..start;
+        };
+        start..self.offsets[last.min(self.text.len())] + 1
+    }
+
+    fn part(&self, range: Range<usize>) -> Located<'_> {
+        let offsets = &self.offsets[range.start..=range.end];
+        Located { text: &self.text[range], offsets }
+    }
+}
+
+impl<'c> Templates<'c> {
+    pub(crate) fn new(file: &'c Arc<SourceFile>, problems: &'c mut Problems) -> Self {
+        Self {
+            file,
+            problems,
+            program: Arc::new(Program::empty()),
+            parts: Vec::new(),
+            leaves: Vec::new(),
+            seen: Vec::new(),
+            item: false,
+        }
+    }
+
+    /// Whether `$item` is there from now on.
+    pub(crate) fn with_item(&mut self, item: bool) {
+        self.item = item;
+    }
+
+    /// What was seen since the last call.
+    pub(crate) fn seen(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Hands every template its expressions. To be called last.
+    pub(crate) fn finish(self) {
+        self.program.fill(self.parts);
+    }
+
+    /// Compiles a template that stands at `at` of its step.
+    pub(crate) fn template(&mut self, node: &Node, at: &str) -> Option<Template> {
+        let shape = self.shape(node, at);
+        let jq = self.part();
+        Some(Template { shape: shape?, jq })
+    }
+
+    /// Compiles a bare jq condition.
+    pub(crate) fn condition(&mut self, node: &Node, at: &str) -> Option<Condition> {
+        let text = match &node.content {
+            Content::Text(text) => text.clone(),
+            Content::Plain(Value::Bool(boolean)) => boolean.to_string(),
+            Content::Refused => return None,
+            _ => {
+                let help = "write bare jq, for example `.wantsReduction`";
+                let words = Words::new("a condition is jq text", "not text", help);
+                self.error("SN0111", node.span.clone(), words);
+                return None;
+            }
+        };
+        if text.trim_start().starts_with("${") {
+            let inner = text.trim().trim_start_matches("${").trim_end_matches('}').trim();
+            let help = format!("write `when: {inner}`");
+            let words = Words::new("a condition is bare jq", "not in `${ }`", help);
+            self.error("SN0125", node.span.clone(), words);
+            return None;
+        }
+        let offsets = offsets(self.file, &node.span, &text);
+        let located = Located { text: &text, offsets: &offsets };
+        let expression = self.expression(&located, at, false);
+        let jq = self.part();
+        let leaf = Leaf { at: at.to_owned(), source: text.trim().to_owned() };
+        Some(Condition { expression: expression?, leaf, jq })
+    }
+
+    /// Closes the part of the program that belongs to one template.
+    fn part(&mut self) -> Option<Part> {
+        if self.leaves.is_empty() {
+            return None;
+        }
+        let leaves = std::mem::take(&mut self.leaves);
+        self.parts.push(leaves.iter().map(|leaf| leaf.source.clone()).collect());
+        Some(Part { program: Arc::clone(&self.program), number: self.parts.len() - 1, leaves })
+    }
+
+    fn shape(&mut self, node: &Node, at: &str) -> Option<Shape> {
+        match &node.content {
+            Content::Refused => None,
+            Content::Plain(value) => Some(Shape::Literal(value.clone())),
+            Content::Text(text) => self.text(node, text, at),
+            Content::List(items) => {
+                let items = items.iter().enumerate();
+                let shapes: Vec<Option<Shape>> =
+                    items.map(|(index, item)| self.shape(item, &join(at, &index))).collect();
+                Some(Shape::List(shapes.into_iter().collect::<Option<_>>()?).folded())
+            }
+            Content::Map(fields) => {
+                let mut shapes = Vec::new();
+                for (key, value) in fields {
+                    let name = key.text.strip_suffix('?').unwrap_or(&key.text);
+                    shapes.push(self.shape(value, &join(at, &name)).map(|shape| Field {
+                        name: name.to_owned(),
+                        optional: name.len() < key.text.len(),
+                        shape,
+                    }));
+                }
+                Some(Shape::Object(shapes.into_iter().collect::<Option<_>>()?).folded())
+            }
+        }
+    }
+
+    fn text(&mut self, node: &Node, text: &str, at: &str) -> Option<Shape> {
+        if !text.contains("${") {
+            return Some(Shape::Literal(Value::String(text.to_owned())));
+        }
+        let offsets = offsets(self.file, &node.span, text);
+        let located = Located { text, offsets: &offsets };
+        let whole = text.trim();
+        let start = text.len() - text.trim_start().len();
+        if whole.starts_with("${") && closing(&whole[2..]) == Some(whole.len() - 3) {
+            let inner = located.part(start + 2..start + whole.len() - 1);
+            return self.expression(&inner, at, false).map(Shape::Value);
+        }
+        self.pieces(&located, at).map(Shape::Text)
+    }
+
+    fn pieces(&mut self, located: &Located<'_>, at: &str) -> Option<Vec<Piece>> {
+        let text = located.text;
+        let (mut pieces, mut from, mut good) = (Vec::new(), 0, true);
+        while let Some(start) = text[from..].find("${").map(|start| from + start) {
+            if start > from {
+                pieces.push(Piece::Text(text[from..start].to_owned()));
+            }
+            let Some(length) = closing(&text[start + 2..]) else {
+                self.unclosed(&located.span(&(start..text.len())));
+                return None;
+            };
+            let inner = located.part(start + 2..start + 2 + length);
+            let leaf = Leaf { at: at.to_owned(), source: inner.text.trim().to_owned() };
+            match self.expression(&inner, at, true) {
+                Some(expression) => pieces.push(Piece::Expression(expression, leaf)),
+                None => good = false,
+            }
+            from = start + 3 + length;
+        }
+        if from < text.len() {
+            pieces.push(Piece::Text(text[from..].to_owned()));
+        }
+        good.then_some(pieces)
+    }
+
+    fn unclosed(&mut self, span: &Range<usize>) {
+        let words = Words::new(
+            "a `${` has no `}`",
+            "begins here",
+            "close it; where the expression holds ` #` or `: `, YAML cut it off: quote it",
+        );
+        self.error("SN0120", span.clone(), words);
+    }
+
+    /// Parses and vets one expression.
+    fn expression(
+        &mut self,
+        located: &Located<'_>,
+        at: &str,
+        interpolated: bool,
+    ) -> Option<Expression> {
+        let source = located.text;
+        let term = match vet::parse(source) {
+            Ok(term) => term,
+            Err(mistakes) => {
+                self.mistakes(located, mistakes);
+                return None;
+            }
+        };
+        let mistakes = vet::vet(source, &term, self.item);
+        if !mistakes.is_empty() {
+            self.mistakes(located, mistakes);
+            return None;
+        }
+        self.see(located, &term, interpolated);
+        let leaf = Leaf { at: at.to_owned(), source: source.trim().to_owned() };
+        if let Some(native) = Native::of(&term) {
+            return Some(Expression::Native(native, leaf));
+        }
+        self.leaves.push(leaf);
+        Some(Expression::Jq(self.leaves.len() - 1))
+    }
+
+    fn mistakes(&mut self, located: &Located<'_>, mistakes: Vec<vet::Mistake>) {
+        for vet::Mistake { code, span, words } in mistakes {
+            let mut span = located.span(&span);
+            if span.is_empty() {
+                // The end of the expression: the brace after it is shown.
+                span.end += 1;
+            }
+            self.error(code, span, words);
+        }
+    }
+
+    fn see(&mut self, located: &Located<'_>, term: &Term<&str>, interpolated: bool) {
+        let mut reads = Vec::new();
+        read(located, term, true, &mut reads);
+        let whole = plain(located, term, true).map(|(found, _)| found);
+        let text = located.text;
+        let start = text.len() - text.trim_start().len();
+        let span = located.span(&(start..text.trim_end().len()));
+        self.seen.push(Seen { span, interpolated, whole, reads });
+    }
+
+    fn error(&mut self, code: &'static str, span: Range<usize>, words: Words) {
+        self.problems.error(code, Place::new(self.file, span), words);
+    }
+}
+
+impl Shape {
+    /// A list or object of nothing but literals is itself a literal.
+    fn folded(self) -> Self {
+        match self {
+            Self::List(items) if items.iter().all(Self::is_literal) => {
+                Self::Literal(items.into_iter().filter_map(Self::literal).collect())
+            }
+            Self::Object(fields)
+                if fields.iter().all(|field| field.shape.is_literal() && !field.optional) =>
+            {
+                let field = |field: Field| Some((field.name, field.shape.literal()?));
+                Self::Literal(Value::Object(fields.into_iter().filter_map(field).collect()))
+            }
+            other => other,
+        }
+    }
+
+    fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+
+    fn literal(self) -> Option<Value> {
+        if let Self::Literal(value) = self { Some(value) } else { None }
+    }
+}
+
+fn join(at: &str, name: &dyn std::fmt::Display) -> String {
+    format!("{at}.{name}")
+}
+
+/// Where the `}` is that closes an expression: braces within and texts are skipped.
+fn closing(text: &str) -> Option<usize> {
+    let mut stack = Vec::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        let in_text = stack.last() == Some(&'"');
+        match character {
+            '\\' if in_text => {
+                if let Some((_, '(')) = characters.next() {
+                    stack.push('(');
+                }
+            }
+            '"' if in_text => {
+                stack.pop();
+            }
+            _ if in_text => {}
+            '"' | '{' | '(' | '[' => stack.push(character),
+            '}' if stack.is_empty() => return Some(at),
+            '}' | ')' | ']' => {
+                stack.pop();
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Collects the plain paths that `term` reads; `body` says whether `.` is the body there.
+fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Read>) {
+    if let Some((path, rest)) = plain(located, term, body) {
+        if !path.names.is_empty() {
+            found.push(path);
+        }
+        rest.iter().for_each(|(part, _)| read_part(located, part, body, found));
+        return;
+    }
+    match term {
+        Term::Str(_, parts) => parts.iter().for_each(|part| {
+            if let StrPart::Term(term) = part {
+                read(located, term, body, found);
+            }
+        }),
+        Term::Arr(Some(inner)) | Term::Neg(inner) => read(located, inner, body, found),
+        Term::Obj(entries) => entries.iter().for_each(|(name, value)| {
+            read(located, name, body, found);
+            value.iter().for_each(|value| read(located, value, body, found));
+        }),
+        Term::BinOp(left, operator, right) => {
+            read(located, left, body, found);
+            let rebinds = matches!(
+                operator,
+                BinaryOp::Pipe(None) | BinaryOp::Update | BinaryOp::UpdateMath(_)
+            );
+            read(located, right, body && !rebinds, found);
+        }
+        Term::Fold(_, over, Pattern::Var(_) | Pattern::Arr(_) | Pattern::Obj(_), arguments) => {
+            read(located, over, body, found);
+            arguments.iter().for_each(|argument| read(located, argument, false, found));
+        }
+        Term::TryCatch(inner, _) => read(located, inner, body, found),
+        Term::IfThenElse(branches, otherwise) => {
+            for (condition, then) in branches {
+                read(located, condition, body, found);
+                read(located, then, body, found);
+            }
+            otherwise.iter().for_each(|otherwise| read(located, otherwise, body, found));
+        }
+        Term::Call(_, arguments) => {
+            arguments.iter().for_each(|argument| read(located, argument, false, found));
+        }
+        Term::Path(head, Path(parts)) => {
+            read(located, head, body, found);
+            parts.iter().for_each(|(part, _)| read_part(located, part, body, found));
+        }
+        _ => {}
+    }
+}
+
+fn read_part(
+    located: &Located<'_>,
+    part: &PathPart<Term<&str>>,
+    body: bool,
+    found: &mut Vec<Read>,
+) {
+    match part {
+        PathPart::Index(index) => read(located, index, body, found),
+        PathPart::Range(from, to) => {
+            from.iter().chain(to).for_each(|bound| read(located, bound, body, found));
+        }
+    }
+}
+
+type Parts<'t, 's> = &'t [(PathPart<Term<&'s str>>, Opt)];
+
+/// The plain path with which `term` begins, and what follows it.
+fn plain<'t, 's>(
+    located: &Located<'_>,
+    term: &'t Term<&'s str>,
+    body: bool,
+) -> Option<(Read, Parts<'t, 's>)> {
+    let (head, parts): (&Term<&str>, Parts<'t, 's>) = match term {
+        Term::Path(head, Path(parts)) => (head, parts),
+        other => (other, &[]),
+    };
+    let variable = match head {
+        Term::Id if body => None,
+        Term::Var(name) if !parts.is_empty() || matches!(*name, "$steps") => Some(*name),
+        _ => return None,
+    };
+    let mut names = Vec::new();
+    for (part, _) in parts {
+        let PathPart::Index(index @ Term::Str(None, text)) = part else { break };
+        let (Some(Value::String(name)), [StrPart::Str(slice)]) = (literal(index), text.as_slice())
+        else {
+            break;
+        };
+        names.push((name, located.span(&span(located.text, slice))));
+    }
+    let rest = &parts[names.len()..];
+    let start = variable.map(|variable| located.span(&span(located.text, variable)).start);
+    let first = names.first().map(|(_, span)| span.start.saturating_sub(1));
+    let start = start.or(first).unwrap_or_else(|| located.span(&(0..0)).start);
+    let end = names.last().map_or(start + 1, |(_, span)| span.end);
+    let variable = variable.map(str::to_owned);
+    Some((Read { variable, names, span: start..end }, rest))
+}

@@ -1,0 +1,247 @@
+//! Runs what is not native with jaq, and takes its values back as canonical JSON.
+//!
+//! Invariant: no text that leaves here holds a value of the message, only words of the route.
+
+use std::{fmt, sync::OnceLock};
+
+use jaq_core::{
+    Compiler, Ctx, Vars,
+    data::JustLut,
+    load::{Arena, File, Loader},
+    unwrap_valr,
+};
+use jaq_json::{Num, Val};
+use serde_json::{Map, Number, Value};
+
+type Filter = jaq_core::Filter<JustLut<Val>>;
+
+/// What a program sees beside `.`; the last one chooses the part that runs.
+const VARIABLES: [&str; 5] = ["$steps", "$message", "$party", "$item", "$__part"];
+/// Natives that look at the world are not linked at all.
+const UNLINKED: [&str; 9] = [
+    "env",
+    "now",
+    "localtime",
+    "strflocaltime",
+    "input_filename",
+    "input",
+    "inputs",
+    "debug_empty",
+    "stderr_empty",
+];
+
+/// The values of [`VARIABLES`] but the last.
+pub(super) type Variables = [Val; 4];
+
+/// All expressions of a route that are not native, as one jaq program.
+///
+/// jaq's library costs 0.3 ms per compilation whatever the program, so a route compiles once, when its
+/// first message comes: `check` runs none and pays nothing.
+pub(super) struct Program {
+    parts: OnceLock<Vec<Vec<String>>>,
+    filter: OnceLock<Option<Filter>>,
+}
+
+/// Why a part gave no values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// jq stopped with an error.
+    Stopped,
+    /// None or many values.
+    Count(usize),
+    /// NaN, Infinity, a name that is not text, text that is not Unicode.
+    NotJson,
+}
+
+/// A failure and the expression of the part in which it was.
+pub(super) type Failed = (usize, Failure);
+
+impl Program {
+    pub(super) fn empty() -> Self {
+        Self { parts: OnceLock::new(), filter: OnceLock::new() }
+    }
+
+    /// Gives it its expressions, part by part. Said once, before anything runs.
+    pub(super) fn fill(&self, parts: Vec<Vec<String>>) {
+        let filled = self.parts.set(parts);
+        debug_assert!(filled.is_ok(), "a program is filled once");
+    }
+
+    /// One value per expression of `part`.
+    pub(super) fn run(
+        &self,
+        part: usize,
+        body: &Val,
+        variables: &Variables,
+    ) -> Result<Vec<Value>, Failed> {
+        let parts = self.parts.get().map_or(&[][..], Vec::as_slice);
+        let filter = self.filter.get_or_init(|| compile(&whole(parts)));
+        let number = Val::from(isize::try_from(part).unwrap_or(isize::MAX));
+        let found = run(filter.as_ref(), body, variables, number);
+        found.map_or_else(
+            |failure| Err(self.place(part, body, variables, failure)),
+            |lists| take_each(&lists),
+        )
+    }
+
+    /// Runs the expressions of a part one by one to find the one that failed.
+    fn place(&self, part: usize, body: &Val, variables: &Variables, failure: Failure) -> Failed {
+        let sources = self.parts.get().and_then(|parts| parts.get(part));
+        let fails = |source: &String| {
+            let filter = compile(&list_of(source));
+            run(filter.as_ref(), body, variables, Val::Null).is_err()
+        };
+        let index = sources.and_then(|sources| sources.iter().position(fails));
+        (index.unwrap_or(0), failure)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+/// `[e]`; the line breaks end a comment within `e`.
+fn list_of(source: &str) -> String {
+    format!("[(\n{source}\n)]")
+}
+
+fn whole(parts: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (number, sources) in parts.iter().enumerate() {
+        let lists: Vec<String> = sources.iter().map(|source| list_of(source)).collect();
+        let list = lists.join(",");
+        text.push_str(&format!("if $__part == {number} then [{list}] else "));
+    }
+    text.push_str("null");
+    text.push_str(&" end".repeat(parts.len()));
+    text
+}
+
+/// `None` where jaq refuses what was vetted; a test compiles every allowed function.
+fn compile(code: &str) -> Option<Filter> {
+    let definitions = jaq_core::defs()
+        .chain(jaq_std::defs())
+        .chain(jaq_json::defs())
+        .filter(|definition| !reads_the_world(definition.name));
+    let natives = jaq_core::funs()
+        .chain(jaq_std::funs())
+        .chain(jaq_json::funs())
+        .filter(|(name, ..)| !UNLINKED.contains(name));
+    let arena = Arena::default();
+    let modules = Loader::new(definitions).load(&arena, File { code, path: () }).ok()?;
+    Compiler::default().with_funs(natives).with_global_vars(VARIABLES).compile(modules).ok()
+}
+
+/// Definitions of jaq's own library that need an unlinked native.
+fn reads_the_world(name: &str) -> bool {
+    matches!(name, "debug" | "stderr" | "halt_error" | "halt")
+}
+
+fn run(
+    filter: Option<&Filter>,
+    body: &Val,
+    variables: &Variables,
+    part: Val,
+) -> Result<Vec<Val>, Failure> {
+    let filter = filter.ok_or(Failure::Stopped)?;
+    let variables = Vars::new(variables.iter().cloned().chain([part]));
+    let context = Ctx::<JustLut<Val>>::new(&filter.lut, variables);
+    let first = filter.id.run((context, body.clone())).map(unwrap_valr).next();
+    match first {
+        Some(Ok(Val::Arr(lists))) => Ok(lists.to_vec()),
+        _ => Err(Failure::Stopped),
+    }
+}
+
+fn take_each(lists: &[Val]) -> Result<Vec<Value>, Failed> {
+    let each = lists.iter().enumerate().map(|(index, list)| {
+        let values = if let Val::Arr(values) = list { values.as_slice() } else { &[] };
+        match values {
+            [value] => to_json(value).ok_or((index, Failure::NotJson)),
+            many => Err((index, Failure::Count(many.len()))),
+        }
+    });
+    each.collect()
+}
+
+/// JSON as jaq sees it.
+pub(super) fn from_json(value: &Value) -> Val {
+    match value {
+        Value::Null => Val::Null,
+        Value::Bool(boolean) => Val::Bool(*boolean),
+        Value::Number(number) => Val::Num(from_number(number)),
+        Value::String(text) => Val::from(text.clone()),
+        Value::Array(items) => Val::Arr(items.iter().map(from_json).collect::<Vec<_>>().into()),
+        Value::Object(fields) => fields_of(fields, None),
+    }
+}
+
+/// An object, with one more field.
+pub(super) fn fields_of(fields: &Map<String, Value>, more: Option<(&str, Val)>) -> Val {
+    let fields = fields.iter().map(|(name, value)| (Val::from(name.clone()), from_json(value)));
+    let more = more.map(|(name, value)| (Val::from(name.to_owned()), value));
+    Val::obj(fields.chain(more).collect())
+}
+
+fn from_number(number: &Number) -> Num {
+    match (number.as_i64(), number.as_u64()) {
+        (Some(whole), _) => Num::from_integral(whole),
+        (None, Some(whole)) => Num::from_integral(whole),
+        (None, None) => Num::Float(number.as_f64().unwrap_or(f64::NAN)),
+    }
+}
+
+/// What jaq gave, as canonical JSON; `None` where it is no JSON.
+fn to_json(value: &Val) -> Option<Value> {
+    Some(match value {
+        Val::Null => Value::Null,
+        Val::Bool(boolean) => Value::Bool(*boolean),
+        Val::Num(number) => Value::Number(to_number(number)?),
+        Val::TStr(text) => Value::String(std::str::from_utf8(text).ok()?.to_owned()),
+        Val::BStr(_) => return None,
+        Val::Arr(items) => Value::Array(items.iter().map(to_json).collect::<Option<_>>()?),
+        Val::Obj(fields) => {
+            let field = |(name, value): (&Val, &Val)| match to_json(name)? {
+                Value::String(name) => Some((name, to_json(value)?)),
+                _ => None,
+            };
+            Value::Object(fields.iter().map(field).collect::<Option<Map<_, _>>>()?)
+        }
+    })
+}
+
+fn to_number(number: &Num) -> Option<Number> {
+    match number {
+        Num::Float(float) => of_float(*float),
+        other => canonical(&other.to_string()).ok(),
+    }
+}
+
+/// The canonical number that `text` writes: `1.0` is 1.
+///
+/// Refused are numbers that change on their way through an IEEE double.
+pub(super) fn canonical(text: &str) -> Result<Number, NotCanonical> {
+    if let Ok(whole) = text.parse::<i128>() {
+        let float = text.parse::<f64>().map_err(|_| NotCanonical)?;
+        #[expect(clippy::cast_possible_truncation, reason = "compared with the original right after")]
+        let same = float as i128 == whole;
+        return if same { of_float(float).ok_or(NotCanonical) } else { Err(NotCanonical) };
+    }
+    text.parse::<f64>().ok().and_then(of_float).ok_or(NotCanonical)
+}
+
+/// A number that JSON cannot carry unchanged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotCanonical;
+
+fn of_float(float: f64) -> Option<Number> {
+    /// Whole numbers up to here are written as such: every double below has one integer.
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+    if float.fract() == 0.0 && float.abs() <= WHOLE {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        return Some(Number::from(float as i64));
+    }
+    Number::from_f64(float)
+}
