@@ -165,8 +165,10 @@ mod tests {
 
     fn with(delivered: u64, settled: &[u64]) -> Acks {
         let mut acks = Acks::default();
-        (1..=delivered).for_each(|tag| acks.delivered(tag));
-        settled.iter().for_each(|tag| acks.settle(*tag, T0));
+        acks.delivered(delivered);
+        for tag in settled {
+            acks.settle(*tag, T0);
+        }
         acks
     }
 
@@ -192,7 +194,9 @@ mod tests {
     fn a_multiple_ends_with_a_tag_of_which_the_broker_has_not_heard() {
         let mut acks = with(4, &[4]);
         assert_eq!(acks.take(GAP), [Tell::Ack(4)]);
-        [1, 2, 3].iter().for_each(|tag| acks.settle(*tag, GAP));
+        for tag in [1, 2, 3] {
+            acks.settle(tag, GAP);
+        }
         assert_eq!(acks.take(GAP), [Tell::AckUpTo(3)]);
         assert_eq!(acks.outstanding(), 0);
     }

@@ -264,9 +264,11 @@ impl fmt::Display for Finding {
         let Self { code, object, property, expected, found, help, .. } = self;
         match property {
             Some(property) => {
-                write!(f, "{code} {object}: `{property}` is {found}, not {expected}")?
+                write!(f, "{code} {object}: `{property}` is {found}, not {expected}")?;
             }
-            None => write!(f, "{code} {object}: expected {expected}, found {found}")?,
+            None => {
+                write!(f, "{code} {object}: expected {expected}, found {found}")?;
+            }
         }
         write!(f, "; {help}")
     }
@@ -431,7 +433,7 @@ mod tests {
     }
 
     fn texts(findings: &[Finding]) -> String {
-        findings.iter().map(|finding| format!("{finding}\n")).collect()
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]

@@ -14,7 +14,9 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
     Channel, ErrorKind,
     message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    },
     types::{FieldTable, ShortString},
 };
 use snodo_core::acks::{Acks, GAP, Tell, prefetch};
@@ -409,7 +411,7 @@ impl Work {
 
     async fn cancel(&self, session: &mut Session) -> Result<(), End> {
         let Some(stream) = &session.stream else { return Ok(()) };
-        let cancel = session.channel.basic_cancel(stream.tag(), Default::default());
+        let cancel = session.channel.basic_cancel(stream.tag(), BasicCancelOptions::default());
         cancel.await.map_err(|error| self.lost(&error))?;
         session.cancelled = true;
         Ok(())

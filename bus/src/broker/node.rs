@@ -46,7 +46,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            ready_within: Duration::from_secs(60),
+            ready_within: Duration::from_mins(1),
             stop_within: Duration::from_secs(20),
             memory_mib: 512,
             fresh: false,
@@ -500,7 +500,7 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 fn random_hex(bytes: usize) -> io::Result<String> {
     let mut random = vec![0; bytes];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
 }
 
 /// In its own process group: an interrupt at the terminal is ours to pass on.

@@ -132,8 +132,8 @@ fn read_envelope(headers: &FieldTable) -> Option<Envelope> {
         kind: text(headers, "ce-type")?.to_owned(),
         subject: optional("ce-subject"),
         time: Timestamp::parse(text(headers, "ce-time")?)?,
-        correlation: optional_id(headers, "ce-correlationid")?,
-        causation: optional_id(headers, "ce-causationid")?,
+        correlation: optional_id(headers, "ce-correlationid").ok()?,
+        causation: optional_id(headers, "ce-causationid").ok()?,
         traceparent: optional("traceparent"),
         party: optional("ce-party"),
         purpose: optional("ce-purpose"),
@@ -159,13 +159,14 @@ fn uuid(headers: &FieldTable, name: &str) -> Option<Uuid> {
 }
 
 /// An id that is there and cannot be read is damage, not absence.
-fn optional_id(headers: &FieldTable, name: &str) -> Option<Option<MessageId>> {
-    if headers.contains_key(name) {
-        Some(Some(MessageId(uuid(headers, name)?)))
-    } else {
-        Some(None)
+fn optional_id(headers: &FieldTable, name: &str) -> Result<Option<MessageId>, Damaged> {
+    if !headers.contains_key(name) {
+        return Ok(None);
     }
+    uuid(headers, name).map(|id| Some(MessageId(id))).ok_or(Damaged)
 }
+
+struct Damaged;
 
 fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
     match headers.inner().get(name)? {
