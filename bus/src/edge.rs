@@ -9,6 +9,7 @@ use axum::{
     Router,
     routing::{get, post},
 };
+use snodo_core::problem::Problem;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +28,10 @@ mod story;
 #[cfg(test)]
 mod tests;
 
-use admit::Admit;
+use admit::Gate;
 use auth::Callers;
 use health::Health;
-use problems::{Code, Refusal};
+use problems::Refusal;
 use room::Room;
 use server::ServerLimits;
 
@@ -59,9 +60,9 @@ pub struct Desk {
     /// The two clocks.
     pub clock: Arc<dyn Clock>,
     /// Decides what is a message.
-    pub gate: Arc<dyn Admit>,
+    pub gate: Gate,
     /// Who may ask.
-    pub callers: Arc<Callers>,
+    pub callers: Callers,
     /// How full the routes are.
     pub room: Arc<Room>,
     /// What works.
@@ -98,11 +99,11 @@ pub fn monitoring(desk: Arc<Desk>) -> Router {
 }
 
 async fn nothing_here() -> Refusal {
-    Code::Path.into()
+    Problem::not_found().into()
 }
 
 async fn not_done_here() -> Refusal {
-    Code::Method.into()
+    Problem::method_not_allowed("GET, HEAD or POST").into()
 }
 
 /// Serves parties and monitoring until `stop`, then lets requests under way end.

@@ -4,6 +4,7 @@
 //! the order of their names, so that what is said does not depend on the disk.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,6 +12,8 @@ use std::{
 use snodo_core::{
     adapter::{Catalog, Instances, OpenError, Opening},
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
+    party::Parties,
+    route::{House, Purpose, Routes, compile},
     schema::{SchemaFile, Schemas},
 };
 
@@ -45,6 +48,12 @@ pub struct Checked {
     pub schemas: Arc<Schemas>,
     /// Its adapter instances, opened.
     pub instances: Instances,
+    /// Its routes.
+    pub routes: Arc<Routes>,
+    /// Its parties.
+    pub parties: Parties,
+    /// Its purposes, by id.
+    pub purposes: BTreeMap<String, Purpose>,
 }
 
 /// Reads and checks the house: what it is, where nothing is wrong, and everything that is wrong.
@@ -58,15 +67,35 @@ pub fn check(
     let files = read(house, &mut problems);
     let (schemas, mut said) = Schemas::load(&files.schemas);
     let schemas = Arc::new(schemas);
-    let instances = settings
-        .as_ref()
-        .map(|settings| open(&settings.adapters, catalog, &schemas, &mut problems));
+    let adapters = settings.as_ref().map(|settings| &settings.adapters);
+    let instances = open(adapters.into_iter().flatten(), catalog, &schemas, &mut problems);
+    let (compiled, mistakes) = compile(&house_of(files, &schemas, &instances));
+    said.extend(mistakes);
     said.extend(problems.sorted());
     sort(&mut said);
     let wrong = said.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-    let checked = settings.zip(instances).filter(|_| !wrong);
-    let checked = checked.map(|(settings, instances)| Checked { settings, schemas, instances });
+    let checked = settings.zip(compiled).filter(|_| !wrong).map(|(settings, compiled)| Checked {
+        settings,
+        schemas,
+        instances,
+        routes: Arc::new(compiled.routes),
+        parties: compiled.parties,
+        purposes: compiled.purposes,
+    });
     (checked, said)
+}
+
+/// What the core checks together.
+fn house_of(files: Files, schemas: &Arc<Schemas>, instances: &Instances) -> House {
+    let operations = instances.iter().map(|(name, port)| (name.to_owned(), port.operations()));
+    House {
+        routes: files.routes,
+        purposes: files.purposes,
+        laws: files.laws.into_iter().collect(),
+        parties: files.parties,
+        schemas: Arc::clone(schemas),
+        operations: operations.collect(),
+    }
 }
 
 fn sort(said: &mut [Diagnostic]) {
@@ -77,8 +106,8 @@ fn sort(said: &mut [Diagnostic]) {
 }
 
 /// Opens every adapter instance; no network.
-fn open(
-    adapters: &std::collections::BTreeMap<String, AdapterSettings>,
+fn open<'a>(
+    adapters: impl Iterator<Item = (&'a String, &'a AdapterSettings)>,
     catalog: &Catalog,
     schemas: &Arc<Schemas>,
     problems: &mut Problems,

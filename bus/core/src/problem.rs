@@ -136,6 +136,12 @@ impl Problem {
         Self { retryable: true, ..problem }
     }
 
+    /// The request line and headers are over their limits.
+    pub fn headers_too_large(expected: &str) -> Self {
+        let detail = "the request line and headers are larger than this bus takes";
+        Self::new("SN0619", 431, "headers_too_large", detail).expecting(expected)
+    }
+
     /// No such method on this path.
     pub fn method_not_allowed(allowed: &str) -> Self {
         Self::new("SN0617", 405, "method", "this path does not take this method").expecting(allowed)
@@ -185,6 +191,7 @@ fn title(code: &str) -> &'static str {
         "SN0616" => "The request took too long",
         "SN0617" => "The method is not taken here",
         "SN0618" => "The request is malformed",
+        "SN0619" => "The headers are too large",
         "SN0620" => "Routing headers are not taken",
         _ => "The bus made a mistake",
     }
@@ -210,6 +217,7 @@ mod tests {
             Problem::too_many_requests(wait),
             Problem::not_now("cap", wait),
             Problem::too_slow(),
+            Problem::headers_too_large("16 KiB"),
             Problem::method_not_allowed("POST"),
             Problem::malformed_request("query", "`source` and `id`"),
             Problem::ours(),

@@ -17,7 +17,7 @@ impl Explain {
         let code = self.code.to_ascii_uppercase();
         let page = crate::edge::problems::page_of(&code)
             .ok_or_else(|| Failure::mistake(format!("there is no code {code}")))?;
-        common.print(&json!({ "code": code, "page": page }), |_| page.clone())?;
+        common.print(&json!({ "code": code, "page": page }), |_| page.to_owned())?;
         Ok(Exit::Done)
     }
 }

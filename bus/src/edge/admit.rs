@@ -1,76 +1,68 @@
 //! What the core says of a request: a message, or why not.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use snodo_core::{
-    envelope::{Envelope, Message},
-    ids::{Digest, MessageId},
+    admission::{self, Admitted, Limits, Rejection},
+    envelope::{Envelope, Incoming, Message, http},
+    ids::MessageId,
+    schema::Schemas,
     timestamp::Timestamp,
 };
 
-use super::problems::Refusal;
-
-/// A message that passed admission, before the bus gave it its own id.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Arrived {
-    /// The sender's own id.
-    pub sender_id: String,
-    /// The sender's own `source`.
-    pub source: String,
-    /// `type`.
-    pub kind: String,
-    /// `subject`.
-    pub subject: Option<String>,
-    /// `time`, if given.
-    pub time: Option<Timestamp>,
-    /// Other attributes by CloudEvents name.
-    pub extensions: BTreeMap<String, String>,
-    /// The body, canonical.
-    pub data: Bytes,
-    /// Digest of type, subject and canonical data.
-    pub digest: Digest,
+/// Decides what is a message.
+#[derive(Debug)]
+pub struct Gate {
+    /// The schemas of the house.
+    pub schemas: Arc<Schemas>,
+    /// How much may come at once.
+    pub limits: Limits,
 }
 
-/// A message that was refused for its content.
+/// A message that was refused for what it is.
 #[derive(Debug)]
-pub struct Refused {
-    /// What the sender is told.
-    pub refusal: Refusal,
+pub struct Turned {
+    /// Why.
+    pub rejection: Rejection,
     /// The sender's `source` and id, where they could be read.
     pub named: Option<(String, String)>,
 }
 
-/// Decides what is a message.
-pub trait Admit: Send + Sync + 'static {
+impl Gate {
     /// Reads a request: binding, syntax, limits, schema.
-    fn admit(&self, headers: &HeaderMap, body: Bytes) -> Result<Arrived, Refused>;
+    pub fn admit(&self, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Turned> {
+        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let incoming = http::read(pairs, body, &self.limits.json)
+            .map_err(|rejection| Turned { rejection, named: None })?;
+        let named = Some((incoming.source.clone(), incoming.sender_id.clone()));
+        admission::admit(incoming, &self.schemas, &self.limits)
+            .map_err(|rejection| Turned { rejection, named })
+    }
 }
 
-impl Arrived {
-    /// The message under the bus's own id, as `party` sent it; its time is the accept time where the
-    /// sender says none.
-    pub fn into_message(self, id: MessageId, party: &str, now: Timestamp) -> Message {
-        let mut extensions = self.extensions;
-        let mut take = |name: &str| extensions.remove(name);
-        let envelope = Envelope {
-            id,
-            source: self.source,
-            kind: self.kind,
-            subject: self.subject,
-            time: self.time.unwrap_or(now),
-            correlation: None,
-            causation: None,
-            traceparent: take("traceparent"),
-            party: Some(party.to_owned()),
-            purpose: take("purpose"),
-            case: take("case"),
-            actor: take("actor"),
-            actor_location: take("actorlocation"),
-            actor_loa: take("actorloa"),
-            data_ref: take("dataref"),
-        };
-        Message { envelope, data: self.data }
-    }
+/// The message under the bus's own id, as `party` sent it. Its time is the accept time where the sender
+/// says none; properties that the envelope does not know are not taken over.
+pub fn into_message(incoming: Incoming, id: MessageId, party: &str, now: Timestamp) -> Message {
+    let mut extensions = incoming.extensions;
+    let mut take = |name: &str| extensions.remove(name);
+    let envelope = Envelope {
+        id,
+        source: incoming.source,
+        kind: incoming.kind,
+        subject: incoming.subject,
+        time: incoming.time.unwrap_or(now),
+        correlation: None,
+        causation: None,
+        traceparent: take("traceparent"),
+        party: Some(party.to_owned()),
+        purpose: take("purpose"),
+        case: take("case"),
+        actor: take("actor"),
+        actor_location: take("actorlocation"),
+        actor_loa: take("actorloa"),
+        data_ref: take("dataref"),
+    };
+    Message { envelope, data: incoming.data }
 }

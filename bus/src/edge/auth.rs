@@ -9,26 +9,17 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
-use snodo_core::ids::Digest;
+use snodo_core::{
+    ids::Digest,
+    party::{Parties, Party, Rate},
+    problem::Problem,
+};
 
-use super::problems::{Code, Refusal};
+use super::problems::Refusal;
 use crate::ledger::Subscriber;
 
 /// No token is longer.
 const LONGEST: usize = 8 * 1024;
-
-/// How many requests a second a party may send, and how many at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// Requests a second.
-    pub per_second: u32,
-}
-
-impl Rate {
-    fn burst(self) -> f64 {
-        f64::from(self.per_second) * 2.0
-    }
-}
 
 /// A party as the edge knows it.
 #[derive(Debug)]
@@ -39,7 +30,7 @@ pub struct Caller {
     pub subscriber: Subscriber,
     /// The types that it may send.
     pub sends: BTreeSet<String>,
-    /// How fast.
+    /// How fast; so many may come at once.
     pub rate: Option<Rate>,
     bucket: Mutex<Bucket>,
 }
@@ -61,7 +52,7 @@ pub struct Allowance {
 impl Caller {
     /// A party that may send these types.
     pub fn new(id: &str, sends: BTreeSet<String>, rate: Option<Rate>) -> Self {
-        let tokens = rate.map_or(0.0, Rate::burst);
+        let tokens = rate.map_or(0.0, |rate| f64::from(rate.count));
         Self {
             id: id.into(),
             subscriber: crate::engine::party_subscriber(id),
@@ -74,25 +65,22 @@ impl Caller {
     /// Takes one request out of the party's rate at `uptime`.
     pub fn spend(&self, uptime: Duration) -> Result<Option<Allowance>, Refusal> {
         let Some(rate) = self.rate else { return Ok(None) };
-        let per_second = f64::from(rate.per_second);
+        let full = f64::from(rate.count);
+        let per_second = full / rate.per.as_secs_f64().max(0.001);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = uptime.saturating_sub(bucket.at).as_secs_f64();
-        bucket.tokens = (bucket.tokens + elapsed * per_second).min(rate.burst());
+        bucket.tokens = (bucket.tokens + elapsed * per_second).min(full);
         bucket.at = uptime;
         let enough = bucket.tokens >= 1.0;
         bucket.tokens -= f64::from(u8::from(enough));
         let reset = Duration::from_secs_f64((1.0 - bucket.tokens).max(0.0) / per_second);
         let allowance =
-            Allowance { limit: rate.per_second, remaining: whole(bucket.tokens), reset };
+            Allowance { limit: rate.count, remaining: whole(bucket.tokens), reset };
         if enough {
             return Ok(Some(allowance));
         }
-        let wait = Duration::from_secs(reset.as_secs() + 1);
-        let refusal = Refusal::from(Code::Rate).after(wait);
-        Err(allowance
-            .headers()
-            .into_iter()
-            .fold(refusal, |r, (name, value)| r.with_header(name, value)))
+        let refusal = Refusal::from(Problem::too_many_requests(reset));
+        Err(refusal.with_headers(allowance.headers()))
     }
 }
 
@@ -122,23 +110,31 @@ impl Allowance {
 pub struct Callers(HashMap<Digest, Arc<Caller>>);
 
 impl Callers {
-    /// With one more party.
-    #[must_use]
-    pub fn with(mut self, token: Digest, caller: Caller) -> Self {
-        self.0.insert(token, Arc::new(caller));
-        self
+    /// The parties of the house.
+    pub fn of(parties: &Parties) -> Self {
+        Self(parties.iter().map(|party| (party.token, Arc::new(caller(party)))).collect())
     }
 
     /// The party whose token the request carries.
     pub fn identify(&self, headers: &HeaderMap) -> Result<&Arc<Caller>, Refusal> {
         let mut written = headers.get_all(AUTHORIZATION).iter();
-        let first = written.next().ok_or(Code::Token)?;
+        let first = written.next().ok_or_else(|| unknown("missing"))?;
         if written.next().is_some() {
-            return Err(Code::TwoTokens.into());
+            let expected = "exactly one `Authorization` header";
+            return Err(Problem::malformed_request("authorization", expected).into());
         }
-        let token = bearer(first.as_bytes()).ok_or(Code::Token)?;
-        self.0.get(&Digest::of(token)).ok_or_else(|| Code::Token.into())
+        let token = bearer(first.as_bytes()).ok_or_else(|| unknown("not_a_bearer_token"))?;
+        self.0.get(&Digest::of(token)).ok_or_else(|| unknown("unknown_token"))
     }
+}
+
+fn caller(party: &Party) -> Caller {
+    let sends = party.sends.iter().cloned().collect();
+    Caller::new(&party.id, sends, party.limits.rate)
+}
+
+fn unknown(reason: &'static str) -> Refusal {
+    Problem::not_identified(reason).into()
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -152,18 +148,19 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    fn caller(per_second: u32) -> Caller {
-        Caller::new("region", BTreeSet::new(), Some(Rate { per_second }))
+    fn two_a_second() -> Caller {
+        let rate = Rate { count: 2, per: Duration::from_secs(1) };
+        Caller::new("region", BTreeSet::new(), Some(rate))
     }
 
     #[test]
-    fn a_party_sends_as_fast_as_was_agreed_and_twice_that_at_once() {
-        let caller = caller(2);
+    fn a_party_sends_as_fast_as_was_agreed() {
+        let caller = two_a_second();
         let start = Duration::from_secs(100);
         let sent = (0..9).filter(|_| caller.spend(start).is_ok()).count();
-        assert_eq!(sent, 4);
+        assert_eq!(sent, 2);
         let refused = caller.spend(start).expect_err("too fast");
-        assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+        assert_eq!(refused.problem.retry_after, Some(1));
         let later = start + Duration::from_millis(500);
         assert!(caller.spend(later).is_ok());
         assert!(caller.spend(later).is_err());
@@ -171,20 +168,21 @@ mod tests {
 
     #[test]
     fn one_bearer_token_names_one_party() {
-        let callers = Callers::default().with(Digest::of(b"secret"), caller(1));
+        let caller = Arc::new(two_a_second());
+        let callers = Callers(HashMap::from([(Digest::of(b"secret"), caller)]));
         let ask = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(AUTHORIZATION, value.parse().expect("a header"));
             }
-            callers.identify(&headers).map(|caller| caller.id.to_string()).map_err(|r| r.code)
+            callers.identify(&headers).map(|caller| caller.id.to_string()).map_err(|refused| refused.problem.code)
         };
         assert_eq!(ask(&["Bearer secret"]), Ok("region".to_owned()));
         assert_eq!(ask(&["bearer secret"]), Ok("region".to_owned()));
         for wrong in ["Bearer other", "Basic secret", "Bearer ", "secret", "", "Bearer sec ret"] {
-            assert_eq!(ask(&[wrong]), Err("SN0648".to_owned()), "{wrong:?}");
+            assert_eq!(ask(&[wrong]), Err("SN0611"), "{wrong:?}");
         }
-        assert_eq!(ask(&[]), Err("SN0648".to_owned()));
-        assert_eq!(ask(&["Bearer secret", "Bearer secret"]), Err("SN0649".to_owned()));
+        assert_eq!(ask(&[]), Err("SN0611"));
+        assert_eq!(ask(&["Bearer secret", "Bearer secret"]), Err("SN0618"));
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::problems::Code;
+use super::problems::Refused;
 
 /// The method by which the door asks the edge for a refusal.
 pub(super) const REFUSE: &str = "REFUSE";
@@ -62,7 +62,7 @@ enum Framing {
 enum Scan {
     More,
     Whole { len: usize, framing: Framing },
-    Refuse(Code),
+    Refuse(Refused),
 }
 
 /// Looks for a whole head at the start of `bytes`.
@@ -73,34 +73,34 @@ fn scan(bytes: &[u8], limits: &HeadLimits) -> Scan {
     while let Some(length) = bytes[start..].iter().position(|byte| *byte == b'\n') {
         let end = start + length + 1;
         let Some(line) = bytes[start..end].strip_suffix(b"\r\n") else {
-            return Scan::Refuse(Code::Framing);
+            return Scan::Refuse(Refused::Framing);
         };
         let fits = line.is_empty() || lines <= limits.headers;
         if !fits || end > limits.head || line.len() > limits.line {
-            return Scan::Refuse(Code::HeadTooLarge);
+            return Scan::Refuse(Refused::HeadTooLarge);
         }
         if line.is_empty() {
             return framing.whole(end);
         }
         let read = if lines == 0 { request_line(line) } else { framing.header(line) };
-        if let Err(code) = read {
-            return Scan::Refuse(code);
+        if let Err(refused) = read {
+            return Scan::Refuse(refused);
         }
         lines += 1;
         start = end;
     }
     if bytes.len() > limits.head || bytes.len() - start > limits.line {
-        return Scan::Refuse(Code::HeadTooLarge);
+        return Scan::Refuse(Refused::HeadTooLarge);
     }
     Scan::More
 }
 
-fn request_line(line: &[u8]) -> Result<(), Code> {
+fn request_line(line: &[u8]) -> Result<(), Refused> {
     if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
         return Ok(());
     }
     let later = line.windows(6).any(|part| part == b" HTTP/");
-    Err(if later { Code::Method } else { Code::Framing })
+    Err(if later { Refused::Version } else { Refused::Framing })
 }
 
 /// What the headers so far say about the body.
@@ -111,11 +111,11 @@ struct Framed {
 }
 
 impl Framed {
-    fn header(&mut self, line: &[u8]) -> Result<(), Code> {
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Code::Framing)?;
+    fn header(&mut self, line: &[u8]) -> Result<(), Refused> {
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(Refused::Framing)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
-            return Err(Code::Framing);
+            return Err(Refused::Framing);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             self.content_length(value)
@@ -126,18 +126,18 @@ impl Framed {
         }
     }
 
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Code> {
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Refused> {
         let digits = std::str::from_utf8(value).ok().filter(|text| is_number(text));
-        let length = digits.and_then(|text| text.parse().ok()).ok_or(Code::Framing)?;
+        let length = digits.and_then(|text| text.parse().ok()).ok_or(Refused::Framing)?;
         if self.chunked || self.length.replace(length).is_some() {
-            return Err(Code::Framing);
+            return Err(Refused::Framing);
         }
         Ok(())
     }
 
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Code> {
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refused> {
         if self.chunked || self.length.is_some() || !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Code::Framing);
+            return Err(Refused::Framing);
         }
         self.chunked = true;
         Ok(())
@@ -219,8 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
                     self.pass(len, framing);
                     return Poll::Ready(Ok(true));
                 }
-                Scan::Refuse(code) => {
-                    self.refuse(code);
+                Scan::Refuse(refused) => {
+                    self.refuse(refused);
                     return Poll::Ready(Ok(true));
                 }
                 Scan::More => {}
@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
     fn too_slow(&mut self) -> bool {
         let begun = !self.buffer.is_empty();
         if begun {
-            self.refuse(Code::HeadTooSlow);
+            self.refuse(Refused::TooSlow);
         }
         begun
     }
@@ -252,8 +252,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
         };
     }
 
-    fn refuse(&mut self, code: Code) {
-        let request = format!("{REFUSE} /{} HTTP/1.1\r\n\r\n", code.code());
+    fn refuse(&mut self, refused: Refused) {
+        let request = format!("{REFUSE} /{} HTTP/1.1\r\n\r\n", refused.word());
         self.buffer.clear();
         self.buffer.extend_from_slice(request.as_bytes());
         self.passing = self.buffer.len();
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_head_is_framed_in_one_way_or_refused() {
-        let refused = Scan::Refuse(Code::Framing);
+        let refused = Scan::Refuse(Refused::Framing);
         let post = "POST / HTTP/1.1\r\n";
         for (headers, expected) in [
             ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", refused),
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn a_head_is_refused_one_byte_over_its_limit() {
         let limits = HeadLimits { head: 64, line: 40, headers: 2, ..HeadLimits::default() };
-        let refused = Scan::Refuse(Code::HeadTooLarge);
+        let refused = Scan::Refuse(Refused::HeadTooLarge);
         let many = "GET / HTTP/1.1\r\nA: b\r\nC: d\r\n";
         assert!(matches!(scan(format!("{many}\r\n").as_bytes(), &limits), Scan::Whole { .. }));
         assert_eq!(scan(format!("{many}E: f\r\n\r\n").as_bytes(), &limits), refused);
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn another_version_of_http_is_refused() {
-        assert_eq!(read("PRI * HTTP/2.0\r\n\r\nSM"), Scan::Refuse(Code::Method));
-        assert_eq!(read("hello\r\n"), Scan::Refuse(Code::Framing));
+        assert_eq!(read("PRI * HTTP/2.0\r\n\r\nSM"), Scan::Refuse(Refused::Version));
+        assert_eq!(read("hello\r\n"), Scan::Refuse(Refused::Framing));
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: the answer 202 is given after the commit; a refusal for content is recorded before it is
 //! told.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -14,16 +14,18 @@ use axum::{
 use bytes::Bytes;
 use serde_json::json;
 use snodo_core::{
+    admission::Admitted as Arrived,
     envelope::IdempotencyKey,
     ids::{Digest, MessageId},
+    problem::Problem,
 };
 
 use super::{
     Desk,
-    admit::Arrived,
+    admit::{self, Turned},
     auth::{Allowance, Caller},
     body,
-    problems::{Code, Refusal},
+    problems::{AGAIN, Refusal},
     story,
 };
 use crate::{
@@ -33,8 +35,6 @@ use crate::{
     metrics::IngressResult,
 };
 
-/// When a sender comes again after a 503.
-const AGAIN: Duration = Duration::from_secs(5);
 /// No id and no source in a query is longer.
 const LONGEST: usize = 1024;
 
@@ -45,7 +45,7 @@ pub(super) async fn post(State(desk): State<Arc<Desk>>, request: Request) -> Res
     let answer = desk.take(request).await;
     let (result, code) = match &answer {
         Ok((result, _)) => (*result, None),
-        Err(refusal) => (result_of(refusal.status), Some(refusal.code.as_str())),
+        Err(refusal) => (result_of(refusal.status()), Some(refusal.problem.code)),
     };
     let took = desk.clock.uptime().saturating_sub(begun);
     desk.metrics.ingress_ended(result, code, took);
@@ -63,6 +63,21 @@ fn result_of(status: StatusCode) -> IngressResult {
 
 type Taken = (IngressResult, Response);
 
+/// A message that is not taken.
+struct Turn {
+    refusal: Refusal,
+    named: Option<(String, String)>,
+    /// Whether it counts as received and rejected: its content was read.
+    recorded: bool,
+}
+
+impl From<Turned> for Turn {
+    fn from(turned: Turned) -> Self {
+        let recorded = turned.rejection.is_recorded();
+        Self { refusal: turned.rejection.into(), named: turned.named, recorded }
+    }
+}
+
 impl Desk {
     async fn take(&self, request: Request) -> Result<Taken, Refusal> {
         let (parts, body) = request.into_parts();
@@ -74,18 +89,17 @@ impl Desk {
         let only_checked = parts.uri.query() == Some("check=true");
         let arrived = match self.admitted(caller, &parts, &body) {
             Ok(arrived) => arrived,
-            Err((refusal, _)) if only_checked => return Err(refusal),
-            Err((refusal, named)) => {
-                return Err(self.reject(caller, named, &body, refusal).await);
-            }
+            Err(turned) if only_checked || !turned.recorded => return Err(turned.refusal),
+            Err(turned) => return Err(self.reject(caller, turned, &body).await),
         };
         faults::crash(CrashPoint::Cp2);
+        let kind = &arrived.incoming.kind;
         if only_checked {
-            let response = Json(json!({ "valid": true, "type": arrived.kind })).into_response();
+            let response = Json(json!({ "valid": true, "type": kind })).into_response();
             return Ok((IngressResult::Accepted, response));
         }
-        if self.room.is_full(&self.engine.routes(), &arrived.kind) {
-            return Err(Refusal::from(Code::Full).after(AGAIN));
+        if self.room.is_full(&self.engine.routes(), kind) {
+            return Err(Problem::not_now("cap", AGAIN).into());
         }
         let (result, mut response) = self.accept(caller, arrived).await?;
         response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
@@ -98,30 +112,29 @@ impl Desk {
         caller: &Caller,
         parts: &Parts,
         body: &Bytes,
-    ) -> Result<Arrived, (Refusal, Option<(String, String)>)> {
-        let arrived = self
-            .gate
-            .admit(&parts.headers, body.clone())
-            .map_err(|refused| (refused.refusal, refused.named))?;
-        if caller.sends.contains(&arrived.kind) {
+    ) -> Result<Arrived, Turn> {
+        let arrived = self.gate.admit(&parts.headers, body.clone())?;
+        let incoming = &arrived.incoming;
+        if caller.sends.contains(&incoming.kind) {
             return Ok(arrived);
         }
-        Err((Code::Forbidden.into(), Some((arrived.source, arrived.sender_id))))
+        let refusal = Problem::not_allowed(&format!("sends: {}", incoming.kind)).into();
+        let named = Some((incoming.source.clone(), incoming.sender_id.clone()));
+        Err(Turn { refusal, named, recorded: true })
     }
 
     /// Records a refusal for content; where that cannot be done, nothing was decided.
     async fn reject(
         &self,
         caller: &Caller,
-        named: Option<(String, String)>,
+        turned: Turn,
         body: &Bytes,
-        refusal: Refusal,
     ) -> Refusal {
-        let (source, sender_id) = named.unwrap_or_default();
+        let (source, sender_id) = turned.named.unwrap_or_default();
         let key = IdempotencyKey { party: caller.id.to_string(), source, sender_id };
         let label = Subscriber::clone(&caller.subscriber);
-        match self.engine.reject(label, key, Digest::of(body), &refusal.code).await {
-            Ok(()) => refusal,
+        match self.engine.reject(label, key, Digest::of(body), turned.refusal.problem.code).await {
+            Ok(()) => turned.refusal,
             Err(error) => not_now(&error),
         }
     }
@@ -130,11 +143,12 @@ impl Desk {
         let id = self.engine.new_message_id();
         let key = IdempotencyKey {
             party: caller.id.to_string(),
-            source: arrived.source.clone(),
-            sender_id: arrived.sender_id.clone(),
+            source: arrived.incoming.source.clone(),
+            sender_id: arrived.incoming.sender_id.clone(),
         };
         let digest = arrived.digest;
-        let message = Arc::new(arrived.into_message(id, &caller.id, self.clock.now()));
+        let now = self.clock.now();
+        let message = Arc::new(admit::into_message(arrived.incoming, id, &caller.id, now));
         let source = Subscriber::clone(&caller.subscriber);
         let admitted = Admitted { message, key, digest, source, to: Vec::new(), cursor: None };
         match self.engine.accept(admitted).await {
@@ -143,7 +157,7 @@ impl Desk {
                 Ok((IngressResult::Replayed, accepted(id, true)))
             }
             Ok(AcceptAnswer::Repeated { id, same_body: false }) => {
-                Err(Refusal::from(Code::OtherBody).about(id))
+                Err(Problem::conflict(id).into())
             }
             Err(error) => Err(not_now(&error)),
         }
@@ -154,25 +168,30 @@ impl Desk {
         let caller = self.callers.identify(&parts.headers)?;
         let told = story::tell(&*self.ledger, caller, id).await.map_err(|error| {
             tracing::warn!(%error, "a question about a message was not answered");
-            Refusal::from(Code::NotNow).after(AGAIN)
+            Refusal::from(Problem::not_now("ledger", AGAIN))
         })?;
-        told.map(|story| Json(story).into_response()).ok_or_else(|| Code::Unknown.into())
+        told.map(|story| Json(story).into_response()).ok_or_else(|| Problem::not_found().into())
     }
 
     async fn look_up(&self, parts: &Parts, query: Asked) -> Result<Response, Refusal> {
         let caller = self.callers.identify(&parts.headers)?;
-        let key = query.key(caller).ok_or(Code::Query)?;
+        let key = query.key(caller).ok_or_else(malformed_query)?;
         let found = self.ledger.message_by_key(&key).await.map_err(|error| {
             tracing::warn!(%error, "a question about a message was not answered");
-            Refusal::from(Code::NotNow).after(AGAIN)
+            Refusal::from(Problem::not_now("ledger", AGAIN))
         })?;
-        self.tell(parts, found.ok_or(Code::Unknown)?).await
+        self.tell(parts, found.ok_or_else(Problem::not_found)?).await
     }
+}
+
+fn malformed_query() -> Problem {
+    let expected = "`?source=…&id=…`, each once, at most 1 KiB, without control characters";
+    Problem::malformed_request("query", expected)
 }
 
 fn not_now(error: &CommitError) -> Refusal {
     tracing::warn!(%error, "a message was not taken into custody");
-    Refusal::from(Code::NotNow).after(AGAIN)
+    Refusal::from(Problem::not_now("ledger", AGAIN))
 }
 
 fn accepted(id: MessageId, replayed: bool) -> Response {
@@ -225,7 +244,7 @@ pub(super) async fn get(
     let (parts, _) = request.into_parts();
     // Who is not known learns nothing, not even whether this could be an id.
     desk.callers.identify(&parts.headers)?;
-    let id = id.parse().map_err(|_| Code::Unknown)?;
+    let id = id.parse().map_err(|_| Problem::not_found())?;
     desk.tell(&parts, MessageId(id)).await
 }
 
@@ -237,6 +256,6 @@ pub(super) async fn find(
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
     desk.callers.identify(&parts.headers)?;
-    let Query(asked) = query.map_err(|_| Code::Query)?;
+    let Query(asked) = query.map_err(|_| malformed_query())?;
     desk.look_up(&parts, asked).await
 }

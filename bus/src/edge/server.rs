@@ -15,6 +15,7 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use snodo_core::problem::Problem;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -25,7 +26,7 @@ use tower_service::Service;
 
 use super::{
     door::{Door, HeadLimits, REFUSE},
-    problems::{Code, Refusal},
+    problems::{Refusal, Refused},
 };
 
 /// What a listener allows.
@@ -133,12 +134,12 @@ async fn answer(
 fn refused(request: &Request<Incoming>) -> Option<Refusal> {
     match *request.method() {
         Method::GET | Method::HEAD | Method::POST if request.uri().path().starts_with('/') => None,
-        Method::GET | Method::HEAD | Method::POST => Some(Code::Path.into()),
+        Method::GET | Method::HEAD | Method::POST => Some(Problem::not_found().into()),
         ref other if other.as_str() == REFUSE => {
-            let code = request.uri().path().trim_start_matches('/');
-            Some(Code::find(code).unwrap_or(Code::Framing).into())
+            let word = request.uri().path().trim_start_matches('/');
+            Some(Refused::of_word(word).unwrap_or(Refused::Framing).into())
         }
-        _ => Some(Code::Method.into()),
+        _ => Some(Problem::method_not_allowed("GET, HEAD or POST").into()),
     }
 }
 
