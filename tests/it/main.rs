@@ -1,1 +1,5 @@
-//! Placeholder of the skeleton.
+//! The integration tests of Snodo, one binary: each module is one area.
+//!
+//! Invariant: no test sleeps; each waits on a condition with a bound.
+
+mod adapters;

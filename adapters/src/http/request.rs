@@ -9,7 +9,7 @@ use snodo_core::fault::{Fault, FaultClass};
 
 /// A path template: `/enrolments/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(Vec<Part>);
+pub(super) struct Path(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -19,7 +19,7 @@ enum Part {
 
 impl Path {
     /// Reads a template, or says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if !text.starts_with('/') || text.starts_with("//") {
             return Err("a path begins with one `/`");
         }
@@ -45,7 +45,7 @@ impl Path {
     }
 
     /// The fields that fill it.
-    pub fn fields(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Field(name) => Some(name.as_str()),
             Part::Literal(_) => None,
@@ -82,7 +82,12 @@ fn unusable(name: &str) -> Fault {
 }
 
 /// The address of a call: path filled, and for methods without a body the other fields as query.
-pub fn address(base: &Url, path: &Path, input: &Value, in_query: bool) -> Result<Url, Fault> {
+pub(super) fn address(
+    base: &Url,
+    path: &Path,
+    input: &Value,
+    in_query: bool,
+) -> Result<Url, Fault> {
     let empty = Map::new();
     let fields = input.as_object().unwrap_or(&empty);
     let mut url = at(base, &path.fill(&|name| scalar(fields.get(name)?))?)?;
@@ -95,7 +100,7 @@ pub fn address(base: &Url, path: &Path, input: &Value, in_query: bool) -> Result
 }
 
 /// The address at which the far side says whether it did `step_key`.
-pub fn lookup_address(base: &Url, path: &Path, step_key: &str) -> Result<Url, Fault> {
+pub(super) fn lookup_address(base: &Url, path: &Path, step_key: &str) -> Result<Url, Fault> {
     let mut url = at(base, &path.fill(&|name| (name == "key").then(|| step_key.to_owned()))?)?;
     if path.fields().next().is_none() {
         url.query_pairs_mut().append_pair("key", step_key);
