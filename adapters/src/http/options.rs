@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use snodo_core::{adapter::OpenError, verdict::EffectKind};
 
 /// The longest deadline of a call: above it a delivery would hold its claim for too long.
-pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
 
 /// What stands under an instance of kind `http`.
 #[derive(Debug, Deserialize)]

@@ -23,7 +23,7 @@ impl Path {
         if !text.starts_with('/') || text.starts_with("//") {
             return Err("a path begins with one `/`");
         }
-        if text.contains(['?', '#', '\\']) || text.chars().any(|c| c.is_whitespace()) {
+        if text.contains(['?', '#', '\\']) || text.chars().any(char::is_whitespace) {
             return Err("a path has no query, no fragment, no space");
         }
         let mut parts = Vec::new();
