@@ -219,9 +219,11 @@ mod tests {
 
     #[test]
     fn a_literal_secret_is_refused_without_being_repeated() {
-        let error = serde_json::from_value::<Auth>(json!({ "bearer": "hunter2" })).unwrap_err();
+        let error =
+            serde_json::from_value::<Auth>(json!({ "bearer": "hunter2" })).expect_err("refused");
         insta::assert_snapshot!(error, @"a secret is written as { file: … }, never literally");
-        let auth: Auth = serde_json::from_value(json!({ "bearer": { "file": "/x" } })).unwrap();
+        let auth: Auth =
+            serde_json::from_value(json!({ "bearer": { "file": "/x" } })).expect("valid");
         assert_eq!(auth.bearer, SecretFile("/x".into()));
     }
 
