@@ -10,3 +10,4 @@ mod simulation;
 //! Integration tests of Snodo, one binary: each area is a module.
 
 mod ledger;
+mod adapters;
