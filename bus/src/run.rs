@@ -148,10 +148,9 @@ impl Bus {
         prepare(&settings.data)?;
         let slot = SlotLock::take(&settings.data, &settings.slot)?;
         let ledger = ledger::open::open(&ledger_settings(&settings)?).await?;
-        pin(&*ledger, &mut routes).await?;
+        pin(&*ledger, Arc::make_mut(&mut routes)).await?;
         let started = ledger.start(&settings.slot, clock.now()).await?;
         log_start(&started);
-        let routes = Arc::new(routes);
         let metrics =
             Metrics::new(&labels).map_err(|error| StartError::Metrics(error.to_string()))?;
         let health = Arc::new(Health::new(&COMPONENTS, Arc::clone(&metrics), clock.now()));

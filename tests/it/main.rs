@@ -2,12 +2,8 @@
 //!
 //! Invariant: no test sleeps; each waits on a condition with a bound.
 
-mod broker;
-mod tidy;
-//! Every integration test of Snodo, in one binary.
-
-mod simulation;
-//! Integration tests of Snodo, one binary: each area is a module.
-
-mod ledger;
 mod adapters;
+mod broker;
+mod ledger;
+mod simulation;
+mod tidy;
