@@ -3,6 +3,7 @@
 //! Invariant: a tag counts only in the session that gave it; after a reconnect it settles nothing.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -22,7 +23,7 @@ use lapin::{
 use snodo_core::acks::{Acks, GAP, Tell, prefetch};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -37,6 +38,10 @@ use super::{
 const BUDGET: usize = 32 * 1024 * 1024;
 /// What a copy is taken to weigh before any has come.
 const TYPICAL: usize = 4 * 1024;
+/// Settled copies are told of together: this long after the first of them,
+const LULL: Duration = Duration::from_millis(2);
+/// or as soon as they are this share of the prefetch.
+const SHARE: u16 = 8;
 /// A consumer that held so long was healthy: the waits start over after it.
 const HEALTHY: Duration = Duration::from_secs(30);
 
@@ -210,6 +215,16 @@ struct Shared {
 struct Open {
     session: u64,
     acks: Acks,
+    /// How many were settled since the broker was last told.
+    fresh: u16,
+    /// So many are told at once.
+    many: u16,
+}
+
+impl Open {
+    fn is_due(&self) -> bool {
+        self.fresh >= self.many
+    }
 }
 
 impl Shared {
@@ -227,17 +242,23 @@ impl Settler {
     /// Settles those of one commit, so that one word to the broker can do for many.
     pub fn settle_all(&self, settled: impl IntoIterator<Item = (Tag, Settlement)>) {
         let now = self.shared.began.elapsed();
-        {
-            let mut open = self.open();
-            for (Tag { session, tag }, settlement) in settled {
+        let mut open = self.open();
+        let before = (open.fresh, open.is_due());
+        for (Tag { session, tag }, settlement) in settled {
+            if session == open.session {
+                open.fresh = open.fresh.saturating_add(1);
                 match settlement {
-                    _ if session != open.session => {}
                     Settlement::Ack => open.acks.settle(tag, now),
                     Settlement::Return => open.acks.give_back(tag),
                 }
             }
         }
-        self.shared.news.notify_one();
+        let news = (before.0 == 0 && open.fresh > 0) || (!before.1 && open.is_due());
+        drop(open);
+        // Each wake costs more than what it tells: one for the first, one when there are many.
+        if news {
+            self.shared.news.notify_one();
+        }
     }
 
     /// Copies that are in our hands, or of which the broker has not been told yet.
@@ -255,8 +276,16 @@ impl Settler {
 
     fn begin_session(&self) -> u64 {
         let mut open = self.open();
-        *open = Open { session: open.session + 1, acks: Acks::default() };
+        *open = Open { session: open.session + 1, ..Open::default() };
         open.session
+    }
+
+    fn tell_after(&self, many: u16) {
+        self.open().many = many;
+    }
+
+    fn is_due(&self) -> bool {
+        self.open().is_due()
     }
 
     fn delivered(&self, tag: u64) {
@@ -266,7 +295,9 @@ impl Settler {
     fn take(&self, waiting: Waiting) -> Vec<Tell> {
         let now = self.shared.began.elapsed();
         let now = if matches!(waiting, Waiting::Over) { now + GAP } else { now };
-        self.open().acks.take(now)
+        let mut open = self.open();
+        open.fresh = 0;
+        open.acks.take(now)
     }
 
     fn due(&self) -> Option<Instant> {
@@ -313,6 +344,10 @@ struct Session {
     /// It was cancelled; what is still in the stream is taken, then it is dropped.
     cancelled: bool,
     watchdog: Interval,
+    /// When to tell the broker though nothing else happens,
+    lull: Pin<Box<Sleep>>,
+    /// unless there is nothing to tell.
+    resting: bool,
 }
 
 impl Work {
@@ -358,7 +393,15 @@ impl Work {
         let mut watchdog = interval(self.patience.watchdog);
         watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let id = self.settler.begin_session();
-        let mut session = Session { id, channel, stream: None, cancelled: false, watchdog };
+        let mut session = Session {
+            id,
+            channel,
+            stream: None,
+            cancelled: false,
+            watchdog,
+            lull: Box::pin(sleep(LULL)),
+            resting: true,
+        };
         self.follow_wish(&mut session).await?;
         Ok(session)
     }
@@ -384,6 +427,7 @@ impl Work {
 
     async fn subscribe(&mut self, session: &mut Session) -> Result<(), End> {
         self.prefetch = self.fitting_prefetch();
+        self.settler.tell_after((self.prefetch / SHARE).max(1));
         let Session { channel, .. } = session;
         let qos = BasicQosOptions { global: false };
         channel.basic_qos(self.prefetch, qos).await.map_err(|error| self.lost(&error))?;
@@ -438,16 +482,19 @@ impl Work {
     }
 
     async fn turn(&mut self, session: &mut Session) -> Result<(), End> {
-        let due = self.settler.due();
-        let settler = self.settler.clone();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(End::Stopped),
-            () = settler.shared.news.notified() => {
-                self.tell(session, Waiting::Allowed);
+            () = self.settler.shared.news.notified() => {
+                if self.settler.is_due() {
+                    self.tell(session, Waiting::Allowed);
+                } else {
+                    session.lull.as_mut().reset(Instant::now() + LULL);
+                    session.resting = false;
+                }
                 Ok(())
             }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+            () = &mut session.lull, if !session.resting => {
                 self.tell(session, Waiting::Allowed);
                 Ok(())
             }
@@ -504,7 +551,7 @@ impl Work {
 
     /// Hands the words to the session, which writes them in order. Not waited for: where the
     /// connection is lost, the broker forgets the deliveries too.
-    fn tell(&self, session: &Session, waiting: Waiting) {
+    fn tell(&self, session: &mut Session, waiting: Waiting) {
         for word in self.settler.take(waiting) {
             match word {
                 Tell::Ack(tag) => ack(&session.channel, tag, false),
@@ -514,6 +561,11 @@ impl Work {
                     let _ = session.channel.basic_nack(tag, options).now_or_never();
                 }
             }
+        }
+        let due = self.settler.due();
+        session.resting = due.is_none();
+        if let Some(due) = due {
+            session.lull.as_mut().reset(due);
         }
     }
 }
