@@ -478,8 +478,8 @@ async fn a_folder_has_one_node_whose_data_outlive_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_confirmed_is_lost_when_the_broker_is_killed_under_load() {
-    const COUNT: u32 = 4_000;
+async fn nothing_confirmed_is_lost_when_the_broker_is_killed_and_restarted_under_load() {
+    const COUNT: u32 = 12_000;
     let (_folder, mut node) = own_node().await;
     let endpoint = node.endpoint();
     apply_all(&endpoint, &planned(&endpoint, &["a"], &[])).await;
@@ -512,12 +512,15 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed_under_load() {
     node.kill();
     until("the loss is seen", BOUND, || publisher.is_congested()).await;
     node.start_again().await.expect("again");
+    until("half is confirmed", BOUND, || done() > COUNT / 2).await;
+    rabbitmqctl(&node, &["stop_app"]);
+    rabbitmqctl(&node, &["start_app"]);
     for lane in publishing {
         lane.await.expect("published");
     }
     let (seen, consumer) = reading.await.expect("read");
     assert_eq!(seen.len(), COUNT as usize);
-    assert!(consumer.observe().borrow().sessions >= 2);
+    assert!(consumer.observe().borrow().sessions >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

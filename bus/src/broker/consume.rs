@@ -3,6 +3,7 @@
 //! Invariant: a tag counts only in the session that gave it; after a reconnect it settles nothing.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -82,7 +83,16 @@ impl Consumers {
             prefetch: 0,
         };
         tokio::spawn(work.run());
-        Consumer { queue: queue.to_owned(), received, settler, wanted, observed, stop }
+        Consumer {
+            queue: queue.to_owned(),
+            received,
+            rest: VecDeque::new(),
+            rest_session: 0,
+            settler,
+            wanted,
+            observed,
+            stop,
+        }
     }
 
     /// What is known of the connection.
@@ -118,42 +128,42 @@ pub struct ConsumerState {
 #[derive(Debug)]
 pub struct Consumer {
     queue: String,
-    received: mpsc::UnboundedReceiver<Raw>,
+    received: mpsc::UnboundedReceiver<Arrivals>,
+    /// What was received and not taken, of which session.
+    rest: VecDeque<Delivery>,
+    rest_session: u64,
     settler: Settler,
     wanted: watch::Sender<bool>,
     observed: watch::Receiver<ConsumerState>,
     stop: CancellationToken,
 }
 
+/// What was in the stream at once: one wake of who takes it, not one for each copy.
 #[derive(Debug)]
-struct Raw {
+struct Arrivals {
     session: u64,
-    delivery: Delivery,
+    deliveries: Vec<Delivery>,
 }
 
 impl Consumer {
     /// Waits for copies and takes up to `max` of those that are there; empty only after the end of the
     /// connection. May be dropped at any point without loss.
     pub async fn next_batch(&mut self, max: usize) -> Vec<(Tag, Received)> {
-        let mut raw = Vec::new();
-        loop {
-            if self.received.recv_many(&mut raw, max).await == 0 {
+        // Those of a session that is over come again.
+        while self.rest.is_empty() || self.rest_session != self.settler.session() {
+            let Some(Arrivals { session, deliveries }) = self.received.recv().await else {
                 return Vec::new();
-            }
-            let session = self.settler.session();
-            let batch: Vec<_> = raw
-                .drain(..)
-                // Those of a session that is over come again.
-                .filter(|raw| raw.session == session)
-                .map(|Raw { session, delivery }| {
-                    let tag = Tag { session, tag: delivery.delivery_tag };
-                    (tag, wire::read(&self.queue, delivery))
-                })
-                .collect();
-            if !batch.is_empty() {
-                return batch;
-            }
+            };
+            self.rest = deliveries.into();
+            self.rest_session = session;
         }
+        let (session, queue) = (self.rest_session, &self.queue);
+        let taken = self.rest.drain(..max.clamp(1, self.rest.len()));
+        let read = taken.map(|delivery| {
+            let tag = Tag { session, tag: delivery.delivery_tag };
+            (tag, wire::read(queue, delivery))
+        });
+        read.collect()
     }
 
     /// Settles what this consumer took; clones go wherever that is decided.
@@ -183,11 +193,19 @@ impl Consumer {
         let mut observed = self.observed.clone();
         // An error: its task is over already.
         let _ = observed.wait_for(|state| !state.consuming).await;
-        while let Ok(Raw { session, delivery }) = self.received.try_recv() {
-            self.settler.settle(Tag { session, tag: delivery.delivery_tag }, Settlement::Return);
+        let rest =
+            Arrivals { session: self.rest_session, deliveries: self.rest.drain(..).collect() };
+        self.give_back(rest);
+        while let Ok(arrivals) = self.received.try_recv() {
+            self.give_back(arrivals);
         }
         self.stop.cancel();
         while observed.changed().await.is_ok() {}
+    }
+
+    fn give_back(&self, Arrivals { session, deliveries }: Arrivals) {
+        let tags = deliveries.into_iter().map(|delivery| delivery.delivery_tag);
+        self.settler.settle_all(tags.map(|tag| (Tag { session, tag }, Settlement::Return)));
     }
 }
 
@@ -318,7 +336,7 @@ struct Work {
     link: Link,
     patience: Patience,
     settler: Settler,
-    deliveries: mpsc::UnboundedSender<Raw>,
+    deliveries: mpsc::UnboundedSender<Arrivals>,
     wants: watch::Receiver<bool>,
     state: watch::Sender<ConsumerState>,
     stop: CancellationToken,
@@ -512,13 +530,35 @@ impl Work {
         session: &mut Session,
         item: Option<lapin::Result<Delivery>>,
     ) -> Result<(), End> {
-        match item {
-            Some(Ok(delivery)) => {
-                self.average = (self.average * 15 + delivery.data.len() + 512) / 16;
-                self.settler.delivered(delivery.delivery_tag);
-                let raw = Raw { session: session.id, delivery };
-                self.deliveries.send(raw).map_err(|_| End::Stopped)
+        let mut item = item;
+        let mut deliveries = Vec::new();
+        while let Some(Ok(delivery)) = item {
+            self.average = (self.average * 15 + delivery.data.len() + 512) / 16;
+            deliveries.push(delivery);
+            // The end of the stream and its errors are said once: what is asked for is dealt with.
+            match next(&mut session.stream).now_or_never() {
+                Some(further) => item = further,
+                None => return self.hand_over(session.id, deliveries),
             }
+        }
+        self.hand_over(session.id, deliveries)?;
+        self.end_of_stream(session, item)
+    }
+
+    fn hand_over(&self, session: u64, deliveries: Vec<Delivery>) -> Result<(), End> {
+        let Some(last) = deliveries.last() else { return Ok(()) };
+        self.settler.delivered(last.delivery_tag);
+        self.deliveries.send(Arrivals { session, deliveries }).map_err(|_| End::Stopped)
+    }
+
+    fn end_of_stream(
+        &mut self,
+        session: &mut Session,
+        item: Option<lapin::Result<Delivery>>,
+    ) -> Result<(), End> {
+        match item {
+            // Taken before.
+            Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(self.lost(&error)),
             None if session.cancelled => {
                 session.stream = None;
