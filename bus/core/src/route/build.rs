@@ -137,6 +137,13 @@ impl<'b> Builder<'b, '_, '_> {
     fn step(&mut self, step: &'b StepFile) -> Option<Step> {
         let (verb, result) = match &step.verb {
             VerbFile::Use(target) => self.call(step, target),
+            VerbFile::Refused => {
+                // `$item` may be meant: what is wrong with the verb was said, not more.
+                self.templates.with_item(true);
+                self.part(&step.with, "with");
+                self.templates.with_item(false);
+                (None, None)
+            }
             VerbFile::Emit { kind, each, key, to } => {
                 (self.emit(step, kind, [each.as_ref(), key.as_ref(), to.as_ref()]), None)
             }

@@ -227,7 +227,7 @@ impl<'g> Graph<'g> {
         self.files.iter().flat_map(|route| {
             route.steps.iter().filter_map(move |step| match &step.verb {
                 VerbFile::Emit { kind, .. } => Some((route, step, kind)),
-                VerbFile::Use(_) => None,
+                VerbFile::Use(_) | VerbFile::Refused => None,
             })
         })
     }
@@ -268,7 +268,8 @@ impl<'g> Graph<'g> {
             let first = self.takers(kind).next().is_some_and(|first| std::ptr::eq(first, route));
             let sure = self.takers(kind).any(|taker| taker.when.is_none())
                 || self.takes_all(kind)
-                || self.schemas.unclaimed_is_discarded(kind);
+                || self.schemas.unclaimed_is_discarded(kind)
+                || self.schemas.document(kind).is_none();
             if first && !sure {
                 let help = "add a route for the rest, or `x-unclaimed: discard` to the type's schema";
                 let title = format!("every taker of `{kind}` has a condition");

@@ -41,6 +41,8 @@ pub(super) struct StepFile {
 pub(super) enum VerbFile {
     Use(At<String>),
     Emit { kind: At<String>, each: Option<Node>, key: Option<Node>, to: Option<Node> },
+    /// It was wrong, which was said.
+    Refused,
 }
 
 const ROUTE: Known = Known {
@@ -184,11 +186,13 @@ fn step(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<
         let words = Words::new(format!("`{}` is no id of a step", id.value), "not an id", help);
         problems.error("SN0112", Place::new(file, id.span.clone()), words);
     }
-    let fields = Fields::of(body, file, &STEP, problems)?;
-    let verb = verb(file, &fields, &id, problems);
-    let with = fields.required("with", problems).cloned();
-    let nothing = || Node { span: id.span.clone(), content: Content::Refused };
-    Some(StepFile { verb: verb?, with: with.unwrap_or_else(nothing), id })
+    let nothing = Node { span: id.span.clone(), content: Content::Refused };
+    let Some(fields) = Fields::of(body, file, &STEP, problems) else {
+        return Some(StepFile { id, verb: VerbFile::Refused, with: nothing });
+    };
+    let verb = verb(file, &fields, &id, problems).unwrap_or(VerbFile::Refused);
+    let with = fields.required("with", problems).cloned().unwrap_or(nothing);
+    Some(StepFile { id, verb, with })
 }
 
 fn verb(

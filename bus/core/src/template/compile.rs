@@ -56,8 +56,6 @@ pub(crate) struct Read {
     pub(crate) variable: Option<String>,
     /// The names, each with its place in the file.
     pub(crate) names: Vec<(String, Range<usize>)>,
-    /// Where the path stands in the file.
-    pub(crate) span: Range<usize>,
 }
 
 /// Text with the place of each of its bytes.
@@ -331,8 +329,10 @@ fn closing(text: &str) -> Option<usize> {
             }
             _ if in_text => {}
             '"' | '{' | '(' | '[' => stack.push(character),
-            '}' if stack.is_empty() => return Some(at),
-            '}' | ')' | ']' => {
+            // A bracket that was left open is jq's mistake to say, not a missing brace.
+            '}' if !stack.contains(&'{') => return Some(at),
+            '}' => stack.truncate(stack.iter().rposition(|open| *open == '{').unwrap_or(0)),
+            ')' | ']' if stack.last().is_some_and(|open| *open != '{') => {
                 stack.pop();
             }
             _ => {}
@@ -433,10 +433,6 @@ fn plain<'t, 's>(
         names.push((name, located.span(&span(located.text, slice))));
     }
     let rest = &parts[names.len()..];
-    let start = variable.map(|variable| located.span(&span(located.text, variable)).start);
-    let first = names.first().map(|(_, span)| span.start.saturating_sub(1));
-    let start = start.or(first).unwrap_or_else(|| located.span(&(0..0)).start);
-    let end = names.last().map_or(start + 1, |(_, span)| span.end);
     let variable = variable.map(str::to_owned);
-    Some((Read { variable, names, span: start..end }, rest))
+    Some((Read { variable, names }, rest))
 }

@@ -179,10 +179,9 @@ impl<'s> Vet<'s> {
             Term::Recurse => self.refuse("..", None, REFUSED[0].1),
             Term::Break(name) => self.refuse("break", Some(name), REFUSED[0].1),
             Term::Label(name, _) => self.refuse("label", Some(name), REFUSED[0].1),
-            Term::Def(definitions, body) => {
+            Term::Def(definitions, _) => {
                 let name = definitions.first().map(|definition| definition.name);
                 self.refuse("def", name, "definitions can call themselves without end");
-                self.term(body);
             }
             Term::Str(format, parts) => self.text(*format, parts),
             Term::Arr(Some(inner)) | Term::Neg(inner) => self.term(inner),
