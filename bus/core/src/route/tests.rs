@@ -460,7 +460,10 @@ fn what_an_expression_reads_is_checked_against_the_schemas() {
     let text = RESIDENCE
         .replace(".applicant.familyName", ".aplicant.familyName")
         .replace("${ .applicant.givenName }", "${ .applicant.email }")
-        .replace("$steps.register.number }\n        applicant: ${ .applicant }", "$steps.register.numero }")
+        .replace(
+            "$steps.register.number }\n        applicant: ${ .applicant }",
+            "$steps.register.numero }",
+        )
         .replace("note?:", "nota?:")
         .replace("${ [.movers[].taxCode] }", "${ [.movers[].taxCode, $steps.announce] }");
     let found = mistakes(&house(&[&text]));

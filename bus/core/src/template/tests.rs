@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Condition, Expression, Leaf, Part, Scope, Template, compile::Templates, jq::Program, vet};
+use super::{
+    Condition, Expression, Leaf, Part, Scope, Template, compile::Templates, jq::Program, vet,
+};
 use crate::{
     diagnostic::{Problems, SourceFile, render_text},
     envelope::Envelope,
@@ -70,14 +72,23 @@ fn a_template_keeps_types_and_writes_texts() {
     };
     check("${ .n }", json!(7));
     check("a${ .n }b${ .t }c${ .f }${ .b }", json!("a7bxc1.5false"));
-    check("{ a: 1, b: [true, x], \"c\": \"${ .l }\" }", json!({ "a": 1, "b": [true, "x"], "c": [{ "c": "q" }] }));
-    check("{ a?: \"${ .none }\", b?: \"${ .t }\", c: \"${ .none }\" }", json!({ "b": "x", "c": null }));
+    check(
+        "{ a: 1, b: [true, x], \"c\": \"${ .l }\" }",
+        json!({ "a": 1, "b": [true, "x"], "c": [{ "c": "q" }] }),
+    );
+    check(
+        "{ a?: \"${ .none }\", b?: \"${ .t }\", c: \"${ .none }\" }",
+        json!({ "b": "x", "c": null }),
+    );
     check("{ a?: \"${ .l[5] // null }\", b: \"${ [.l[].c] }\" }", json!({ "b": ["q"] }));
     check("${ $steps.register.number }", json!("7/2026"));
     check("${ $steps.later.number }", json!(null));
     check("'${ {a: .n, \"b\": \"}\"} }'", json!({ "a": 7, "b": "}" }));
     check("\"${ .t + \\\" # \\\" } }\"", json!("x #  }"));
-    check("${ $message.subject }-${ $party.id }-${ $message.data.n + 0 }-${ $message.data.t }", json!("pratica/1-region-7-x"));
+    check(
+        "${ $message.subject }-${ $party.id }-${ $message.data.n + 0 }-${ $message.data.t }",
+        json!("pratica/1-region-7-x"),
+    );
     check("${ .l | map($message.data.t + .c) | first }", json!("xq"));
     check("|-\n  ${ reduce .l[] as $x (0; . + 1) # a comment\n  }", json!(1));
     check("${ .f * 2 }", json!(3));
@@ -176,7 +187,8 @@ fn every_allowed_function_is_known_to_jaq() {
     for (name, counts) in vet::ALLOWED {
         for count in *counts {
             let arguments = vec!["."; *count].join("; ");
-            let call = if *count == 0 { (*name).to_owned() } else { format!("{name}({arguments})") };
+            let call =
+                if *count == 0 { (*name).to_owned() } else { format!("{name}({arguments})") };
             let dead = format!("if false then {call} else 7 end");
             assert_eq!(jq(&dead, &Value::Null), Ok(json!(7)), "{call}");
         }
