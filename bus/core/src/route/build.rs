@@ -19,7 +19,7 @@ use crate::{
     diagnostic::{Place, Problems, Words, help_with_nearest},
     ids::Digest,
     schema::{Schemas, Validator},
-    template::compile::{Read, Seen, Templates},
+    template::compile::{Name, Read, Seen, Templates},
     yaml::{Content, Node, fields::At},
 };
 use serde_json::Value;
@@ -244,7 +244,8 @@ impl<'b> Builder<'b, '_, '_> {
                 (format!("`{name}` is missing here"), format!("add `{name}: ${{ … }}`"))
             };
             let title = format!("the field `{name}` is required by `{target}`");
-            let first = fields.first().map_or(with.span.clone(), |(key, _)| key.span.clone());
+            let first =
+                fields.first().map_or_else(|| with.span.clone(), |(key, _)| key.span.clone());
             self.error("SN0211", first, Words::new(title, label, help));
         }
         for name in &unknown {
@@ -253,7 +254,7 @@ impl<'b> Builder<'b, '_, '_> {
             let key = fields
                 .iter()
                 .find(|(key, _)| key.text.strip_suffix('?').unwrap_or(&key.text) == *name);
-            let span = key.map_or(with.span.clone(), |(key, _)| key.span.clone());
+            let span = key.map_or_else(|| with.span.clone(), |(key, _)| key.span.clone());
             self.error("SN0212", span, Words::new(title, "no such field", help));
         }
         missing.is_empty() && unknown.is_empty()
@@ -270,7 +271,7 @@ impl<'b> Builder<'b, '_, '_> {
     }
 
     /// The schema of what a path begins with, and the names after that.
-    fn schema_of<'r>(&self, read: &'r Read) -> Option<(Arc<Value>, &'r [(String, Range<usize>)])> {
+    fn schema_of<'r>(&self, read: &'r Read) -> Option<(Arc<Value>, &'r [Name])> {
         match read.variable.as_deref() {
             None => Some((Arc::clone(self.body?), &read.names)),
             Some("$message") if read.names.first().is_some_and(|(name, _)| name == "data") => {

@@ -78,7 +78,7 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
     fields.required("actor", problems);
     let retry = fields
         .get("retry")
-        .map_or(Some(RetryPolicy::default()), |node| retry(file, node, problems));
+        .map_or_else(|| Some(RetryPolicy::default()), |node| retry(file, node, problems));
     let steps = fields.required("steps", problems).map(|node| steps(file, node, problems));
     // Where a part is missing the others are still checked, as far as they can be.
     let lost = || At { value: String::new(), span: 0..0 };
@@ -209,7 +209,7 @@ fn verb(
 ) -> Option<VerbFile> {
     match (fields.get("use"), fields.get("emit")) {
         (Some(_), Some(_)) => {
-            let span = fields.key("emit").map_or(id.span.clone(), |key| key.span.clone());
+            let span = fields.key("emit").map_or_else(|| id.span.clone(), |key| key.span.clone());
             let words = Words::new("a step has one verb", "a second verb", "make two steps of it");
             problems.error("SN0114", Place::new(file, span), words);
             None

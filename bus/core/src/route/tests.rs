@@ -22,6 +22,7 @@ fn file(path: &str, text: &str) -> Arc<SourceFile> {
     Arc::new(SourceFile { path: path.to_owned(), text: text.to_owned() })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn object(properties: Value, required: &[&str]) -> Value {
     json!({
         "type": "object", "additionalProperties": false,

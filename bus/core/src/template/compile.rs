@@ -55,8 +55,11 @@ pub(crate) struct Read {
     /// The variable, with `$`; `None` for the body.
     pub(crate) variable: Option<String>,
     /// The names, each with its place in the file.
-    pub(crate) names: Vec<(String, Range<usize>)>,
+    pub(crate) names: Vec<Name>,
 }
+
+/// A name of a path, with its place in the file.
+pub(crate) type Name = (String, Range<usize>);
 
 /// Text with the place of each of its bytes.
 struct Located<'t> {
@@ -347,7 +350,9 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
         if !path.names.is_empty() {
             found.push(path);
         }
-        rest.iter().for_each(|(part, _)| read_part(located, part, body, found));
+        for (part, _) in rest {
+            read_part(located, part, body, found);
+        }
         return;
     }
     match term {
@@ -356,10 +361,14 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
                 read(located, term, body, found);
             }
         }),
-        Term::Arr(Some(inner)) | Term::Neg(inner) => read(located, inner, body, found),
+        Term::Arr(Some(inner)) | Term::Neg(inner) | Term::TryCatch(inner, _) => {
+            read(located, inner, body, found);
+        }
         Term::Obj(entries) => entries.iter().for_each(|(name, value)| {
             read(located, name, body, found);
-            value.iter().for_each(|value| read(located, value, body, found));
+            if let Some(value) = value {
+                read(located, value, body, found);
+            }
         }),
         Term::BinOp(left, operator, right) => {
             read(located, left, body, found);
@@ -371,22 +380,29 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
         }
         Term::Fold(_, over, Pattern::Var(_) | Pattern::Arr(_) | Pattern::Obj(_), arguments) => {
             read(located, over, body, found);
-            arguments.iter().for_each(|argument| read(located, argument, false, found));
+            for argument in arguments {
+                read(located, argument, false, found);
+            }
         }
-        Term::TryCatch(inner, _) => read(located, inner, body, found),
         Term::IfThenElse(branches, otherwise) => {
             for (condition, then) in branches {
                 read(located, condition, body, found);
                 read(located, then, body, found);
             }
-            otherwise.iter().for_each(|otherwise| read(located, otherwise, body, found));
+            if let Some(otherwise) = otherwise {
+                read(located, otherwise, body, found);
+            }
         }
         Term::Call(_, arguments) => {
-            arguments.iter().for_each(|argument| read(located, argument, false, found));
+            for argument in arguments {
+                read(located, argument, false, found);
+            }
         }
         Term::Path(head, Path(parts)) => {
             read(located, head, body, found);
-            parts.iter().for_each(|(part, _)| read_part(located, part, body, found));
+            for (part, _) in parts {
+                read_part(located, part, body, found);
+            }
         }
         _ => {}
     }

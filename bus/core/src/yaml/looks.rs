@@ -149,7 +149,7 @@ pub(super) fn unquoted_template(text: &str, at: usize) -> Option<Range<usize>> {
         let flow = before.replace("${", "").contains(['{', '[']);
         let broken = rest.contains(": ") || rest.contains(" #") || flow;
         if !in_quotes && broken {
-            let end = rest.find('}').map_or(rest.trim_end().len(), |end| end + 1);
+            let end = rest.find('}').map_or_else(|| rest.trim_end().len(), |end| end + 1);
             return Some(line_start + start..line_start + start + end);
         }
     }
