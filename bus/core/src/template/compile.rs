@@ -189,7 +189,10 @@ impl<'c> Templates<'c> {
         let located = Located { text, offsets: &offsets };
         let whole = text.trim();
         let start = text.len() - text.trim_start().len();
-        if whole.starts_with("${") && closing(&whole[2..]) == Some(whole.len() - 3) {
+        if whole
+            .strip_prefix("${")
+            .is_some_and(|rest| closing(rest).map(|end| end + 1) == Some(rest.len()))
+        {
             let inner = located.part(start + 2..start + whole.len() - 1);
             return self.expression(&inner, at, false).map(Shape::Value);
         }
