@@ -33,19 +33,21 @@ use crate::{
 };
 
 pub mod accept;
-pub mod alone;
+mod alone;
 pub mod drain;
 pub mod effect;
 mod emission;
 pub mod fast;
 mod fault;
-pub mod holds;
+mod holds;
+mod output;
 pub mod reconcile;
 pub mod relay;
 pub mod sweep;
 
 use alone::Gate;
 use holds::Holds;
+use output::Outputs;
 use relay::{Depths, Outbox};
 
 /// How long a claim is leased beyond the deadline of the call it is needed for.
@@ -180,6 +182,7 @@ pub struct Engine {
     depths: Depths,
     gate: Gate,
     live: Live,
+    outputs: Outputs,
     arrivals: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -212,6 +215,7 @@ impl Engine {
             depths: Depths::default(),
             gate: Gate::default(),
             live: Live::default(),
+            outputs: Outputs::default(),
             arrivals: Mutex::default(),
         })
     }

@@ -18,6 +18,23 @@ use snodo_core::{
     timestamp::Timestamp,
 };
 
+mod apply;
+mod books;
+pub mod chain;
+mod database;
+mod guards;
+pub mod open;
+mod postgres;
+mod read;
+mod registers;
+mod seam;
+pub mod slot;
+mod sqlite;
+mod statement;
+mod store;
+
+pub use open::{OpenError, Settings, Store, open};
+
 /// Who is owed a delivery: a route's name, or `party:<id>`. Also the label of the metrics.
 pub type Subscriber = Arc<str>;
 
@@ -436,6 +453,9 @@ pub enum Outcome {
         /// The moment from which it will be believed.
         at: Option<Timestamp>,
     },
+    /// The database refuses a value of this action; nothing of it was written, the rest of its group
+    /// was. In words without data.
+    Failed(String),
 }
 
 /// What a claimant learns.
@@ -757,6 +777,16 @@ pub trait Ledger: Send + Sync + 'static {
         key: &'a IdempotencyKey,
     ) -> BoxFuture<'a, Result<Option<MessageId>, ReadError>>;
 
+    /// Messages that a result names: `protocol` and `0001234/2026`.
+    fn find<'a>(
+        &'a self,
+        kind: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<MessageId>, ReadError>> {
+        let _ = (kind, value);
+        Box::pin(async { Err(ReadError("this ledger keeps no index of results".to_owned())) })
+    }
+
     /// The story of a message.
     fn story(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Story>, ReadError>>;
 
@@ -794,6 +824,20 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Runs the queries of custody §d; returns a line per row found, which must be none.
     fn broken_invariants(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>>;
+
+    /// The query of *lost*: at most `limit` deliveries that wait for the bus. None once it is quiet.
+    fn lost(&self, limit: u32) -> BoxFuture<'_, Result<Vec<DeliveryId>, ReadError>> {
+        Box::pin(async move {
+            let states = DeliveryState::ALL[..5].to_vec();
+            let filter = Filter { states, limit, ..Filter::default() };
+            Ok(self.list(&filter).await?.into_iter().map(|row| row.id).collect())
+        })
+    }
+
+    /// Ends all connections; what is asked later fails.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 
     /// What the gauges show.
     fn ages(&self) -> BoxFuture<'_, Result<Ages, ReadError>>;

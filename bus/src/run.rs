@@ -1,149 +1,342 @@
-//! `snodo run`: puts the checked house together and runs it until it is told to stop.
+//! `snodo run`: puts the checked house together, in start order, and takes it down in reverse.
 //!
-//! Invariant: nothing is taken into custody before the ledger is open under its lock; what is open when
-//! the bus stops is finished or left to the next start.
+//! Invariant: nothing is taken into custody before the ledger is open under its lock and this start is
+//! written in it; at the end consuming stops first, and what is under way is finished or left to the
+//! next start. Only this module and those below it spawn the loops of the engine.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
-use snodo_core::{adapter::Instances, admission, json::JsonLimits, route::Routes};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
-use tokio_util::sync::CancellationToken;
+use snodo_core::{message_state::Bucket, route::Routes};
+use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::Clock,
-    edge::{
-        self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room,
-    },
-    engine::{Engine, party_subscriber},
+    clock::{Clock, SystemClock},
+    edge::{self, Desk, EdgeLimits, auth::Callers, health::Health, room::Room},
+    engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines},
     house::Checked,
-    ledger::Ledger,
+    ledger::{self, Ledger, RouteVersion, Started, Write, slot::SlotLock, writer::GroupWriter},
     metrics::{Labels, Metrics},
     operators::{Office, socket::Socket},
-    settings::Settings,
+    settings::{LedgerSettings, Settings},
 };
 
-/// The names that metrics may use: those of the configuration.
-pub fn labels(checked: &Checked) -> Labels {
-    let routes = checked.routes.iter().map(|route| route.name.clone());
-    let parties: Vec<String> =
-        checked.parties.iter().map(|party| party_subscriber(&party.id).to_string()).collect();
-    let instances = checked.instances.iter().map(|(name, _)| name.to_owned());
-    Labels {
-        subscribers: routes.chain(parties.iter().cloned()).collect(),
-        sources: parties.iter().cloned().chain(instances).collect(),
-        targets: targets(&checked.instances),
-        codes: refusals(),
+mod broker;
+mod consume;
+mod loops;
+mod observe;
+
+use broker::BrokerSide;
+use observe::Observer;
+
+/// How long a stop waits for what is under way.
+const DRAIN_WITHIN: Duration = Duration::from_secs(25);
+/// The components that `/status` shows.
+const COMPONENTS: [&str; 2] = ["ledger", "broker"];
+
+/// Why the bus did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error("SN0805: the data folder {0} cannot be used: {1}; make it writable for this user, or name another under `data:`")]
+    Data(String, std::io::Error),
+    /// The slot is held.
+    #[error(transparent)]
+    Slot(#[from] ledger::slot::SlotError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] ledger::open::OpenError),
+    /// The ledger, once open.
+    #[error("SN0806: the start could not be written in the ledger: {0}")]
+    Commit(#[from] ledger::CommitError),
+    /// The ledger, once open.
+    #[error("SN0806: {0}")]
+    Read(#[from] ledger::ReadError),
+    /// A version that open deliveries are pinned to.
+    #[error("SN0807: the ledger's copy of route `{0}` does not run any more: {1}")]
+    Version(String, String),
+    /// A secret.
+    #[error("SN0808: the secret in {0} cannot be read: {1}")]
+    Secret(String, std::io::Error),
+    /// A listener.
+    #[error("SN0809: {0} cannot be listened on: {1}; another program has it, or `listen:` names a wrong address")]
+    Listen(String, std::io::Error),
+    /// The broker.
+    #[error("{0}")]
+    Broker(String),
+    /// The metrics.
+    #[error("SN0901: a metric is declared twice: {0}")]
+    Metrics(#[from] prometheus_error::Error),
+}
+
+/// The one error of the metrics' home, under a name of ours.
+mod prometheus_error {
+    pub(super) use crate::metrics::Error;
+}
+
+/// What of the bus is started. The benchmark starts it in parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Whether the routes' queues are consumed from the start.
+    pub consume: bool,
+    /// Bounds of the engine.
+    pub limits: Limits,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self { consume: true, limits: Limits::default() }
     }
 }
 
-fn targets(instances: &Instances) -> Vec<String> {
-    let of = |name: &str, operation: &str| format!("{name}.{operation}");
-    instances
-        .iter()
-        .flat_map(|(name, port)| {
-            port.operations().into_iter().map(move |operation| of(name, &operation.name))
-        })
-        .collect()
+/// A running bus.
+#[expect(missing_debug_implementations, reason = "the parts are behind traits")]
+pub struct Bus {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Reads.
+    pub ledger: Arc<dyn Ledger>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    settings: Settings,
+    started: Started,
+    broker: BrokerSide,
+    writer: GroupWriter,
+    tasks: TaskTracker,
+    /// Ends edge, operators and consuming.
+    stop_taking: CancellationToken,
+    /// Ends the loops that write what the taking has left.
+    stop_writing: CancellationToken,
+    _slot: SlotLock,
 }
 
-/// The codes with which a request may be refused.
-fn refusals() -> Vec<String> {
-    (601..=620).map(|n| format!("SN0{n}")).chain(["SN0902".to_owned()]).collect()
-}
-
-/// The bound addresses of a bus.
-#[derive(Debug)]
-pub struct Doors {
-    /// For parties.
-    pub parties: TcpListener,
-    /// For monitoring.
-    pub monitors: TcpListener,
-    /// For operators.
-    pub operators: Socket,
-}
-
-impl Doors {
-    /// Binds what the settings name. The caller holds the ledger's lock.
-    pub async fn bind(settings: &Settings) -> Result<Self, String> {
-        let bind = async |address: std::net::SocketAddr| {
-            let bound = TcpListener::bind(address).await;
-            bound.map_err(|error| format!("SN0450: {address} cannot be listened on: {error}"))
-        };
-        let socket = settings.socket();
-        let operators = Socket::bind(&socket)
-            .map_err(|error| format!("SN0450: {} cannot be made: {error}", socket.display()))?;
-        Ok(Self {
-            parties: bind(settings.http).await?,
-            monitors: bind(settings.metrics).await?,
-            operators,
-        })
-    }
-
-    /// Serves until `stop`.
-    pub async fn serve(self, desk: Arc<Desk>, office: Arc<Office>, stop: CancellationToken) {
-        let edge = edge::serve(Arc::clone(&desk), self.parties, self.monitors, stop.clone());
-        let watch = watch_room(desk, stop.clone());
-        tokio::join!(edge, watch, self.operators.serve(office, stop));
-    }
-}
-
-/// Reads every second how full the routes are.
-async fn watch_room(desk: Arc<Desk>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let state = desk.room.refresh(&*desk.ledger).await.map_err(|error| error.to_string());
-        desk.health.set("ledger", state, desk.clock.now());
-    }
-}
-
-/// The edge's desk of a checked house.
-pub fn desk(
-    checked: &Checked,
-    engine: Arc<Engine>,
-    ledger: Arc<dyn Ledger>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-) -> Desk {
-    let body = checked.settings.limits.body;
-    let components = &["broker", "ledger", "routes"];
-    Desk {
-        engine,
-        ledger,
-        gate: Gate {
-            schemas: Arc::clone(&checked.schemas),
-            limits: admission::Limits { body, json: JsonLimits::default() },
-        },
-        callers: Callers::of(&checked.parties),
-        room: Arc::new(Room::new(checked.settings.limits.waiting_per_route)),
-        health: Arc::new(Health::new(components, Arc::clone(&metrics), clock.now())),
-        metrics,
-        limits: EdgeLimits { body, ..EdgeLimits::default() },
-        clock,
-    }
-}
-
-/// Resolves at SIGTERM or SIGINT.
-pub async fn told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once.
+pub async fn run(checked: Checked) -> Result<(), StartError> {
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let bus = tokio::select! {
+        started = Bus::start(checked, Scope::default()) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    tracing::info!("stopping: what is under way is finished; a second signal stops at once");
+    tokio::select! {
+        () = bus.stop() => {}
+        _ = terminate.recv() => tracing::warn!("stopped at once; the next start takes up what was under way"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once; the next start takes up what was under way"),
+    }
     Ok(())
 }
 
-/// Runs the bus until a signal.
-pub async fn run(checked: Checked) -> Result<(), String> {
-    let _ = checked;
-    Err("not assembled".to_owned())
+fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartError> {
+    signal(kind).map_err(|error| StartError::Listen("a signal".to_owned(), error))
 }
 
-/// The office of operators of a house where no bus runs: the ledger is opened under its lock.
-pub async fn office(checked: &Checked) -> Result<Office, String> {
-    let _ = Arc::<Routes>::clone(&checked.routes);
-    Err("not assembled".to_owned())
+impl Bus {
+    /// Starts everything, in order: slot, ledger, broker, engine, edge.
+    pub async fn start(checked: Checked, scope: Scope) -> Result<Self, StartError> {
+        let Checked { settings, schemas, instances, mut routes, parties } = checked;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        prepare(&settings.data)?;
+        let slot = SlotLock::take(&settings.data, &settings.slot)?;
+        let ledger = ledger::open::open(&ledger_settings(&settings)?).await?;
+        pin(&*ledger, &mut routes).await?;
+        let started = ledger.start(&settings.slot, clock.now()).await?;
+        log_start(&started);
+        let routes = Arc::new(routes);
+        let metrics = Metrics::new(&labels(&routes, &parties, &instances))?;
+        let health = Arc::new(Health::new(&COMPONENTS, Arc::clone(&metrics), clock.now()));
+        health.set("ledger", Ok(()), clock.now());
+        let broker = BrokerSide::start(&settings, &routes, &parties).await.map_err(StartError::Broker)?;
+        let writer = GroupWriter::start(Arc::clone(&ledger), Arc::clone(&clock), &settings.data);
+        let write: Arc<dyn Write> = Arc::new(writer.clone());
+        let engine = Engine::new(Parts {
+            routes: Arc::clone(&routes),
+            instances,
+            ledger: Arc::clone(&ledger),
+            write: Arc::clone(&write),
+            publish: broker.publisher(),
+            clock: Arc::clone(&clock),
+            chance: Arc::new(SystemChance),
+            deadlines: Arc::new(TimerDeadlines),
+            started: started.clone(),
+            observer: Arc::new(Observer::new(Arc::clone(&metrics))),
+            limits: scope.limits,
+        });
+        let bus = Self {
+            engine,
+            ledger,
+            clock,
+            settings,
+            started,
+            broker,
+            writer,
+            tasks: TaskTracker::new(),
+            stop_taking: CancellationToken::new(),
+            stop_writing: CancellationToken::new(),
+            _slot: slot,
+        };
+        let expires = matches!(bus.settings.ledger, LedgerSettings::Postgres { .. });
+        loops::spawn(&bus, &metrics, &health, expires);
+        if scope.consume {
+            bus.consume(&metrics);
+        }
+        bus.open_office(&write)?;
+        let room = Arc::new(Room::new(bus.settings.limits.waiting_per_route));
+        loops::spawn_room(&bus, &room);
+        let desk = Arc::new(Desk {
+            engine: Arc::clone(&bus.engine),
+            ledger: Arc::clone(&bus.ledger),
+            clock: Arc::clone(&bus.clock),
+            gate: Arc::new(edge::admit::Gate::new(schemas, bus.settings.limits.body)),
+            callers: Arc::new(Callers::of(&parties)),
+            room,
+            health,
+            metrics,
+            limits: EdgeLimits { body: bus.settings.limits.body, ..EdgeLimits::default() },
+        });
+        bus.open_edge(desk).await?;
+        Ok(bus)
+    }
+
+    /// Starts to consume every queue of the bus.
+    pub fn consume(&self, metrics: &Arc<Metrics>) {
+        let mut consume = |queue: String, source| {
+            let consumer = self.broker.consumer(&queue);
+            if let Some(route) = queue.strip_prefix("route.") {
+                self.tasks.spawn(loops::watch_consumer(consumer.observe(), Arc::clone(metrics), route.to_owned()));
+            }
+            let stop = self.stop_taking.clone();
+            self.tasks.spawn(consume::consume(Arc::clone(&self.engine), consumer, source, stop));
+        };
+        for route in self.engine.routes().iter() {
+            consume(snodo_core::topology::route_queue(&route.name), consume::Source::Route);
+        }
+        consume(snodo_core::topology::UNROUTED.to_owned(), consume::Source::Unrouted);
+        consume(snodo_core::topology::POISON.to_owned(), consume::Source::Poison);
+    }
+
+    fn open_office(&self, write: &Arc<dyn Write>) -> Result<(), StartError> {
+        let path = self.settings.socket();
+        let socket = Socket::bind(&path)
+            .map_err(|error| StartError::Listen(path.display().to_string(), error))?;
+        let engine = Arc::clone(&self.engine);
+        let office = Office {
+            ledger: Arc::clone(&self.ledger),
+            write: Arc::clone(write),
+            routes: Box::new(move || engine.routes()),
+            clock: Arc::clone(&self.clock),
+        };
+        self.tasks.spawn(socket.serve(Arc::new(office), self.stop_taking.clone()));
+        Ok(())
+    }
+
+    async fn open_edge(&self, desk: Arc<Desk>) -> Result<(), StartError> {
+        let parties = bind(self.settings.http).await?;
+        let monitors = bind(self.settings.metrics).await?;
+        tracing::info!(http = %self.settings.http, metrics = %self.settings.metrics, "listening");
+        self.tasks.spawn(edge::serve(desk, parties, monitors, self.stop_taking.clone()));
+        Ok(())
+    }
+
+    /// Stops in reverse: takes nothing more, finishes what is under way, writes the clean end.
+    pub async fn stop(self) {
+        self.stop_taking.cancel();
+        self.tasks.close();
+        let drained = timeout(DRAIN_WITHIN, async {
+            while !self.engine.is_idle() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("not everything under way ended in time; the next start takes it up");
+        }
+        self.stop_writing.cancel();
+        let ended = timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        self.broker.close().await;
+        self.writer.close().await;
+        if ended.is_err() {
+            return;
+        }
+        if let Err(error) = self.ledger.end(self.started.incarnation, self.clock.now()).await {
+            tracing::warn!(%error, "the clean end could not be written");
+        }
+    }
+}
+
+/// The data folder, for this user alone.
+fn prepare(data: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| StartError::Data(data.display().to_string(), error))
+}
+
+fn ledger_settings(settings: &Settings) -> Result<ledger::open::Settings, StartError> {
+    let mut opened = match &settings.ledger {
+        LedgerSettings::Sqlite(path) => ledger::open::Settings::sqlite(settings.data.join(path)),
+        LedgerSettings::Postgres { host, port, database, user, password } => {
+            let secret = password
+                .read()
+                .map_err(|error| StartError::Secret(password.0.display().to_string(), error))?;
+            ledger::open::Settings::postgres_server(host, *port, database, user, &secret)
+        }
+    };
+    opened.slot.clone_from(&settings.slot);
+    Ok(opened)
+}
+
+/// Writes the versions that run now, and takes up those to which open deliveries are pinned.
+async fn pin(ledger: &dyn Ledger, routes: &mut Routes) -> Result<(), StartError> {
+    for route in routes.iter() {
+        let (digest, name, bundle) = (route.digest, route.name.clone(), Arc::clone(&route.bundle));
+        ledger.put_route_version(&RouteVersion { digest, route: name, bundle }).await?;
+    }
+    for version in ledger.open_route_versions().await? {
+        if routes.version(&version.digest).is_none() {
+            let route = snodo_core::route::compile_bundle(&version.bundle)
+                .map_err(|error| StartError::Version(version.route.clone(), error.to_string()))?;
+            routes.add_old_version(Arc::new(route));
+        }
+    }
+    Ok(())
+}
+
+fn log_start(started: &Started) {
+    if started.unclean_up_to.is_some() {
+        tracing::warn!(voided = started.voided, "the last run had no clean end; what was open takes a claim");
+    }
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| StartError::Listen(address.to_string(), error))
+}
+
+/// What the configuration names, for the metrics.
+fn labels(
+    routes: &Routes,
+    parties: &snodo_core::party::Parties,
+    instances: &snodo_core::adapter::Instances,
+) -> Labels {
+    let party = |id: &str| crate::engine::party_subscriber(id).to_string();
+    let receiving = parties.iter().filter(|each| !each.receives.is_empty()).map(|each| party(&each.id));
+    let operations = |(name, port): (&str, &Arc<dyn snodo_core::adapter::Port>)| {
+        let name = name.to_owned();
+        port.operations().into_iter().map(move |operation| format!("{name}.{}", operation.name))
+    };
+    Labels {
+        subscribers: routes.iter().map(|route| route.name.clone()).chain(receiving).collect(),
+        sources: parties.iter().map(|each| party(&each.id)).collect(),
+        targets: instances.iter().flat_map(operations).collect(),
+        codes: edge::problems::codes(),
+    }
+}
+
+/// Whether a total is of deliveries that still wait for the bus.
+pub(crate) fn is_open(bucket: &str) -> bool {
+    bucket == Bucket::Open.word()
 }

@@ -64,7 +64,7 @@ pub struct Rejection {
     /// A stable word for machines.
     pub reason: &'static str,
     /// One sentence, without anything that was sent.
-    pub detail: String,
+    pub detail: Box<str>,
     /// Where in the body, or which attribute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
@@ -72,8 +72,8 @@ pub struct Rejection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
     /// Where the body is not as its schema says.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub violations: Vec<Violation>,
+    #[serde(skip_serializing_if = "<[Violation]>::is_empty")]
+    pub violations: Box<[Violation]>,
 }
 
 impl Rejection {
@@ -84,8 +84,8 @@ impl Rejection {
     }
 
     fn new(code: &'static str, http_status: u16, reason: &'static str, detail: &str) -> Self {
-        let detail = detail.to_owned();
-        let (pointer, expected, violations) = (None, None, Vec::new());
+        let (detail, violations) = (detail.into(), Box::default());
+        let (pointer, expected) = (None, None);
         Self { code, http_status, reason, detail, pointer, expected, violations }
     }
 
@@ -120,7 +120,7 @@ impl Rejection {
         Self {
             pointer: first.map(|violation| violation.pointer.clone()),
             expected: first.map(|violation| violation.expected.clone()),
-            violations,
+            violations: violations.into(),
             ..rejection
         }
     }

@@ -165,7 +165,7 @@ impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let Rejection { code, http_status, reason, detail, pointer, expected, violations } =
             rejection;
-        let errors = violations;
+        let errors = violations.into_vec();
         Self { pointer, expected, errors, ..Self::new(code, http_status, reason, &detail) }
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use jsonschema::{Draft, PatternOptions, Registry, ValidationOptions};
@@ -147,7 +147,7 @@ impl Schemas {
     }
 
     fn validate_with(&self, portable: &Value, base: &str) -> Result<Validator, SchemaError> {
-        let mut options = options().with_base_uri(base);
+        let mut options: ValidationOptions<'_> = options().clone().with_base_uri(base);
         if let Some(registry) = &self.registry {
             options = options.with_registry(registry);
         }
@@ -273,7 +273,12 @@ impl Validator {
 }
 
 /// How everything is compiled: formats on, unknown ones refused, linear patterns, no retrieval.
-fn options<'a>() -> ValidationOptions<'a> {
+fn options() -> &'static ValidationOptions<'static> {
+    static OPTIONS: LazyLock<ValidationOptions<'static>> = LazyLock::new(new_options);
+    &OPTIONS
+}
+
+fn new_options() -> ValidationOptions<'static> {
     let options = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .with_retriever(Nowhere)

@@ -333,11 +333,6 @@ impl Use {
         valid(&input, &self.schema, || format!("the input of `{}`", self.target()))?;
         Ok(input)
     }
-
-    /// Whether a result is what the operation promises.
-    pub fn check_output(&self, _result: &Value) -> Result<(), Fault> {
-        unimplemented!("skeleton")
-    }
 }
 
 fn valid(value: &Value, schema: &Validator, what: impl Fn() -> String) -> Result<(), Fault> {

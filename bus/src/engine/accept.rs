@@ -59,7 +59,7 @@ impl Engine {
         let prepared = self.prepare(&self.routes(), Arc::clone(&admitted.message), &admitted.to);
         let action = accept_action(&admitted, &prepared);
         match self.write.submit(vec![action]).await {
-            Ok(outcomes) => Ok(self.accepted(&admitted, prepared, outcomes)),
+            Ok(outcomes) => self.accepted(&admitted, prepared, outcomes),
             Err(_) if faults::off("answer-before-commit") => Ok(AcceptAnswer::New { id }),
             Err(CommitError::NotCommitted(why)) => {
                 self.observer.commit_failed("accept", false);
@@ -78,18 +78,20 @@ impl Engine {
         admitted: &Admitted,
         prepared: Prepared,
         outcomes: Vec<Outcome>,
-    ) -> AcceptAnswer {
+    ) -> Result<AcceptAnswer, CommitError> {
         faults::crash(CrashPoint::Cp3);
         let id = admitted.message.envelope.id;
         match outcomes.into_iter().next() {
             Some(Outcome::Repeated { id: first, digest }) if first != id => {
-                AcceptAnswer::Repeated { id: first, same_body: digest == admitted.digest }
+                let same_body = digest == admitted.digest;
+                Ok(AcceptAnswer::Repeated { id: first, same_body })
             }
+            Some(Outcome::Repeated { .. }) => Ok(AcceptAnswer::New { id }),
             Some(Outcome::Accepted { created }) => {
                 self.send(prepared, &created);
-                AcceptAnswer::New { id }
+                Ok(AcceptAnswer::New { id })
             }
-            _ => AcceptAnswer::New { id },
+            other => Err(CommitError::NotCommitted(format!("{other:?}"))),
         }
     }
 
@@ -106,7 +108,7 @@ impl Engine {
                 let prepared = self.prepare(&self.routes(), Arc::clone(&admitted.message), &[]);
                 let action = accept_action(admitted, &prepared);
                 let outcomes = self.write.submit(vec![action]).await?;
-                Ok(self.accepted(admitted, prepared, outcomes))
+                self.accepted(admitted, prepared, outcomes)
             }
             Ok(None) | Err(_) => Err(unclear),
         }

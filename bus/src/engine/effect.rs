@@ -294,7 +294,7 @@ impl Task<'_> {
         if let Some(open) = open
             && let Some(receipt) = self.earlier_call(used, port, call, &open).await?
         {
-            return checked(used, receipt);
+            return self.checked(used, step, receipt);
         }
         if used.effect().needs_intent() && !faults::off("no-intent") {
             self.write_intent(used, step).await?;
@@ -399,7 +399,23 @@ impl Task<'_> {
         let took = engine.clock.uptime().saturating_sub(begun);
         let code = answer.as_ref().err().map(|fault| fault.code.as_str());
         engine.observer.step(&used.target(), code, took);
-        answer.map_err(|fault| during_call(used, fault)).and_then(|receipt| checked(used, receipt))
+        let receipt = answer.map_err(|fault| during_call(used, fault))?;
+        self.checked(used, &call.step_key.step, receipt)
+    }
+
+    /// A result that does not look as the operation promises. The effect may have happened: where the
+    /// far side can neither be asked nor told again, a person decides.
+    fn checked(&self, used: &Use, step: &str, receipt: Receipt) -> Flow<Receipt> {
+        let version = self.claimed.route_digest;
+        match self.engine.outputs.check(version, step, used, &receipt.result) {
+            Ok(()) => Ok(receipt),
+            Err(mut fault) => {
+                if used.effect() == EffectKind::Once {
+                    fault.class = FaultClass::NoAnswer;
+                }
+                Err(during_call(used, fault))
+            }
+        }
     }
 
     /// A value that the ledger applies together with the step.
@@ -475,10 +491,15 @@ impl Task<'_> {
         }
         faults::crash(CrashPoint::Cp11);
         let step = self.at.clone();
-        match self.verdict(step, fate, back).await {
+        match self.verdict(step.clone(), fate, back.clone()).await {
             Ok(()) => Settlement::Ack,
             Err(Stop::Over(settlement)) => settlement,
-            Err(Stop::Failed(_)) => Settlement::Return,
+            // The words of the fault itself cannot be written: without them.
+            Err(Stop::Failed(failed)) => {
+                let back = Return { fault: Some(failed.fault), ..back };
+                let _ = self.verdict(step, fate, back).await;
+                Settlement::Ack
+            }
         }
     }
 
@@ -530,6 +551,9 @@ impl Task<'_> {
         let engine = self.engine;
         match engine.submit_one(action).await {
             Ok(Outcome::Missed | Outcome::Unknown) => Err(Stop::Over(Settlement::Ack)),
+            Ok(Outcome::Failed(why)) => {
+                Err(Stop::Failed(Failed { fault: unwritable(&why), during: During::Panic }))
+            }
             Ok(outcome) => Ok(Known::Outcome(outcome)),
             Err(CommitError::NotCommitted(_)) => {
                 engine.observer.commit_failed("step", false);
@@ -598,20 +622,6 @@ fn during_call(used: &Use, fault: Fault) -> Stop {
     Stop::Failed(Failed { fault, during })
 }
 
-/// A result that does not look as the operation promises. The effect may have happened: where the far
-/// side can neither be asked nor told again, a person decides.
-fn checked(used: &Use, receipt: Receipt) -> Flow<Receipt> {
-    match used.check_output(&receipt.result) {
-        Ok(()) => Ok(receipt),
-        Err(mut fault) => {
-            if used.effect() == EffectKind::Once {
-                fault.class = FaultClass::NoAnswer;
-            }
-            Err(during_call(used, fault))
-        }
-    }
-}
-
 fn uncertain(used: &Use) -> Return {
     let text = format!(
         "an earlier call of `{}` has no known outcome; look at the far side and say whether it was done",
@@ -641,6 +651,11 @@ fn nothing_left() -> Fault {
         "every step of this version is done already, and none of them was its last; discard the \
          delivery, or replay it onto a version with a step to do",
     )
+}
+
+fn unwritable(why: &str) -> Fault {
+    let text = format!("the ledger cannot store what this step gave: {why}");
+    Fault::new(FaultClass::Poison, "SN0727", text)
 }
 
 fn refused(reason: &str) -> Fault {

@@ -135,8 +135,10 @@ impl Engine {
                     prepared.into_iter().flatten().for_each(|one| self.send(one, &created));
                     Settlement::Ack
                 }
+                Outcome::Matched => Settlement::Ack,
                 Outcome::Missed | Outcome::Unknown => self.missed(copy).await,
-                _ => Settlement::Ack,
+                // What it emits cannot be stored: it comes back, takes a claim and is parked there.
+                _ => Settlement::Return,
             };
             self.left_broker(copy, settlement);
             settlements.push(settlement);

@@ -28,7 +28,10 @@ pub fn canonical_number(double: f64) -> Option<Number> {
     }
     let text = Decimal::of_double(double).ecmascript();
     let whole = text.parse::<i64>().map(Number::from);
-    whole.or_else(|_| text.parse::<u64>().map(Number::from)).ok().or(Number::from_f64(double))
+    whole
+        .or_else(|_| text.parse::<u64>().map(Number::from))
+        .ok()
+        .or_else(|| Number::from_f64(double))
 }
 
 /// Writes a number as ECMAScript does (RFC 8785, 3.2.2.3).

@@ -2,6 +2,11 @@
 //!
 //! Invariant: recursion is bounded by `JsonLimits::depth`; no input makes it panic.
 
+#![expect(
+    clippy::unnecessary_box_returns,
+    reason = "errors are boxed where they arise: every result on the way out stays as small as a value"
+)]
+
 use serde_json::{Map, Number, Value, map::Entry};
 
 use super::{JsonError, JsonErrorKind as Kind, JsonLimits, number};

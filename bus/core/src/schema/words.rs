@@ -83,7 +83,8 @@ fn fields(document: &Value, schema_path: &str) -> String {
 fn listed(lead: &str, words: impl Iterator<Item = String>) -> String {
     let mut words: Vec<String> = words.take(MOST + 1).collect();
     if words.len() > MOST {
-        words[MOST] = "…".to_owned();
+        words.truncate(MOST);
+        words.push("…".to_owned());
     }
     format!("{lead} {}", words.join(", "))
 }

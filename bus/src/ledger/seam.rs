@@ -1,0 +1,186 @@
+//! The trait of the ledger, on both databases.
+//!
+//! Invariant: nothing is decided here.
+
+use std::sync::Arc;
+
+use snodo_core::{
+    adapter::BoxFuture,
+    envelope::{IdempotencyKey, Message},
+    ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
+    timestamp::Timestamp,
+};
+
+use super::{
+    Action, Ages, CommitError, Event, Filter, InBroker, Incarnation, Ledger, Outcome, Queued,
+    ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, store::SqlLedger,
+};
+
+impl Ledger for SqlLedger {
+    fn commit<'a>(
+        &'a self,
+        group: &'a [Action],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, CommitError>> {
+        Box::pin(self.apply(group, now))
+    }
+
+    fn start<'a>(
+        &'a self,
+        slot: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Started, CommitError>> {
+        Box::pin(self.begin_incarnation(slot, now))
+    }
+
+    fn end(
+        &self,
+        incarnation: IncarnationId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(self.end_incarnation(incarnation, now))
+    }
+
+    fn put_route_version<'a>(
+        &'a self,
+        version: &'a RouteVersion,
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(self.write_route_version(version))
+    }
+
+    fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>> {
+        Box::pin(self.read_route_versions())
+    }
+
+    fn queued<'a>(
+        &'a self,
+        me: IncarnationId,
+        subscriber: &'a str,
+        now: Timestamp,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>> {
+        Box::pin(self.read_queued(me, subscriber, now, after, limit))
+    }
+
+    fn queued_subscribers(&self) -> BoxFuture<'_, Result<Vec<Subscriber>, ReadError>> {
+        Box::pin(self.read_queued_subscribers())
+    }
+
+    fn row(&self, seq: i64) -> BoxFuture<'_, Result<Option<Row>, ReadError>> {
+        Box::pin(self.read_row(seq))
+    }
+
+    fn row_by_id(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<Row>, ReadError>> {
+        Box::pin(self.read_row_by_id(id))
+    }
+
+    fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, ReadError>> {
+        Box::pin(self.read_message(id))
+    }
+
+    fn message_by_key<'a>(
+        &'a self,
+        key: &'a IdempotencyKey,
+    ) -> BoxFuture<'a, Result<Option<MessageId>, ReadError>> {
+        Box::pin(self.read_message_by_key(key))
+    }
+
+    fn find<'a>(
+        &'a self,
+        kind: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<MessageId>, ReadError>> {
+        Box::pin(self.read_found(kind, value))
+    }
+
+    fn story(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Story>, ReadError>> {
+        Box::pin(self.read_story(id))
+    }
+
+    fn list<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        Box::pin(self.read_list(filter))
+    }
+
+    fn claims_of(
+        &self,
+        incarnation: IncarnationId,
+    ) -> BoxFuture<'_, Result<Vec<(i64, Fence)>, ReadError>> {
+        Box::pin(self.read_claims_of(incarnation))
+    }
+
+    fn intents_of(
+        &self,
+        incarnation: IncarnationId,
+    ) -> BoxFuture<'_, Result<Vec<(i64, String, Fence)>, ReadError>> {
+        Box::pin(self.read_intents_of(incarnation))
+    }
+
+    fn in_broker<'a>(
+        &'a self,
+        subscriber: &'a str,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<InBroker>, ReadError>> {
+        Box::pin(self.read_in_broker(subscriber, after, limit))
+    }
+
+    fn delivery_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
+        Box::pin(self.read_delivery_totals())
+    }
+
+    fn message_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
+        Box::pin(self.read_message_totals())
+    }
+
+    fn scan(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
+        Box::pin(self.read_scan())
+    }
+
+    fn broken_invariants(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
+        Box::pin(self.read_broken_invariants())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.database.close())
+    }
+
+    fn ages(&self) -> BoxFuture<'_, Result<Ages, ReadError>> {
+        Box::pin(self.read_ages())
+    }
+
+    fn cursor<'a>(
+        &'a self,
+        instance: &'a str,
+        partition: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, ReadError>> {
+        Box::pin(self.read_cursor(instance, partition))
+    }
+
+    fn incarnations(&self) -> BoxFuture<'_, Result<Vec<Incarnation>, ReadError>> {
+        Box::pin(self.read_incarnations())
+    }
+
+    fn chains(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
+        Box::pin(async {
+            Ok(self.read_heads().await?.into_iter().map(|(chain, _, _)| chain).collect())
+        })
+    }
+
+    fn events<'a>(
+        &'a self,
+        chain: &'a str,
+        from: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
+        Box::pin(self.read_events(chain, from, limit))
+    }
+
+    fn events_of<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
+        Box::pin(self.read_events_of(subject))
+    }
+
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<(String, i64, Digest)>, ReadError>> {
+        Box::pin(self.read_heads())
+    }
+}

@@ -1,0 +1,157 @@
+//! The broker's side of the assembly: a private node or a cluster, its topology, the sessions.
+//!
+//! Invariant: a private node is declared by us; on a cluster `run` verifies and refuses on a difference.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use snodo_core::{
+    party::Parties,
+    route::Routes,
+    topology::{BusNeeds, PartyQueue, Topology, plan},
+};
+use tokio::time::timeout;
+
+use crate::{
+    broker::{
+        Publish,
+        consume::{Consumer, Consumers},
+        node::{NodeOptions, PrivateNode},
+        publish::Publisher,
+        session::{Endpoint, LinkState, Patience, Secret},
+        topology,
+    },
+    settings::{BrokerSettings, Settings},
+};
+
+/// No queue of the bus grows beyond this.
+const MAX_QUEUE_BYTES: u64 = 1 << 30;
+/// A cluster that does not answer by then is verified later: the bus starts without it.
+const VERIFY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The sessions, and the node where it is ours.
+#[derive(Debug)]
+pub(super) struct BrokerSide {
+    /// Where the broker is.
+    pub(super) endpoint: Endpoint,
+    publisher: Arc<Publisher>,
+    consumers: Consumers,
+    node: tokio::sync::Mutex<Option<PrivateNode>>,
+}
+
+impl BrokerSide {
+    /// Starts the node where it is ours, sees to the topology, starts the sessions.
+    pub(super) async fn start(settings: &Settings, routes: &Routes, parties: &Parties) -> Result<Self, String> {
+        let node = match &settings.broker {
+            BrokerSettings::Private => {
+                let folder = settings.data.join("broker");
+                let node = PrivateNode::start(&folder, NodeOptions::default()).await;
+                Some(node.map_err(|error| error.to_string())?)
+            }
+            BrokerSettings::Cluster { .. } => None,
+        };
+        let endpoint = match &node {
+            Some(node) => node.endpoint(),
+            None => cluster(&settings.broker)?,
+        };
+        let queues = party_queues(parties);
+        let planned = planned(&endpoint, routes, &queues);
+        if node.is_some() {
+            let passwords = passwords(&settings.data, &queues).map_err(|error| error.to_string())?;
+            topology::apply(&endpoint, &planned, &passwords).await.map_err(|error| error.to_string())?;
+        } else {
+            verify(&endpoint, &planned).await?;
+        }
+        let publisher = Arc::new(Publisher::start(&endpoint, &queues, Patience::default()));
+        let consumers = Consumers::start(&endpoint, Patience::default());
+        Ok(Self { endpoint, publisher, consumers, node: tokio::sync::Mutex::new(node) })
+    }
+
+    /// The way out.
+    pub(super) fn publisher(&self) -> Arc<dyn Publish> {
+        Arc::<Publisher>::clone(&self.publisher)
+    }
+
+    /// A consumer of a queue.
+    pub(super) fn consumer(&self, queue: &str) -> Consumer {
+        self.consumers.consumer(queue)
+    }
+
+    /// What is known of the publishing connection.
+    pub(super) fn observe(&self) -> tokio::sync::watch::Receiver<LinkState> {
+        self.publisher.observe()
+    }
+
+    /// Ends the sessions, then the node where it is ours.
+    pub(super) async fn close(&self) {
+        self.publisher.close().await;
+        self.consumers.close().await;
+        if let Some(mut node) = self.node.lock().await.take() {
+            node.stop().await;
+        }
+    }
+}
+
+/// The endpoint that the configuration names.
+pub fn cluster(settings: &BrokerSettings) -> Result<Endpoint, String> {
+    settings.endpoint().ok_or_else(|| "SN0810 no broker is named; write `broker: { uris: […] }`".to_owned())
+}
+
+/// The queues of parties that take their messages from one.
+pub fn party_queues(parties: &Parties) -> Vec<PartyQueue> {
+    let queue = |party: &snodo_core::party::Party| {
+        let queue = party.queue.as_ref()?;
+        Some(PartyQueue { party: party.id.clone(), vhost: queue.vhost.clone(), queue: queue.name.clone() })
+    };
+    parties.iter().filter_map(queue).collect()
+}
+
+/// What the broker must hold for these routes and parties.
+pub fn planned(endpoint: &Endpoint, routes: &Routes, queues: &[PartyQueue]) -> Topology {
+    let needs = BusNeeds {
+        vhost: endpoint.vhost.clone(),
+        user: endpoint.user.clone(),
+        routes: routes.iter().map(|route| route.name.clone()).collect(),
+        max_queue_bytes: MAX_QUEUE_BYTES,
+    };
+    plan(&needs, queues)
+}
+
+/// A password per party of a private node, made at its first start and kept beside the data.
+pub fn passwords(data: &Path, queues: &[PartyQueue]) -> std::io::Result<BTreeMap<String, Secret>> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let folder = data.join("parties");
+    std::fs::create_dir_all(&folder)?;
+    let mut passwords = BTreeMap::new();
+    for queue in queues {
+        let path = folder.join(format!("{}.password", queue.party));
+        if !path.exists() {
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            writeln!(file, "{}", uuid::Uuid::new_v4().simple())?;
+        }
+        passwords.insert(queue.party.clone(), Secret::File(path));
+    }
+    Ok(passwords)
+}
+
+/// Refuses on a difference. A broker that does not answer is no difference: custody needs none.
+async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
+    match timeout(VERIFY_WITHIN, topology::verify(endpoint, planned)).await {
+        Ok(Ok(findings)) if findings.is_empty() => Ok(()),
+        Ok(Ok(findings)) => {
+            let mut words = String::from("SN0822 the broker differs from the plan; run `snodo topology apply`:");
+            for finding in findings {
+                words.push_str("\n  ");
+                words.push_str(&finding.to_string());
+            }
+            Err(words)
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the broker's topology could not be verified; messages are accepted and wait");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::warn!("the broker did not answer in time; messages are accepted and wait");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! delivery: takes copies from one queue, has each carried on its lane, and settles what became of it.
+//!
+//! Invariant: what is told to the broker is what the engine returned, nothing else; copies in hand are
+//! bounded by the broker's prefetch, batches of the fast path by `BATCHES`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::{
+        Copy, Received, Settlement,
+        consume::{Consumer, Settler, Tag},
+    },
+    engine::{Engine, Lane},
+};
+
+/// Copies of a batch at most.
+const BATCH: usize = 256;
+/// Batches of one queue that are under way at once.
+const BATCHES: usize = 4;
+/// How long a copy is kept back that could not be written down: the ledger is away, and the broker
+/// would hand it over again at once.
+const KEPT_BACK: Duration = Duration::from_secs(2);
+
+/// Which queue a consumer empties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A route's.
+    Route,
+    /// What no queue took.
+    Unrouted,
+    /// What was delivered too often.
+    Poison,
+}
+
+/// Consumes until `stop`; then gives back what nobody began and waits for what is under way.
+pub async fn consume(engine: Arc<Engine>, mut consumer: Consumer, source: Source, stop: CancellationToken) {
+    let settler = consumer.settler();
+    let mut batches = JoinSet::new();
+    let mut singles = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = batches.join_next(), if !batches.is_empty() => {}
+            Some(_) = singles.join_next(), if !singles.is_empty() => {}
+            batch = consumer.next_batch(BATCH), if batches.len() < BATCHES => {
+                if batch.is_empty() {
+                    break;
+                }
+                let mut fast = Vec::with_capacity(batch.len());
+                for (tag, received) in batch {
+                    match lane(&engine, source, received) {
+                        Work::Fast(copy) => fast.push((tag, copy)),
+                        Work::Single(work) => {
+                            singles.spawn(single(Arc::clone(&engine), settler.clone(), tag, work, stop.clone()));
+                        }
+                    }
+                }
+                if !fast.is_empty() {
+                    batches.spawn(fast_batch(Arc::clone(&engine), settler.clone(), fast, stop.clone()));
+                }
+            }
+        }
+    }
+    consumer.pause();
+    while batches.join_next().await.is_some() {}
+    while singles.join_next().await.is_some() {}
+    consumer.close().await;
+}
+
+/// What is done with one copy.
+enum Work {
+    Fast(Copy),
+    Single(Single),
+}
+
+/// What is done with a copy that goes by itself.
+enum Single {
+    Carry(Box<Copy>),
+    Drain(Source, Box<Received>),
+}
+
+fn lane(engine: &Engine, source: Source, received: Received) -> Work {
+    match (source, received) {
+        (Source::Route, Received::Copy { copy, redelivered }) => {
+            match engine.lane(&copy, redelivered) {
+                Lane::Fast => Work::Fast(copy),
+                Lane::Claim => Work::Single(Single::Carry(Box::new(copy))),
+            }
+        }
+        (source, received) => Work::Single(Single::Drain(source, Box::new(received))),
+    }
+}
+
+async fn single(engine: Arc<Engine>, settler: Settler, tag: Tag, work: Single, stop: CancellationToken) {
+    let settlement = match work {
+        Single::Carry(copy) => engine.carry(&copy).await,
+        Single::Drain(Source::Poison, received) => engine.drain_poison(*received).await,
+        Single::Drain(Source::Unrouted, received) => engine.drain_unrouted(*received).await,
+        Single::Drain(Source::Route, received) => match *received {
+            Received::Unreadable(foreign) => engine.stray(foreign).await,
+            Received::Copy { copy, .. } => engine.carry(&copy).await,
+        },
+    };
+    if settlement == Settlement::Return {
+        keep_back(&stop).await;
+    }
+    settler.settle(tag, settlement);
+}
+
+async fn fast_batch(engine: Arc<Engine>, settler: Settler, batch: Vec<(Tag, Copy)>, stop: CancellationToken) {
+    let (tags, copies): (Vec<Tag>, Vec<Copy>) = batch.into_iter().unzip();
+    let settlements = engine.fast_batch(&copies).await;
+    if settlements.contains(&Settlement::Return) {
+        keep_back(&stop).await;
+    }
+    settler.settle_all(tags.into_iter().zip(settlements));
+}
+
+async fn keep_back(stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(KEPT_BACK) => {}
+        () = stop.cancelled() => {}
+    }
+}

@@ -1,0 +1,163 @@
+//! The loops of the engine, paced: each `step()` again when there is more, after a pause when not.
+//!
+//! Invariant: a loop that cannot read or write the ledger waits and tries again; it never ends by itself.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use snodo_core::topology::route_queue;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::Bus;
+use crate::{
+    broker::{consume::ConsumerState, management::{Management, segment}, session::{Endpoint, LinkState}},
+    clock::Clock,
+    edge::{health::Health, room::Room},
+    engine::{
+        Engine,
+        reconcile::{Reconciler, Sample},
+        relay::{Feeder, Relay},
+        sweep::Sweeper,
+    },
+    metrics::Metrics,
+};
+
+/// Between looks where there was nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
+/// Between looks after a failure.
+const FAILED: Duration = Duration::from_secs(1);
+/// Between looks at the broker's queues.
+const RECONCILE: Duration = Duration::from_secs(5);
+/// How far the broker's own figures may lag behind: a sample counts as taken so much earlier.
+const STATISTICS_LAG: Duration = Duration::from_secs(15);
+
+/// Spawns relay, feeder, sweeper, reconciler and the watch on the broker.
+pub(super) fn spawn(bus: &Bus, metrics: &Arc<Metrics>, health: &Arc<Health>, expires: bool) {
+    let engine = &bus.engine;
+    let stop = &bus.stop_writing;
+    let mut relay = Relay::new(Arc::clone(engine));
+    let stopped = stop.clone();
+    bus.tasks.spawn(async move {
+        while stopped.run_until_cancelled(relay.step()).await.is_some() {}
+    });
+    bus.tasks.spawn(paced(stop.clone(), "feeder", Feeder::new(Arc::clone(engine)), async |feeder| {
+        feeder.step().await.map(|found| found as u64)
+    }));
+    bus.tasks.spawn(paced(stop.clone(), "sweeper", Sweeper::new(Arc::clone(engine), expires), async |sweeper| {
+        sweeper.step().await
+    }));
+    bus.tasks.spawn(reconcile(Arc::clone(engine), Arc::clone(&bus.clock), bus.broker.endpoint.clone(), stop.clone()));
+    bus.tasks.spawn(watch_broker(bus.broker.observe(), Arc::clone(health), Arc::clone(&bus.clock), stop.clone()));
+    bus.writer.report_to(Arc::clone(metrics));
+}
+
+/// Steps a loop: at once where it did something, after a pause where not.
+async fn paced<L, E: fmt::Display>(
+    stop: CancellationToken,
+    name: &'static str,
+    mut looped: L,
+    mut step: impl AsyncFnMut(&mut L) -> Result<u64, E>,
+) {
+    let mut failing = false;
+    loop {
+        let Some(done) = stop.run_until_cancelled(step(&mut looped)).await else { return };
+        let pause = match done {
+            Ok(0) => IDLE,
+            Ok(_) => Duration::ZERO,
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, name, "the ledger does not answer; trying again every second");
+                }
+                FAILED
+            }
+        };
+        failing = pause == FAILED;
+        if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Compares what the ledger believes with what the broker says of its queues.
+async fn reconcile(engine: Arc<Engine>, clock: Arc<dyn Clock>, endpoint: Endpoint, stop: CancellationToken) {
+    let Ok(management) = Management::of(&endpoint) else { return };
+    let mut reconciler = Reconciler::new(Arc::clone(&engine));
+    loop {
+        if stop.run_until_cancelled(sleep(RECONCILE)).await.is_none() {
+            return;
+        }
+        let looked = stop.run_until_cancelled(async {
+            let samples = samples(&engine, &*clock, &management, &endpoint.vhost).await;
+            reconciler.step(&samples).await
+        });
+        match looked.await {
+            None => return,
+            Some(Ok(0)) => {}
+            Some(Ok(rows)) => tracing::warn!(rows, "copies were lost in the broker and are published again"),
+            Some(Err(error)) => tracing::debug!(%error, "not reconciled"),
+        }
+    }
+}
+
+async fn samples(engine: &Engine, clock: &dyn Clock, management: &Management, vhost: &str) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for route in engine.routes().iter() {
+        let lag = i64::try_from(STATISTICS_LAG.as_millis()).unwrap_or(i64::MAX);
+        let asked_at = snodo_core::timestamp::Timestamp(clock.now().0.saturating_sub(lag));
+        let path = format!("/api/queues/{}/{}", segment(vhost), segment(&route_queue(&route.name)));
+        let Ok(queue) = management.get(&path).await else { continue };
+        if let Some(copies) = queue.get("messages").and_then(serde_json::Value::as_i64) {
+            samples.push(Sample { subscriber: route.name.as_str().into(), asked_at, copies });
+        }
+    }
+    samples
+}
+
+/// Says whether the broker is there.
+async fn watch_broker(
+    mut link: watch::Receiver<LinkState>,
+    health: Arc<Health>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        let state = link.borrow_and_update().clone();
+        let word = match (state.is_connected(), state.blocked, state.refused) {
+            (true, false, _) => Ok(()),
+            (true, true, _) => Err("the broker takes no messages: memory or disk alarm".to_owned()),
+            (false, _, true) => Err("the broker refuses the connection: user, password or vhost".to_owned()),
+            (false, _, false) => Err("no connection to the broker; messages are accepted and wait".to_owned()),
+        };
+        health.set("broker", word, clock.now());
+        match stop.run_until_cancelled(link.changed()).await {
+            Some(Ok(())) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Shows whether a route is consumed.
+pub(super) async fn watch_consumer(mut state: watch::Receiver<ConsumerState>, metrics: Arc<Metrics>, route: String) {
+    loop {
+        metrics.consumer(&route, state.borrow_and_update().consuming);
+        if state.changed().await.is_err() {
+            metrics.consumer(&route, false);
+            return;
+        }
+    }
+}
+
+/// Keeps the room of the edge up to date.
+pub(super) fn spawn_room(bus: &Bus, room: &Arc<Room>) {
+    let (room, ledger, stop) = (Arc::clone(room), Arc::clone(&bus.ledger), bus.stop_taking.clone());
+    bus.tasks.spawn(async move {
+        loop {
+            // Where the totals cannot be read, accepting fails by itself.
+            let _ = room.refresh(&*ledger).await;
+            if stop.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+

@@ -1,0 +1,72 @@
+//! What the engine tells of its work, as metrics and one log line per state change that matters.
+//!
+//! Invariant: a fault's words hold no personal data, so they may be logged; ids never become labels.
+
+use std::{sync::Arc, time::Duration};
+
+use snodo_core::{fault::Fault, verdict::Verdict};
+
+use crate::{
+    broker::Confirm,
+    engine::Observe,
+    metrics::{Metrics, PublishResult, VerdictWord},
+};
+
+/// Tells the metrics and the log.
+#[derive(Debug)]
+pub(super) struct Observer {
+    metrics: Arc<Metrics>,
+}
+
+impl Observer {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+impl Observe for Observer {
+    fn confirmed(&self, subscriber: &str, confirm: Confirm, took: Duration) {
+        let result = match confirm {
+            Confirm::Confirmed => PublishResult::Confirmed,
+            Confirm::Returned => PublishResult::Returned,
+            Confirm::Nacked => PublishResult::Nacked,
+            Confirm::Unknown => PublishResult::Unknown,
+        };
+        self.metrics.published(subscriber, result, took);
+    }
+
+    fn fast(&self, copies: usize, took: Duration) {
+        self.metrics.batch(copies, took);
+    }
+
+    fn step(&self, target: &str, fault: Option<&str>, took: Duration) {
+        self.metrics.called(target, fault.is_some(), took);
+    }
+
+    fn fault(&self, subscriber: &str, fault: &Fault, verdict: &Verdict) {
+        let word = match verdict {
+            Verdict::Retry { .. } => VerdictWord::Retry,
+            Verdict::Park => VerdictWord::Park,
+            Verdict::Uncertain => VerdictWord::Uncertain,
+            Verdict::Recall { .. } => VerdictWord::Recall,
+        };
+        self.metrics.fault(subscriber, word);
+        let step = fault.step.as_deref().unwrap_or("-");
+        match verdict {
+            Verdict::Retry { .. } | Verdict::Recall { .. } => {
+                tracing::debug!(subscriber, step, code = fault.code, fault = fault.text, "a delivery is tried again");
+            }
+            Verdict::Park | Verdict::Uncertain => {
+                tracing::error!(subscriber, step, code = fault.code, fault = fault.text, ?verdict, "a delivery waits for a person");
+            }
+        }
+    }
+
+    fn moved(&self, what: &'static str, rows: u64) {
+        self.metrics.moved(what, rows);
+    }
+
+    fn commit_failed(&self, what: &'static str, unclear: bool) {
+        tracing::warn!(what, unclear, "a commit failed");
+    }
+}

@@ -1,0 +1,108 @@
+//! The limit of the `http` run: a bare axum handler that appends the row in a group commit and relays
+//! it by bare lapin. No envelope, no schema, no routes, no fan-out, no events.
+//!
+//! Invariant: 202 only after the commit; the copy is published after it.
+
+use std::{error::Error, net::SocketAddr, path::Path, str::FromStr as _};
+
+use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use sqlx::{
+    QueryBuilder, Sqlite, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{mpsc, oneshot};
+
+type Failure = Box<dyn Error + Send + Sync>;
+type Waiting = (Bytes, oneshot::Sender<bool>);
+
+/// Rows of a group at most.
+const GROUP: usize = 500;
+
+/// Serves on `listen` until it is killed.
+pub async fn serve(uri: &str, listen: SocketAddr, folder: &Path) -> Result<(), Failure> {
+    let pool = open(folder).await?;
+    let connection = Connection::connect(uri, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    channel.queue_declare("bench.bare".into(), QueueDeclareOptions::durable(), arguments).await?;
+    let (rows, waiting) = mpsc::channel(4096);
+    let (copies, committed) = mpsc::channel(65_536);
+    tokio::spawn(async move { append(&pool, waiting, copies).await });
+    tokio::spawn(async move { publish(&channel, committed).await });
+    let app = Router::new().route("/v1/messages", post(take)).with_state(rows);
+    axum::serve(tokio::net::TcpListener::bind(listen).await?, app).await?;
+    drop(connection);
+    Ok(())
+}
+
+async fn open(folder: &Path) -> Result<SqlitePool, Failure> {
+    let file = folder.join("bare.db");
+    let options = SqliteConnectOptions::from_str(&format!("sqlite://{}", file.display()))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+    sqlx::query("CREATE TABLE IF NOT EXISTS row (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)")
+        .execute(&pool)
+        .await?;
+    Ok(pool)
+}
+
+async fn take(State(rows): State<mpsc::Sender<Waiting>>, body: Bytes) -> StatusCode {
+    let (done, answer) = oneshot::channel();
+    if rows.send((body, done)).await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    match answer.await {
+        Ok(true) => StatusCode::ACCEPTED,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn append(pool: &SqlitePool, mut waiting: mpsc::Receiver<Waiting>, copies: mpsc::Sender<Bytes>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while waiting.recv_many(&mut group, GROUP).await > 0 {
+        let committed = commit(pool, &group).await.is_ok();
+        for (body, done) in group.drain(..) {
+            // A client that went away needs no answer.
+            let _ = done.send(committed);
+            if committed && copies.send(body).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn commit(pool: &SqlitePool, group: &[Waiting]) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut insert: QueryBuilder<Sqlite> = QueryBuilder::new("INSERT INTO row (body) ");
+    insert.push_values(group, |mut row, (body, _)| {
+        row.push_bind(body.to_vec());
+    });
+    insert.build().execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+async fn publish(channel: &Channel, mut committed: mpsc::Receiver<Bytes>) -> Result<(), Failure> {
+    let mut open = std::collections::VecDeque::new();
+    while let Some(body) = committed.recv().await {
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let options = BasicPublishOptions::default();
+        open.push_back(
+            channel.basic_publish("".into(), "bench.bare".into(), options, &body, properties).await?,
+        );
+        while open.len() > 512 {
+            if let Some(confirm) = open.pop_front() {
+                confirm.await?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! What a run costs: wall time, and user plus system time of the measured process.
+//!
+//! Invariant: no work of a measured run is done in another process.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The figures of one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// How many messages.
+    pub messages: u64,
+    /// In how long.
+    pub seconds: f64,
+    /// CPU time of the measured process, user and system.
+    pub cpu_seconds: f64,
+}
+
+impl Measured {
+    /// Messages a second.
+    pub fn per_second(&self) -> f64 {
+        as_float(self.messages) / self.seconds
+    }
+
+    /// CPU time a message, in microseconds.
+    pub fn cpu_us_per_message(&self) -> f64 {
+        self.cpu_seconds * 1e6 / as_float(self.messages)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+/// The start of a measured stretch in this process.
+#[derive(Debug)]
+pub struct Start {
+    cpu: Duration,
+}
+
+/// Starts measuring this process.
+pub fn start() -> Start {
+    Start { cpu: cpu_of_this_process() }
+}
+
+impl Start {
+    /// Ends it.
+    pub fn stop(&self, messages: u64, elapsed: Duration) -> Measured {
+        let cpu = cpu_of_this_process().saturating_sub(self.cpu);
+        Measured { messages, seconds: elapsed.as_secs_f64(), cpu_seconds: cpu.as_secs_f64() }
+    }
+}
+
+/// User and system time of this process so far.
+pub fn cpu_of_this_process() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

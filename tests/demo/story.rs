@@ -1,0 +1,153 @@
+//! The scenes of the demo, and how what became of a message is shown.
+//!
+//! Invariant: people of the story do not exist; their tax codes are valid and belong to nobody known.
+
+use serde_json::{Value, json};
+
+use crate::house::{REGION_TOKEN, SPORTELLO_TOKEN};
+
+/// One scene.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    /// What happens, in one line.
+    pub(crate) title: &'static str,
+    /// Who sends.
+    pub(crate) token: &'static str,
+    /// What.
+    pub(crate) event: Value,
+    /// How it ends.
+    pub(crate) expected: Expected,
+}
+
+/// How a scene ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected {
+    /// Accepted, and so many deliveries are completed in the end.
+    Ends(usize),
+    /// The first answer again.
+    Repeated,
+    /// Refused with this code.
+    Refused(&'static str),
+}
+
+/// The story, in order.
+pub(crate) fn scenes() -> Vec<Scene> {
+    let mut wrong = residence("declaration-2", "RSSMRA80A01G273X");
+    wrong["data"]["newAddress"]["postCode"] = json!("9013");
+    let sportello = |title, event, expected| Scene { title, token: SPORTELLO_TOKEN, event, expected };
+    vec![
+        sportello(
+            "a citizen declares a change of residence: protocol number, the region's service, the region's queue",
+            residence("declaration-1", "RSSMRA80A01G273Z"),
+            Expected::Ends(3),
+        ),
+        sportello(
+            "the online desk sends the same declaration again",
+            residence("declaration-1", "RSSMRA80A01G273Z"),
+            Expected::Repeated,
+        ),
+        sportello("a declaration with two mistakes", wrong, Expected::Refused("SN0607")),
+        Scene {
+            title: "the region tells of a change of vehicle tax: translated and handed to the tax office's queue",
+            token: REGION_TOKEN,
+            event: vehicle_tax(),
+            expected: Expected::Ends(2),
+        },
+    ]
+}
+
+fn residence(id: &str, tax_code: &str) -> Value {
+    let applicant = json!({ "taxCode": tax_code, "givenName": "Mario", "familyName": "Rossi" });
+    let address = |street: &str, number: &str, code: &str, municipality: &str| {
+        json!({
+            "officialStreetName": street, "streetNumber": number,
+            "postCode": code, "municipality": municipality,
+        })
+    };
+    json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "/sportello-online",
+        "type": "anagrafe.residence-change.declared.v1",
+        "datacontenttype": "application/json",
+        "data": {
+            "applicant": applicant,
+            "movers": [applicant],
+            "previousAddress": address("Via Etnea", "12", "95124", "087015"),
+            "newAddress": address("Via Maqueda", "100", "90134", "082053"),
+            "declaredBy": tax_code,
+            "declaredOn": "2026-11-20",
+        },
+    })
+}
+
+fn vehicle_tax() -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": "tax-2026-0001",
+        "source": "/bollo",
+        "type": "regione.vehicle-tax.changed.v1",
+        "datacontenttype": "application/json",
+        "data": {
+            "plate": "GA123BC", "ownerTaxCode": "RSSMRA80A01G273Z", "year": 2026,
+            "dueDate": "2026-12-31", "amountCents": 25_840, "reason": "change of owner",
+        },
+    })
+}
+
+/// One delivery, as it is shown.
+#[derive(Debug)]
+pub(crate) struct Line {
+    message: String,
+    route: String,
+    steps: String,
+    number: String,
+    /// The state's English word.
+    pub(crate) state: String,
+}
+
+/// The deliveries of a message and of everything that came of it.
+pub(crate) fn lines(trace: &Value) -> Vec<Line> {
+    let own = trace["deliveries"].as_array().into_iter().flatten().map(|delivery| Line {
+        message: text(&trace["id"]),
+        route: text(&delivery["route"]),
+        steps: steps(delivery, |step| text(&step["step"])),
+        number: steps(delivery, |step| match step["operation"].as_str() {
+            Some("protocollo.register") => text(&step["reference"]),
+            _ => String::new(),
+        }),
+        state: text(&delivery["state"]),
+    });
+    let derived = trace["derived"].as_array().into_iter().flatten().flat_map(lines);
+    own.chain(derived).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn steps(delivery: &Value, show: impl Fn(&Value) -> String) -> String {
+    let steps = delivery["stepsDone"].as_array().into_iter().flatten().map(show);
+    steps.filter(|step| !step.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// The lines as a table.
+pub(crate) fn table(lines: &[Line]) -> String {
+    let head = Line {
+        message: "message".into(),
+        route: "route".into(),
+        steps: "steps".into(),
+        number: "protocol".into(),
+        state: "state".into(),
+    };
+    let all = || std::iter::once(&head).chain(lines);
+    let width = |of: fn(&Line) -> &String| all().map(|line| of(line).len()).max().unwrap_or(0);
+    let (route, steps) = (width(|line| &line.route), width(|line| &line.steps));
+    all()
+        .map(|line| {
+            let Line { message, route: to, steps: done, number, state } = line;
+            format!("   {message:36}  {to:route$}  {done:steps$}  {number:12}  {state}")
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,1014 @@
+//! The world: draws what happens next, lets it happen, and looks whether the rules still hold.
+//!
+//! Invariant: whatever is drawn can happen to a real bus; what cannot happen is no finding.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use snodo::{
+    broker::{Confirm, Copy, Received, Settlement},
+    clock::Clock as _,
+    engine::{
+        Lane,
+        accept::{AcceptAnswer, Admitted},
+        reconcile::{Reconciler, Sample},
+        relay::{Feeder, Relay},
+        sweep::Sweeper,
+    },
+    ledger::{Action, CommitError, Deed, Filter, Ledger, Outcome as Done, Row, StepDone},
+};
+use snodo_core::{
+    envelope::{Envelope, IdempotencyKey, Message},
+    fault::FaultClass,
+    ids::{DeliveryId, Digest, MessageId},
+    message_state::DeliveryState,
+    route::Routes,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    bench::Bench,
+    broker::{POISON, UNROUTED, WorldBroker},
+    clock::WorldClock,
+    desk::Commit,
+    dice::Dice,
+    executor::Tasks,
+    far::FarSide,
+    instance::{Around, Instance},
+};
+
+/// How long and with how many processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Decides everything else.
+    pub seed: u64,
+    /// Draws.
+    pub steps: u32,
+    /// Processes; more than one only where the ledger allows it.
+    pub processes: usize,
+}
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What was broken, at which step; none where all held.
+    pub broken: Option<(u32, String)>,
+    /// What happened, a line per draw.
+    pub story: Vec<String>,
+    /// Deliveries by final state, for a look at what was exercised.
+    pub states: BTreeMap<DeliveryState, u32>,
+}
+
+/// Runs one seed.
+pub fn run(bench: &Bench, plan: Plan) -> Outcome {
+    let mut world = World::new(bench, plan);
+    let broken = world.live().err();
+    let mut states = BTreeMap::new();
+    for row in world.rows(&[]) {
+        *states.entry(row.state).or_default() += 1;
+    }
+    let broken = broken.map(|what| (world.at, what));
+    Outcome { seed: plan.seed, broken, story: world.story, states }
+}
+
+/// What may go wrong in a world: a seed draws which of them do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    NotCommitted,
+    AnswerLost,
+    AnswerLate,
+    ReadFails,
+    ConfirmLost,
+    CopyLost,
+    Unrouted,
+    Nacked,
+    Disconnect,
+    QueueLost,
+    Foreign,
+    Crash,
+    Refuse,
+    Transient,
+    Outage,
+    TimeOut,
+    Reload,
+    Operator,
+    FalseAlarm,
+    Pill,
+    LeaseLapses,
+    Broken,
+}
+
+const TROUBLES: [Trouble; 22] = [
+    Trouble::NotCommitted,
+    Trouble::AnswerLost,
+    Trouble::AnswerLate,
+    Trouble::ReadFails,
+    Trouble::ConfirmLost,
+    Trouble::CopyLost,
+    Trouble::Unrouted,
+    Trouble::Nacked,
+    Trouble::Disconnect,
+    Trouble::QueueLost,
+    Trouble::Foreign,
+    Trouble::Crash,
+    Trouble::Refuse,
+    Trouble::Transient,
+    Trouble::Outage,
+    Trouble::TimeOut,
+    Trouble::Reload,
+    Trouble::Operator,
+    Trouble::FalseAlarm,
+    Trouble::Pill,
+    Trouble::LeaseLapses,
+    Trouble::Broken,
+];
+
+/// What a task ends with.
+pub(super) enum Ended {
+    Loop,
+    Settled(Vec<(u64, Settlement)>),
+    Told(usize, Result<AcceptAnswer, CommitError>),
+}
+
+/// A message that a sender has, until he is told that it is in custody.
+struct Sent {
+    kind: &'static str,
+    n: u64,
+    told: Option<MessageId>,
+    asking: bool,
+}
+
+/// An answer that is on its way from the ledger.
+type Late = (usize, oneshot::Sender<Result<Vec<Done>, CommitError>>, Vec<Done>);
+
+/// One seed's world.
+pub(super) struct World<'a> {
+    pub(super) bench: &'a Bench,
+    pub(super) plan: Plan,
+    pub(super) dice: Dice,
+    pub(super) clock: Arc<WorldClock>,
+    pub(super) broker: WorldBroker,
+    pub(super) far: FarSide,
+    pub(super) ledgers: Vec<Arc<dyn Ledger>>,
+    pub(super) instances: Vec<Option<Instance>>,
+    pub(super) tasks: Tasks<Ended>,
+    pub(super) late: Vec<Late>,
+    pub(super) calm: bool,
+    pub(super) at: u32,
+    pub(super) story: Vec<String>,
+    pub(super) violation: Option<String>,
+    troubles: BTreeSet<Trouble>,
+    sent: Vec<Sent>,
+    most: usize,
+    foreign: u64,
+    reloaded: bool,
+    crashes: u32,
+    finals: BTreeMap<DeliveryId, DeliveryState>,
+}
+
+impl<'a> World<'a> {
+    fn new(bench: &'a Bench, plan: Plan) -> Self {
+        let dice = Dice::new(plan.seed);
+        let mut troubles = BTreeSet::new();
+        // One world in eight has no trouble at all; the others a few, so that each is seen apart.
+        if !dice.chance(12) {
+            let many = 1 + dice.below(8);
+            troubles.extend((0..many).map(|_| TROUBLES[dice.below(TROUBLES.len())]));
+        }
+        if troubles.contains(&Trouble::Pill) {
+            // Where a pill goes round, whoever else crashes would be counted as its neighbour's.
+            for other in [Trouble::Crash, Trouble::LeaseLapses, Trouble::AnswerLate] {
+                troubles.remove(&other);
+            }
+        }
+        let most = 2 + dice.below(9);
+        let ledgers = (bench.open)(&bench.runtime, plan.processes);
+        let mut world = Self {
+            bench,
+            plan,
+            dice,
+            clock: Arc::default(),
+            broker: WorldBroker::default(),
+            far: FarSide::default(),
+            instances: (0..ledgers.len()).map(|_| None).collect(),
+            ledgers,
+            tasks: Tasks::default(),
+            late: Vec::new(),
+            calm: false,
+            at: 0,
+            story: Vec::new(),
+            violation: None,
+            troubles,
+            sent: Vec::new(),
+            most,
+            foreign: 0,
+            reloaded: false,
+            crashes: 0,
+            finals: BTreeMap::new(),
+        };
+        world.tell(format!("seed {} with {:?}", plan.seed, world.troubles));
+        for version in world.bench.house.versions() {
+            for ledger in &world.ledgers {
+                let put = world.bench.runtime.block_on(ledger.put_route_version(&version));
+                put.expect("a version is written before anything is pinned to it");
+            }
+        }
+        (0..world.instances.len()).for_each(|owner| world.start(owner));
+        world
+    }
+
+    pub(super) fn tell(&mut self, line: String) {
+        self.story.push(line);
+    }
+
+    pub(super) fn routes(&self) -> Arc<Routes> {
+        self.bench.house.routes(self.reloaded)
+    }
+
+    pub(super) fn start(&mut self, owner: usize) {
+        let slot = format!("slot{owner}");
+        let ledger = Arc::clone(&self.ledgers[owner]);
+        let started = self.bench.runtime.block_on(ledger.start(&slot, self.clock.now()));
+        let started = started.expect("a start is written");
+        let routes = self.routes();
+        let around = Around {
+            dice: &self.dice,
+            clock: &self.clock,
+            broker: &self.broker,
+            far: &self.far,
+            routes: &routes,
+        };
+        let instance = Instance::start(owner, ledger, started, &around);
+        let mut relay = Relay::new(Arc::clone(&instance.engine));
+        self.tasks.spawn(
+            owner,
+            Box::pin(async move {
+                loop {
+                    relay.step().await;
+                }
+            }),
+        );
+        self.instances[owner] = Some(instance);
+    }
+
+    /// Lives to the end of the plan; every two hundred draws, and at the end, everything must come to
+    /// rest.
+    fn live(&mut self) -> Result<(), String> {
+        while self.at < self.plan.steps {
+            self.at += 1;
+            self.draw();
+            self.run_tasks();
+            self.look()?;
+            if self.at.is_multiple_of(200) || self.at == self.plan.steps {
+                self.come_to_rest()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs what was woken, and lets the broker and the senders hear of what ended.
+    pub(super) fn run_tasks(&mut self) {
+        loop {
+            let ended = self.tasks.run();
+            let now = self.clock.now();
+            self.far.state().settle(now);
+            if ended.is_empty() {
+                return;
+            }
+            for (owner, ended) in ended {
+                match ended {
+                    Ended::Settled(settlements) => self.settle(owner, &settlements),
+                    Ended::Told(index, answer) => self.told(index, answer),
+                    Ended::Loop => {}
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, owner: usize, settlements: &[(u64, Settlement)]) {
+        for (tag, settlement) in settlements {
+            let settled = self.broker.state().settle(*tag, *settlement);
+            self.tell(format!("  {owner}: {settlement:?} of tag {tag}"));
+            if let (Some(held), Settlement::Ack) = (settled, settlement) {
+                self.check_ack(&held.item.copy);
+            }
+        }
+    }
+
+    /// An ack is early while the row still owes this very copy a verdict.
+    fn check_ack(&mut self, copy: &Copy) {
+        let row = self.row(copy.delivery);
+        let owed = row.filter(|row| {
+            matches!(row.state, DeliveryState::Queued | DeliveryState::Published)
+                && row.round == copy.round
+        });
+        if let Some(row) = owed {
+            self.violation = Some(format!("ack: acknowledged while {:?}: {}", row.state, row.id));
+        }
+    }
+
+    pub(super) fn row(&self, id: DeliveryId) -> Option<Row> {
+        let row = self.bench.runtime.block_on(self.ledgers[0].row_by_id(id));
+        row.expect("the ledger is read")
+    }
+
+    pub(super) fn rows(&self, states: &[DeliveryState]) -> Vec<Row> {
+        let filter = Filter { states: states.to_vec(), limit: 10_000, ..Filter::default() };
+        let rows = self.bench.runtime.block_on(self.ledgers[0].list(&filter));
+        rows.expect("the ledger is read")
+    }
+
+    fn told(&mut self, index: usize, answer: Result<AcceptAnswer, CommitError>) {
+        let sent = &mut self.sent[index];
+        sent.asking = false;
+        let line = match answer {
+            Ok(AcceptAnswer::New { id } | AcceptAnswer::Repeated { id, same_body: true }) => {
+                if sent.told.is_some_and(|told| told != id) {
+                    self.violation = Some(format!("told: two ids for message {index}"));
+                }
+                sent.told = Some(id);
+                format!("  sender {index} is told {id}")
+            }
+            Ok(AcceptAnswer::Repeated { same_body: false, .. }) => {
+                self.violation = Some(format!("told: message {index} is said to be another"));
+                String::new()
+            }
+            Err(error) => format!("  sender {index} is told: {error}"),
+        };
+        self.tell(line);
+    }
+
+    /// Whether this trouble strikes now, of `percent` times that it could.
+    fn strikes(&self, trouble: Trouble, percent: u64) -> bool {
+        !self.calm && self.troubles.contains(&trouble) && self.dice.chance(percent)
+    }
+
+    /// One draw: who goes next, or what strikes.
+    fn draw(&mut self) {
+        let owner = self.dice.below(self.instances.len());
+        if self.instances[owner].is_none() {
+            return self.start_again(owner);
+        }
+        match self.dice.below(100) {
+            0..=8 => self.send(owner),
+            9..=38 => self.commit(owner),
+            39..=48 => self.read(owner),
+            49..=62 => self.fly(),
+            63..=76 => self.take(owner),
+            77..=80 => self.feed(owner),
+            81..=83 => self.sweep(owner),
+            84..=85 => self.reconcile(owner),
+            86..=92 => self.far_side(),
+            93..=94 => self.pass(),
+            _ => self.strike(owner),
+        }
+    }
+
+    pub(super) fn start_again(&mut self, owner: usize) {
+        self.tell(format!("{owner} starts again"));
+        self.start(owner);
+    }
+
+    fn pass(&mut self) {
+        let short = Duration::from_millis(10 + self.dice.below(5_000) as u64);
+        let long = Duration::from_secs(10 + self.dice.below(60) as u64);
+        let time = if self.dice.chance(30) { long } else { short };
+        self.clock.pass(time);
+        self.tell(format!("{time:?} pass"));
+    }
+
+    /// A sender sends: a new message, or again the one of which he was told nothing.
+    fn send(&mut self, owner: usize) {
+        let open = self.sent.iter().position(|sent| !sent.asking && sent.told.is_none());
+        let again = self.dice.chance(10) && !self.sent.is_empty();
+        let index = match open {
+            Some(index) => index,
+            None if again => self.dice.below(self.sent.len()),
+            None if self.sent.len() < self.most && !self.calm => {
+                let kinds = self.bench.house.kinds();
+                let kind = kinds[self.dice.below(kinds.len())];
+                let broken = self.strikes(Trouble::Broken, 30);
+                let n = if broken { 13 } else { self.dice.below(12) as u64 };
+                self.sent.push(Sent { kind, n, told: None, asking: false });
+                self.sent.len() - 1
+            }
+            None => return,
+        };
+        if !self.sent[index].asking {
+            self.ask(owner, index);
+        }
+    }
+
+    fn ask(&mut self, owner: usize, index: usize) {
+        let Some(instance) = &self.instances[owner] else { return };
+        let engine = Arc::clone(&instance.engine);
+        let sent = &mut self.sent[index];
+        sent.asking = true;
+        let pill = self.troubles.contains(&Trouble::Pill) && index == 1;
+        let data = self.bench.house.body(sent.n);
+        let envelope = envelope(engine.new_message_id(), sent.kind, pill, self.clock.now());
+        let admitted = Admitted {
+            message: Arc::new(Message { envelope, data: data.into() }),
+            key: IdempotencyKey {
+                party: "p".to_owned(),
+                source: "/sim".to_owned(),
+                sender_id: index.to_string(),
+            },
+            digest: Digest::of(&index.to_be_bytes()),
+            source: "party:p".into(),
+            to: Vec::new(),
+            cursor: None,
+        };
+        let line =
+            format!("{owner}: message {index} comes, {} n={} pill={pill}", sent.kind, sent.n);
+        self.tell(line);
+        self.tasks.spawn(
+            owner,
+            Box::pin(async move { Ended::Told(index, engine.accept(admitted).await) }),
+        );
+    }
+
+    /// A commit ends, well or not.
+    pub(super) fn commit(&mut self, owner: usize) {
+        if !self.late.is_empty() && self.dice.chance(30) {
+            let (owner, answer, outcomes) = self.late.remove(0);
+            self.tell(format!("{owner}: a late answer comes"));
+            let _ = answer.send(Ok(outcomes));
+            return;
+        }
+        let Some(instance) = &self.instances[owner] else { return };
+        let waiting = instance.desk.commits();
+        if waiting == 0 {
+            return;
+        }
+        let Commit { actions, answer } = instance.desk.take_commit(self.dice.below(waiting));
+        let names = actions.iter().map(name_of).collect::<Vec<_>>().join(" ");
+        if answer.is_closed() {
+            return; // nobody is there any more to have sent it
+        }
+        if self.strikes(Trouble::NotCommitted, 12) {
+            self.tell(format!("{owner}: {names} is not committed"));
+            let _ = answer.send(Err(CommitError::NotCommitted("drawn".to_owned())));
+            return;
+        }
+        let unclear = self.strikes(Trouble::AnswerLost, 15);
+        if unclear && self.dice.chance(40) {
+            self.tell(format!("{owner}: {names} is lost on the way, unclear"));
+            let _ = answer.send(Err(CommitError::Unclear("drawn".to_owned())));
+            return;
+        }
+        if self.kills(owner, &actions, true) {
+            return;
+        }
+        let now = self.clock.now();
+        let ledger = &self.ledgers[owner];
+        let committed = self.bench.runtime.block_on(ledger.commit(&actions, now));
+        let outcomes = match committed {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                self.violation = Some(format!("the ledger fails at {names}: {error}"));
+                return;
+            }
+        };
+        let said = outcomes.iter().map(said_of).collect::<Vec<_>>().join(" ");
+        self.tell(format!(
+            "{owner}: {names} → {said}{}",
+            if unclear { ", answer lost" } else { "" }
+        ));
+        if self.kills(owner, &actions, false) {
+            return;
+        }
+        if unclear {
+            let _ = answer.send(Err(CommitError::Unclear("drawn".to_owned())));
+        } else if self.strikes(Trouble::AnswerLate, 20) {
+            self.late.push((owner, answer, outcomes));
+        } else {
+            let _ = answer.send(Ok(outcomes));
+        }
+    }
+
+    /// A pill kills the process that maps it or has just claimed it.
+    fn kills(&mut self, owner: usize, actions: &[Action], before: bool) -> bool {
+        if !self.troubles.contains(&Trouble::Pill) {
+            return false;
+        }
+        let deadly = actions.iter().any(|action| match action {
+            Action::Settle { seq, .. } if before => self.is_pill(*seq),
+            Action::Claim { seq, .. } if !before => self.is_pill(*seq),
+            _ => false,
+        });
+        if deadly {
+            self.tell(format!("{owner} is killed by the pill"));
+            self.crash(owner);
+        }
+        deadly
+    }
+
+    fn is_pill(&self, seq: i64) -> bool {
+        let row = self.bench.runtime.block_on(self.ledgers[0].row(seq));
+        let Ok(Some(row)) = row else { return false };
+        let message = self.bench.runtime.block_on(self.ledgers[0].message(row.message));
+        message.is_ok_and(|message| {
+            message.is_some_and(|message| message.envelope.subject.as_deref() == Some("pill"))
+        })
+    }
+
+    pub(super) fn read(&mut self, owner: usize) {
+        let Some(instance) = &self.instances[owner] else { return };
+        let waiting = instance.desk.reads();
+        if waiting > 0 {
+            let read = instance.desk.take_read(self.dice.below(waiting));
+            let fails = self.strikes(Trouble::ReadFails, 15);
+            read((!fails).then_some(&self.bench.runtime));
+            self.tell(format!("{owner}: reads{}", if fails { ", in vain" } else { "" }));
+        }
+    }
+
+    /// A copy on its way to the broker gets on, or not.
+    pub(super) fn fly(&mut self) {
+        let mut state = self.broker.state();
+        if state.flights.is_empty() {
+            return;
+        }
+        let index = self.dice.below(state.flights.len());
+        let (stored, copy) = (state.flights[index].stored, state.flights[index].copy.clone());
+        let key = (copy.delivery, copy.round);
+        let what = if stored {
+            let lost = self.strikes(Trouble::ConfirmLost, 20);
+            let confirm = if lost { Confirm::Unknown } else { Confirm::Confirmed };
+            state.answer(index, confirm);
+            format!("{confirm:?}")
+        } else if self.strikes(Trouble::CopyLost, 15) {
+            state.answer(index, Confirm::Unknown);
+            "lost on its way".to_owned()
+        } else if self.strikes(Trouble::Unrouted, 20) {
+            state.unrouted(index);
+            "routed nowhere".to_owned()
+        } else if self.strikes(Trouble::Nacked, 15) {
+            state.answer(index, Confirm::Nacked);
+            "refused by the broker".to_owned()
+        } else {
+            state.arrive(index);
+            "stored".to_owned()
+        };
+        drop(state);
+        self.tell(format!("copy {} round {}: {what}", short(key.0), key.1));
+    }
+
+    /// An instance takes copies from a queue.
+    pub(super) fn take(&mut self, owner: usize) {
+        let queues: Vec<String> = {
+            let state = self.broker.state();
+            let full = state.queues.iter().filter(|(_, ready)| !ready.is_empty());
+            full.map(|(queue, _)| queue.clone()).collect()
+        };
+        if queues.is_empty() {
+            return;
+        }
+        let queue = &queues[self.dice.below(queues.len())];
+        self.take_from(owner, queue);
+    }
+
+    fn take_from(&mut self, owner: usize, queue: &str) {
+        let Some(instance) = &self.instances[owner] else { return };
+        let engine = Arc::clone(&instance.engine);
+        let mut fast = Vec::new();
+        for _ in 0..=self.dice.below(3) {
+            let Some(held) = self.broker.state().deliver(owner, queue, 0) else { break };
+            let (tag, copy, redelivered) = (held.tag, held.item.copy, held.item.count > 0);
+            let line = format!(
+                "{owner}: takes {} round {} from {queue}, tag {tag}, count {}, alone {}",
+                short(copy.delivery),
+                copy.round,
+                held.item.count,
+                copy.alone,
+            );
+            self.tell(line);
+            let engine = Arc::clone(&engine);
+            if queue == UNROUTED || queue == POISON {
+                let received = Received::Copy { copy, redelivered };
+                let poison = queue == POISON;
+                self.spawn_settled(owner, async move {
+                    let settlement = match poison {
+                        true => engine.drain_poison(received).await,
+                        false => engine.drain_unrouted(received).await,
+                    };
+                    vec![(tag, settlement)]
+                });
+            } else if engine.lane(&copy, redelivered) == Lane::Fast {
+                fast.push((tag, copy));
+            } else {
+                self.spawn_settled(owner, async move { vec![(tag, engine.carry(&copy).await)] });
+            }
+        }
+        if !fast.is_empty() {
+            let (tags, copies): (Vec<_>, Vec<_>) = fast.into_iter().unzip();
+            self.spawn_settled(owner, async move {
+                let settlements = engine.fast_batch(&copies).await;
+                tags.into_iter().zip(settlements).collect()
+            });
+        }
+    }
+
+    fn spawn_settled(
+        &mut self,
+        owner: usize,
+        work: impl Future<Output = Vec<(u64, Settlement)>> + Send + 'static,
+    ) {
+        self.tasks.spawn(owner, Box::pin(async move { Ended::Settled(work.await) }));
+    }
+
+    pub(super) fn feed(&mut self, owner: usize) {
+        let Some(instance) = &self.instances[owner] else { return };
+        let mut feeder = Feeder::new(Arc::clone(&instance.engine));
+        self.tasks.spawn(
+            owner,
+            Box::pin(async move {
+                let _ = feeder.step().await;
+                Ended::Loop
+            }),
+        );
+    }
+
+    pub(super) fn sweep(&mut self, owner: usize) {
+        let Some(instance) = &self.instances[owner] else { return };
+        let expires = self.instances.len() > 1;
+        let mut sweeper = Sweeper::new(Arc::clone(&instance.engine), expires);
+        self.tasks.spawn(
+            owner,
+            Box::pin(async move {
+                let _ = sweeper.step().await;
+                Ended::Loop
+            }),
+        );
+    }
+
+    pub(super) fn reconcile(&mut self, owner: usize) {
+        let Some(instance) = &self.instances[owner] else { return };
+        let alarm = self.strikes(Trouble::FalseAlarm, 30);
+        let samples: Vec<Sample> = self
+            .routes()
+            .iter()
+            .map(|route| Sample {
+                subscriber: route.name.as_str().into(),
+                asked_at: self.clock.now(),
+                copies: i64::try_from(self.broker.state().depth(&route.name)).unwrap_or(0),
+            })
+            .map(|sample| if alarm { Sample { copies: 0, ..sample } } else { sample })
+            .collect();
+        let mut reconciler = Reconciler::new(Arc::clone(&instance.engine));
+        self.tasks.spawn(
+            owner,
+            Box::pin(async move {
+                let _ = reconciler.step(&samples).await;
+                Ended::Loop
+            }),
+        );
+    }
+
+    /// The far side acts, answers, refuses, or a deadline comes first.
+    pub(super) fn far_side(&mut self) {
+        let far = self.far.clone();
+        let mut state = far.state();
+        if !state.timers.is_empty() && self.strikes(Trouble::TimeOut, 15) {
+            let index = self.dice.below(state.timers.len());
+            let _ = state.timers.remove(index).send(());
+            self.story.push("a deadline comes".to_owned());
+        } else if !state.questions.is_empty() && self.dice.chance(50) {
+            let index = self.dice.below(state.questions.len());
+            self.story.push(format!("the far side is asked about {}", state.questions[index].key));
+            state.recalled(index);
+        } else if !state.calls.is_empty() {
+            let index = self.dice.below(state.calls.len());
+            let (acted, key) = (state.calls[index].acted, state.calls[index].key.clone());
+            let stopped = state.calls[index].stopped_at.is_some();
+            let no = [
+                (Trouble::Refuse, FaultClass::Refused),
+                (Trouble::Transient, FaultClass::Transient { retry_after: None }),
+                (Trouble::Outage, FaultClass::Outage),
+            ];
+            let refusal = no.into_iter().find(|(trouble, _)| self.strikes(*trouble, 20));
+            let what = match refusal {
+                _ if acted => {
+                    state.reply(index);
+                    "answers"
+                }
+                Some((_, class)) if !stopped => {
+                    state.refuse(index, class);
+                    "says no to"
+                }
+                _ => {
+                    state.act(index);
+                    "acts for"
+                }
+            };
+            self.story.push(format!("the far side {what} {key}"));
+        }
+    }
+
+    /// What strikes a process or the broker.
+    fn strike(&mut self, owner: usize) {
+        match self.dice.below(8) {
+            0 if self.strikes(Trouble::Crash, 60) => {
+                self.tell(format!("{owner} crashes"));
+                self.crash(owner);
+            }
+            1 if self.strikes(Trouble::Disconnect, 80) => {
+                self.tell(format!("{owner} loses its connection"));
+                let dice = self.dice.clone();
+                self.broker.disconnect(owner, move || dice.chance(50));
+            }
+            2 if self.strikes(Trouble::QueueLost, 60) => self.lose_queue(),
+            3 if self.strikes(Trouble::Foreign, 60) => self.foreign(),
+            4 if self.strikes(Trouble::Reload, 80) => self.reload(),
+            5 | 6 if self.strikes(Trouble::Operator, 100) => self.operate(),
+            7 if self.strikes(Trouble::LeaseLapses, 60) => {
+                self.tell("a minute and a half pass".to_owned());
+                self.clock.pass(Duration::from_secs(90));
+            }
+            _ => {
+                let Some(instance) = &self.instances[owner] else { return };
+                let congested = !self.calm && self.dice.chance(20);
+                instance.congested.store(congested, SeqCst);
+            }
+        }
+    }
+
+    /// Ends a process: its tasks are gone, what it had sent may still arrive.
+    pub(super) fn crash(&mut self, owner: usize) {
+        self.crashes += 1;
+        self.tasks.kill(owner);
+        for sent in &mut self.sent {
+            sent.asking = false;
+        }
+        if let Some(instance) = self.instances[owner].take() {
+            while instance.desk.commits() > 0 {
+                let commit = instance.desk.take_commit(0);
+                if !self.calm && self.dice.chance(20) && !self.troubles.contains(&Trouble::Pill) {
+                    let now = self.clock.now();
+                    let ledger = &self.ledgers[owner];
+                    let names = commit.actions.iter().map(name_of).collect::<Vec<_>>().join(" ");
+                    let _ = self.bench.runtime.block_on(ledger.commit(&commit.actions, now));
+                    self.tell(format!("  {names} is committed all the same"));
+                }
+            }
+        }
+        let now = self.clock.now();
+        self.far.state().settle(now);
+        let dice = self.dice.clone();
+        self.broker.disconnect(owner, move || dice.chance(50));
+        self.late.retain(|(late, ..)| *late != owner);
+    }
+
+    fn lose_queue(&mut self) {
+        let mut state = self.broker.state();
+        let names: Vec<String> = state
+            .queues
+            .keys()
+            .filter(|name| *name != UNROUTED && *name != POISON)
+            .cloned()
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let name = &names[self.dice.below(names.len())];
+        state.lose(name);
+        drop(state);
+        self.tell(format!("queue {name} is lost"));
+    }
+
+    fn foreign(&mut self) {
+        let routes = self.routes();
+        let routes: Vec<_> = routes.iter().collect();
+        let route = routes[self.dice.below(routes.len())];
+        self.foreign += 1;
+        let n = self.foreign;
+        let id = MessageId::accepted(1, [u8::try_from(n % 250).unwrap_or(0); 10]);
+        let envelope = envelope(id, &route.from, false, self.clock.now());
+        let copy = Copy {
+            delivery: DeliveryId::derived(id, "foreign"),
+            seq: 1_000_000 + i64::try_from(n).unwrap_or(0),
+            round: 1,
+            route_digest: route.digest,
+            alone: false,
+            message: Arc::new(Message { envelope, data: self.bench.house.body(1).into() }),
+        };
+        let queue = route.name.clone();
+        self.broker.state().push(&queue, super::broker::Item { copy, count: 0 });
+        self.tell(format!("a stranger lies in {queue}"));
+    }
+
+    fn reload(&mut self) {
+        self.reloaded = true;
+        let routes = self.routes();
+        for instance in self.instances.iter().flatten() {
+            instance.engine.swap_routes(Arc::clone(&routes));
+        }
+        self.tell("the routes are reloaded".to_owned());
+    }
+
+    /// A person acts: replays, discards, says what became of a call.
+    fn operate(&mut self) {
+        use DeliveryState::{Parked, Uncertain};
+        let rows = self.rows(&[Parked, Uncertain]);
+        if rows.is_empty() {
+            return;
+        }
+        let row = &rows[self.dice.below(rows.len())];
+        let by = Deed { actor: "operator".to_owned(), reason: "drawn".to_owned() };
+        let action = match row.state {
+            Parked if self.dice.chance(25) => Action::Discard { id: row.id, by },
+            Parked => self.replay(row, by),
+            _ => match self.resolution(row, by) {
+                Some(action) => action,
+                None => return,
+            },
+        };
+        let now = self.clock.now();
+        let name = name_of(&action);
+        let outcome = self.bench.runtime.block_on(self.ledgers[0].commit(&[action], now));
+        self.tell(format!("a person: {name} of {} → {outcome:?}", short(row.id)));
+    }
+
+    fn replay(&self, row: &Row, by: Deed) -> Action {
+        let routes = self.routes();
+        let newest = routes.get(&row.subscriber).filter(|route| {
+            row.done.iter().all(|(step, done)| self.bench.house.has(route, step, &done.operation))
+        });
+        let onto = newest.map_or(row.route_digest, |route| route.digest);
+        Action::Replay { id: row.id, from: row.route_digest, onto, by }
+    }
+
+    /// The person has looked at the far side and tells the truth.
+    fn resolution(&self, row: &Row, by: Deed) -> Option<Action> {
+        let step = row.intents.first()?.step.clone();
+        let key = snodo_core::ids::StepKey { delivery: row.id, step: step.clone() }.to_string();
+        let acted = self.far.state().log.get(&key).is_some_and(|times| *times > 0);
+        if !acted {
+            return Some(Action::ResolveNotDone { id: row.id, step, by });
+        }
+        let routes = self.routes();
+        let route = routes.version(&row.route_digest)?;
+        let operation = self.bench.house.operation(route, &step)?;
+        let open = route.steps.iter().filter(|one| row.done.iter().all(|(id, _)| *id != one.id));
+        let last = open.count() == 1;
+        let done = StepDone {
+            step,
+            operation,
+            result: serde_json::json!({ "ok": true }),
+            route_digest: row.route_digest,
+            reference: None,
+            evidence: None,
+        };
+        Some(Action::ResolveDone { id: row.id, done, last, by })
+    }
+
+    /// What must hold after every draw.
+    pub(super) fn look(&mut self) -> Result<(), String> {
+        if let Some(violation) = self.violation.take() {
+            return Err(violation);
+        }
+        let far = self.far.state();
+        if let Some((key, times)) = far.log.iter().find(|(_, times)| **times > 1) {
+            return Err(format!("once: {key} took effect {times} times"));
+        }
+        drop(far);
+        let broken = self.bench.runtime.block_on(self.ledgers[0].broken_invariants());
+        match broken {
+            Ok(broken) if broken.is_empty() => {}
+            Ok(broken) => return Err(broken.join("; ")),
+            Err(error) => return Err(format!("the invariants cannot be read: {error}")),
+        }
+        self.look_at_rows()
+    }
+
+    fn look_at_rows(&mut self) -> Result<(), String> {
+        let rows = self.rows(&[]);
+        let state = self.broker.state();
+        for row in &rows {
+            let key = (row.id, row.round);
+            let published = row.state == DeliveryState::Published;
+            if published && !state.has(row.id, row.round) && !state.lost.contains(&key) {
+                return Err(format!("carried: {} is published and nobody has it", row.id));
+            }
+            let before = self.finals.get(&row.id).copied();
+            if before.is_some_and(|before| before != row.state) {
+                return Err(format!("final: {} was {before:?} and is {:?}", row.id, row.state));
+            }
+            if row.state.bucket().is_final() {
+                self.finals.insert(row.id, row.state);
+            }
+            if row.state == DeliveryState::Parked && row.fault.is_none() && row.crashes < 3 {
+                return Err(format!("cause: {} is parked without a cause", row.id));
+            }
+        }
+        if self.troubles.is_empty()
+            && let Some((key, times)) = state.published.iter().find(|(key, n)| **n > 1 || key.1 > 1)
+        {
+            return Err(format!("copies: {} round {} was sent {times} times", key.0, key.1));
+        }
+        drop(state);
+        if self.troubles.contains(&Trouble::Pill) {
+            self.look_at_the_innocent(&rows)?;
+        }
+        Ok(())
+    }
+
+    /// Where nothing else crashes, only the pill may be parked for its crashes.
+    fn look_at_the_innocent(&self, rows: &[Row]) -> Result<(), String> {
+        let crashed = rows.iter().find(|row| {
+            row.state == DeliveryState::Parked && row.crashes >= 3 && !self.is_pill(row.seq)
+        });
+        crashed
+            .map_or(Ok(()), |row| Err(format!("cause: {} is parked for a pill's crashes", row.id)))
+    }
+
+    /// Everything that a sender was told of has its rows, and strangers are kept.
+    pub(super) fn look_at_promises(&self) -> Result<(), String> {
+        for (index, sent) in self.sent.iter().enumerate() {
+            let Some(id) = sent.told else { continue };
+            let story = self.bench.runtime.block_on(self.ledgers[0].story(id));
+            let story = story.map_err(|error| error.to_string())?;
+            let deliveries = story.map_or(0, |story| story.deliveries.len());
+            let owed = self.routes().takers(sent.kind).len();
+            if deliveries != owed {
+                return Err(format!("lost: message {index} has {deliveries} of {owed} deliveries"));
+            }
+        }
+        let ages = self.bench.runtime.block_on(self.ledgers[0].ages());
+        let strays = ages.map_err(|error| error.to_string())?.strays;
+        let foreign = self.foreign_at_large();
+        if strays < i64::try_from(self.foreign).unwrap_or(0) - foreign {
+            return Err(format!("stray: {strays} are kept of {} strangers", self.foreign));
+        }
+        Ok(())
+    }
+
+    /// Strangers that went with a lost queue.
+    fn foreign_at_large(&self) -> i64 {
+        let state = self.broker.state();
+        let rows: BTreeSet<DeliveryId> = self.rows(&[]).into_iter().map(|row| row.id).collect();
+        let lost = state.lost.iter().filter(|(id, _)| !rows.contains(id)).count();
+        i64::try_from(lost).unwrap_or(0)
+    }
+}
+
+fn envelope(
+    id: MessageId,
+    kind: &str,
+    pill: bool,
+    now: snodo_core::timestamp::Timestamp,
+) -> Envelope {
+    Envelope {
+        id,
+        source: "/sim".to_owned(),
+        kind: kind.to_owned(),
+        subject: pill.then(|| "pill".to_owned()),
+        time: now,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        party: Some("p".to_owned()),
+        purpose: None,
+        case: None,
+        actor: None,
+        actor_location: None,
+        actor_loa: None,
+        data_ref: None,
+    }
+}
+
+pub(super) fn short(id: DeliveryId) -> String {
+    id.to_string().chars().rev().take(6).collect()
+}
+
+fn name_of(action: &Action) -> String {
+    let text = format!("{action:?}");
+    let name: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
+    match action {
+        Action::Mark { seq, round }
+        | Action::HandOver { seq, round }
+        | Action::Claim { seq, round, .. }
+        | Action::Settle { seq, round, .. }
+        | Action::FastVerdict { seq, round, .. }
+        | Action::HandBack { seq, round, .. }
+        | Action::Reconcile { seq, round } => format!("{name}({seq}/{round})"),
+        Action::Intent { seq, fence, .. }
+        | Action::LedgerStep { seq, fence, .. }
+        | Action::Done { seq, fence, .. }
+        | Action::GiveBack { seq, fence }
+        | Action::OwnEnd { seq, fence, .. }
+        | Action::Verdict { seq, fence, .. } => format!("{name}({seq}, fence {})", fence.serial),
+        _ => name,
+    }
+}
+
+fn said_of(outcome: &Done) -> String {
+    let text = format!("{outcome:?}");
+    text.chars().take_while(|char| *char != ' ' && *char != '(').collect()
+}
