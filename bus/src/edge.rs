@@ -60,9 +60,9 @@ pub struct Desk {
     /// The two clocks.
     pub clock: Arc<dyn Clock>,
     /// Decides what is a message.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Who may ask.
-    pub callers: Callers,
+    pub callers: Arc<Callers>,
     /// How full the routes are.
     pub room: Arc<Room>,
     /// What works.

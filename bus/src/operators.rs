@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod acts;
+pub mod alone;
 mod books;
 mod lists;
 pub mod socket;

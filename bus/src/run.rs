@@ -275,7 +275,8 @@ fn prepare(data: &Path) -> Result<(), StartError> {
     made.map_err(|error| StartError::Data(data.display().to_string(), error))
 }
 
-fn ledger_settings(settings: &Settings) -> Result<ledger::open::Settings, StartError> {
+/// How the ledger of the settings is opened.
+pub(crate) fn ledger_settings(settings: &Settings) -> Result<ledger::open::Settings, StartError> {
     let mut opened = match &settings.ledger {
         LedgerSettings::Sqlite(path) => ledger::open::Settings::sqlite(settings.data.join(path)),
         LedgerSettings::Postgres { host, port, database, user, password } => {
@@ -290,7 +291,7 @@ fn ledger_settings(settings: &Settings) -> Result<ledger::open::Settings, StartE
 }
 
 /// Writes the versions that run now, and takes up those to which open deliveries are pinned.
-async fn pin(ledger: &dyn Ledger, routes: &mut Routes) -> Result<(), StartError> {
+pub(crate) async fn pin(ledger: &dyn Ledger, routes: &mut Routes) -> Result<(), StartError> {
     for route in routes.iter() {
         let (digest, name, bundle) = (route.digest, route.name.clone(), Arc::clone(&route.bundle));
         ledger.put_route_version(&RouteVersion { digest, route: name, bundle }).await?;

@@ -15,6 +15,8 @@ use config::{Config, Environment, Map, Value, ValueKind};
 use serde_json::Value as Json;
 use snodo_core::diagnostic::{Place, Problems, SourceFile, Words};
 
+use crate::broker::session::{Endpoint, Secret};
+
 mod layer;
 mod reader;
 #[cfg(test)]
@@ -87,7 +89,52 @@ pub enum BrokerSettings {
         uris: Vec<String>,
         /// Where the password is kept.
         password: SecretFile,
+        /// The management interface, where it is to be used.
+        management: Option<SocketAddr>,
     },
+}
+
+impl BrokerSettings {
+    /// How to reach the cluster; none for a private node.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        let Self::Cluster { uris, password, management } = self else { return None };
+        let parts: Vec<_> = uris.iter().filter_map(|uri| uri_parts(uri)).collect();
+        let first = parts.first()?;
+        Some(Endpoint {
+            nodes: parts.iter().map(|part| part.node.clone()).collect(),
+            vhost: first.vhost.clone(),
+            user: first.user.clone(),
+            password: Secret::File(password.0.clone()),
+            management: *management,
+        })
+    }
+}
+
+/// What an address of a broker says.
+struct UriParts {
+    /// `amqp://host:port`.
+    node: String,
+    user: String,
+    vhost: String,
+}
+
+/// Reads `amqp://user@host:port/vhost`; none where it is not one, or holds a password.
+fn uri_parts(uri: &str) -> Option<UriParts> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let (authority, vhost) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = authority.rsplit_once('@')?;
+    let fits = ["amqp", "amqps"].contains(&scheme)
+        && !user.is_empty()
+        && !user.contains(':')
+        && host.len() > 1
+        && !vhost.contains('/');
+    let vhost = if vhost.is_empty() { "/" } else { vhost };
+    let part = || UriParts {
+        node: format!("{scheme}://{host}"),
+        user: user.to_owned(),
+        vhost: vhost.replace("%2F", "/").replace("%2f", "/"),
+    };
+    fits.then(part)
 }
 
 /// Bounds that operators choose.
@@ -173,6 +220,8 @@ impl Surroundings {
 
 /// Reads and checks the configuration of the house; what is wrong is said.
 pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Option<Settings> {
+    // Absolute, so that paths below it stay what they are wherever they are joined.
+    let house = &std::path::absolute(house).unwrap_or_else(|_| house.to_owned());
     let layers = layers(house, around.env.as_deref(), problems)?;
     let variables = around
         .variables
@@ -347,14 +396,16 @@ fn broker(reader: &mut Reader<'_>, root: Table<'_>) -> Option<BrokerSettings> {
     }
     let map = reader.table(root, "broker")?;
     let table = Table::new(map, "/broker");
-    reader.only(table, &["private", "uris", "password"]);
+    reader.only(table, &["private", "uris", "password", "management"]);
     let private = reader.flag(table, "private", false);
     match (private, table.get("uris")) {
         (true, None) => Some(BrokerSettings::Private),
         (false, Some(value)) => {
             let uris = uris(reader, value);
             let password = reader.secret(table, "password");
-            Some(BrokerSettings::Cluster { uris: uris?, password: password? })
+            let management =
+                table.get("management").map(|_| reader.address(table, "management", "127.0.0.1:0"));
+            Some(BrokerSettings::Cluster { uris: uris?, password: password?, management })
         }
         (_, second) => {
             one_of(reader, "/broker", second, HELP);
@@ -394,11 +445,8 @@ fn uris(reader: &mut Reader<'_>, value: &Value) -> Option<Vec<String>> {
 }
 
 fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool {
-    let Some(rest) = uri.strip_prefix("amqp://").or_else(|| uri.strip_prefix("amqps://")) else {
-        reader.wrong(at, value, "not an AMQP address", "begin with amqp:// or amqps://");
-        return false;
-    };
-    let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
+    let authority = uri.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let user = authority.and_then(|authority| authority.rsplit_once('@'));
     if user.is_some_and(|(user, _)| user.contains(':')) {
         let place = reader.place(at, Some(value));
         let help = "write amqp://user@host and the password as password: { file: … }";
@@ -406,7 +454,12 @@ fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool
         reader.error("SN0446", place, words);
         return false;
     }
-    true
+    let fits = uri_parts(uri).is_some();
+    if !fits {
+        let help = "write amqp://user@host:5672/vhost or amqps://…, with one user and vhost in all";
+        reader.wrong(at, value, "not the address of a broker", help);
+    }
+    fits
 }
 
 fn listen(reader: &mut Reader<'_>, root: Table<'_>, key: &str, default: &str) -> SocketAddr {

@@ -289,7 +289,7 @@ async fn without_bus(
     checked: crate::house::Checked,
     question: &Question,
 ) -> Result<Answer, Failure> {
-    let office = crate::run::office(&checked).await.map_err(Failure::failed)?;
+    let office = operators::alone::office(checked).await.map_err(Failure::failed)?;
     let mut request = question.request()?;
     let me = rustix::process::geteuid().as_raw();
     request.extensions_mut().insert(Actor(user_name(me)));
