@@ -60,9 +60,9 @@ pub struct Desk {
     /// The two clocks.
     pub clock: Arc<dyn Clock>,
     /// Decides what is a message.
-    pub gate: Arc<Gate>,
+    pub gate: Gate,
     /// Who may ask.
-    pub callers: Arc<Callers>,
+    pub callers: Callers,
     /// How full the routes are.
     pub room: Arc<Room>,
     /// What works.

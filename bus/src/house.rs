@@ -48,7 +48,7 @@ pub struct Checked {
     /// Its adapter instances, opened.
     pub instances: Instances,
     /// Its routes.
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// Its parties.
     pub parties: Parties,
 }
@@ -75,7 +75,7 @@ pub fn check(
         settings,
         schemas,
         instances,
-        routes: compiled.routes,
+        routes: Arc::new(compiled.routes),
         parties: compiled.parties,
     });
     (checked, said)

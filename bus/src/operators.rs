@@ -17,7 +17,6 @@ use crate::{
 };
 
 mod acts;
-pub mod alone;
 mod books;
 mod lists;
 pub mod socket;

@@ -15,8 +15,6 @@ use config::{Config, Environment, Map, Value, ValueKind};
 use serde_json::Value as Json;
 use snodo_core::diagnostic::{Place, Problems, SourceFile, Words};
 
-use crate::broker::session::{Endpoint, Secret};
-
 mod layer;
 mod reader;
 #[cfg(test)]
@@ -89,52 +87,19 @@ pub enum BrokerSettings {
         uris: Vec<String>,
         /// Where the password is kept.
         password: SecretFile,
-        /// The management interface, where it is to be used.
+        /// The management interface, where the bus can reach it: it verifies the topology and finds
+        /// copies that the broker has lost.
         management: Option<SocketAddr>,
     },
 }
 
-impl BrokerSettings {
-    /// How to reach the cluster; none for a private node.
-    pub fn endpoint(&self) -> Option<Endpoint> {
-        let Self::Cluster { uris, password, management } = self else { return None };
-        let parts: Vec<_> = uris.iter().filter_map(|uri| uri_parts(uri)).collect();
-        let first = parts.first()?;
-        Some(Endpoint {
-            nodes: parts.iter().map(|part| part.node.clone()).collect(),
-            vhost: first.vhost.clone(),
-            user: first.user.clone(),
-            password: Secret::File(password.0.clone()),
-            management: *management,
-        })
-    }
-}
-
-/// What an address of a broker says.
-struct UriParts {
-    /// `amqp://host:port`.
-    node: String,
-    user: String,
-    vhost: String,
-}
-
-/// Reads `amqp://user@host:port/vhost`; none where it is not one, or holds a password.
-fn uri_parts(uri: &str) -> Option<UriParts> {
-    let (scheme, rest) = uri.split_once("://")?;
+/// Whether this is `amqp://user@host:port/vhost`, without a password.
+fn is_broker(uri: &str) -> bool {
+    let Some((scheme, rest)) = uri.split_once("://") else { return false };
     let (authority, vhost) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, host) = authority.rsplit_once('@')?;
-    let fits = ["amqp", "amqps"].contains(&scheme)
-        && !user.is_empty()
-        && !user.contains(':')
-        && host.len() > 1
-        && !vhost.contains('/');
-    let vhost = if vhost.is_empty() { "/" } else { vhost };
-    let part = || UriParts {
-        node: format!("{scheme}://{host}"),
-        user: user.to_owned(),
-        vhost: vhost.replace("%2F", "/").replace("%2f", "/"),
-    };
-    fits.then(part)
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("guest", authority));
+    let named = !user.is_empty() && !user.contains(':') && !host.is_empty();
+    ["amqp", "amqps"].contains(&scheme) && named && !vhost.contains('/')
 }
 
 /// Bounds that operators choose.
@@ -403,8 +368,10 @@ fn broker(reader: &mut Reader<'_>, root: Table<'_>) -> Option<BrokerSettings> {
         (false, Some(value)) => {
             let uris = uris(reader, value);
             let password = reader.secret(table, "password");
-            let management =
-                table.get("management").map(|_| reader.address(table, "management", "127.0.0.1:0"));
+            let management = table
+                .get("management")
+                .is_some()
+                .then(|| reader.address(table, "management", "127.0.0.1:15672"));
             Some(BrokerSettings::Cluster { uris: uris?, password: password?, management })
         }
         (_, second) => {
@@ -454,7 +421,7 @@ fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool
         reader.error("SN0446", place, words);
         return false;
     }
-    let fits = uri_parts(uri).is_some();
+    let fits = is_broker(uri);
     if !fits {
         let help = "write amqp://user@host:5672/vhost or amqps://…, with one user and vhost in all";
         reader.wrong(at, value, "not the address of a broker", help);

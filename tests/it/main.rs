@@ -2,11 +2,10 @@
 //!
 //! Invariant: no test sleeps; each waits on a condition with a bound.
 
+mod adapters;
 mod broker;
-mod tidy;
-//! Every integration test of Snodo, in one binary.
-
-mod simulation;
-//! Integration tests of Snodo, one binary: each area is a module.
-
+mod cli;
+mod edge;
 mod ledger;
+mod simulation;
+mod tidy;

@@ -228,7 +228,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     let metrics = Metrics::new(&labels).expect("declared");
     let write = DirectWrite { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) };
     let engine = Engine::new(Parts {
-        routes: Arc::new(routes),
+        routes,
         instances,
         ledger: Arc::clone(&ledger),
         write: Arc::new(write),
@@ -246,8 +246,8 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     };
     Desk {
         engine,
-        gate: Arc::new(Gate::new(schemas, settings.limits.body)),
-        callers: Arc::new(Callers::of(&parties)),
+        gate: Gate::new(schemas, settings.limits.body),
+        callers: Callers::of(&parties),
         room: Arc::new(Room::new(settings.limits.waiting_per_route)),
         health: Arc::new(Health::new(&["ledger"], Arc::clone(&metrics), clock.now())),
         metrics,
