@@ -368,7 +368,9 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
     let ledger = ledger::open::open(&ledger_settings(&checked.settings)?).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let write = DirectWrite { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) };
-    let routes = Arc::clone(&checked.routes);
+    // A replay may put a delivery on the version that is there now, so it must be in the ledger.
+    let mut routes = Arc::clone(&checked.routes);
+    pin(&*ledger, Arc::make_mut(&mut routes)).await?;
     Ok(Office {
         ledger,
         write: Arc::new(write),
