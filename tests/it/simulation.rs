@@ -30,7 +30,11 @@ fn first_broken(seeds: u64, one: &(dyn Fn(u64) -> Outcome + Sync)) -> Option<Out
                     if seed >= seeds || found.lock().expect("whole").is_some() {
                         return;
                     }
+                    let begun = std::time::Instant::now();
                     let outcome = one(seed);
+                    if env::var_os("SNODO_SIM_TIMES").is_some() {
+                        eprintln!("seed {seed}: {:?}, {:?}", begun.elapsed(), outcome.states);
+                    }
                     if outcome.broken.is_some() {
                         *found.lock().expect("whole") = Some(outcome);
                     }

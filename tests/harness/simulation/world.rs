@@ -984,7 +984,7 @@ fn envelope(
 }
 
 pub(super) fn short(id: DeliveryId) -> String {
-    id.to_string().chars().rev().take(6).collect()
+    id.to_string()[30..].to_owned()
 }
 
 fn name_of(action: &Action) -> String {
