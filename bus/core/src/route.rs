@@ -29,7 +29,6 @@ mod paths;
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile};
 
-
 /// One route.
 #[derive(Debug)]
 pub struct Route {
