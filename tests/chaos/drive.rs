@@ -20,7 +20,7 @@ use serde_json::json;
 use snodo_tests::client::{Client, post_message};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use crate::house::{KINDS, SOURCE, TOKEN, text_of};
+use crate::house::{SOURCE, TOKEN, route_of, text_of};
 
 /// Connections of the driver; more messages than that are never in flight.
 const CONNECTIONS: usize = 64;
@@ -87,11 +87,6 @@ impl Driver {
         Ok(Self { stop, tasks, attempted, acknowledged })
     }
 
-    /// How many messages have been acknowledged so far.
-    pub fn acknowledged_so_far(&self) -> usize {
-        self.acknowledged.numbers().len()
-    }
-
     /// Stops and gives (attempted, acknowledged).
     pub async fn stop(mut self) -> (BTreeSet<u64>, BTreeSet<u64>) {
         self.stop.store(true, Relaxed);
@@ -112,12 +107,11 @@ async fn tick(stop: Arc<AtomicBool>, due: tokio::sync::mpsc::Sender<()>, rate: u
 
 /// The message with this number: its type goes round the routes.
 pub fn event(number: u64) -> serde_json::Value {
-    let kind = KINDS[usize::try_from(number).unwrap_or(0) % KINDS.len()];
     json!({
         "specversion": "1.0",
         "id": number.to_string(),
         "source": SOURCE,
-        "type": format!("chaos.{kind}.v1"),
+        "type": format!("chaos.{}.v1", route_of(number)),
         "datacontenttype": "application/json",
         "data": { "n": number, "text": text_of(number) },
     })

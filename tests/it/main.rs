@@ -3,10 +3,7 @@
 //! Invariant: no test sleeps; each waits on a condition with a bound.
 
 mod broker;
-mod tidy;
-//! Every integration test of Snodo, in one binary.
-
-mod simulation;
-//! Integration tests of Snodo, one binary: each area is a module.
-
+mod chaos;
 mod ledger;
+mod simulation;
+mod tidy;
