@@ -15,7 +15,7 @@ use crate::{house::expected_subject, scene::Failure};
 
 /// Where the ledger is.
 #[derive(Clone, Debug)]
-pub enum Books {
+pub(crate) enum Books {
     /// A file.
     Sqlite(PathBuf),
     /// A database by its URL.
@@ -32,20 +32,20 @@ const ENDED_TWICE: &str = "SELECT CAST(count(*) AS BIGINT) FROM (SELECT subject 
 
 /// What a scan found.
 #[derive(Debug, Default)]
-pub struct Scan {
+pub(crate) struct Scan {
     /// Deliveries by subscriber and bucket.
-    pub deliveries: BTreeMap<(String, String), i64>,
+    pub(crate) deliveries: BTreeMap<(String, String), i64>,
     /// What must not be, a line each.
-    pub broken: Vec<String>,
+    pub(crate) broken: Vec<String>,
     /// Deliveries with two final events.
-    pub ended_twice: u64,
+    pub(crate) ended_twice: u64,
     /// What the register applied.
-    pub effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl Scan {
     /// Deliveries open.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         let open = self.deliveries.iter().filter(|((_, bucket), _)| bucket == "open");
         open.map(|(_, n)| u64::try_from(*n).unwrap_or(0)).sum()
     }
@@ -53,7 +53,7 @@ impl Scan {
 
 impl Books {
     /// How many deliveries are open, counted from the rows.
-    pub async fn open(&self) -> Result<u64, Failure> {
+    pub(crate) async fn open(&self) -> Result<u64, Failure> {
         let ledger = open(&self.settings()).await?;
         let deliveries = deliveries(&*ledger).await;
         ledger.close().await;
@@ -61,7 +61,7 @@ impl Books {
     }
 
     /// Everything.
-    pub async fn scan(&self) -> Result<Scan, Failure> {
+    pub(crate) async fn scan(&self) -> Result<Scan, Failure> {
         let ledger = open(&self.settings()).await?;
         let (deliveries, broken) = (deliveries(&*ledger).await, ledger.broken_invariants().await);
         ledger.close().await;

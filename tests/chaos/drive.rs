@@ -51,7 +51,7 @@ impl NumberLog {
 
 /// A driver under way.
 #[derive(Debug)]
-pub struct Driver {
+pub(crate) struct Driver {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
     attempted: Arc<NumberLog>,
@@ -60,7 +60,7 @@ pub struct Driver {
 
 impl Driver {
     /// Starts posting `rate` messages a second, numbered from `first` on.
-    pub fn start(bus: SocketAddr, logs: &Path, first: u64, rate: u32) -> io::Result<Self> {
+    pub(crate) fn start(bus: SocketAddr, logs: &Path, first: u64, rate: u32) -> io::Result<Self> {
         let attempted = Arc::new(NumberLog::create(&logs.join(format!("attempted-{first}.log")))?);
         let acknowledged = Arc::new(NumberLog::create(&logs.join(format!("acknowledged-{first}.log")))?);
         let stop = Arc::new(AtomicBool::new(false));
@@ -88,7 +88,7 @@ impl Driver {
     }
 
     /// Stops and gives (attempted, acknowledged).
-    pub async fn stop(mut self) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    pub(crate) async fn stop(mut self) -> (BTreeSet<u64>, BTreeSet<u64>) {
         self.stop.store(true, Relaxed);
         while self.tasks.join_next().await.is_some() {}
         (self.attempted.numbers(), self.acknowledged.numbers())
@@ -106,7 +106,7 @@ async fn tick(stop: Arc<AtomicBool>, due: tokio::sync::mpsc::Sender<()>, rate: u
 }
 
 /// The message with this number: its type goes round the routes.
-pub fn event(number: u64) -> serde_json::Value {
+pub(crate) fn event(number: u64) -> serde_json::Value {
     json!({
         "specversion": "1.0",
         "id": number.to_string(),

@@ -29,7 +29,7 @@ use crate::{
 const ASKERS: usize = 16;
 
 /// The ends of `messages`.
-pub async fn collect(
+pub(crate) async fn collect(
     bus: SocketAddr,
     messages: &BTreeSet<u64>,
 ) -> Result<BTreeMap<u64, End>, Failure> {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use snodo_tests::{bus::HouseFolder, chaos::target::digest};
 
 /// The routes, each with its type; `transit` passes its message on to `idempotent`.
-pub const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
+pub(crate) const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
 /// The operations of the target.
 const CALLED: [&str; 3] = ["idempotent", "recallable", "once"];
 /// How the messages go round: who is killed in a call has most calls to make again one by one where they
@@ -19,17 +19,17 @@ const ROUND: [&str; 8] = [
     "register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent",
 ];
 /// The driver's `source`.
-pub const SOURCE: &str = "/driver";
+pub(crate) const SOURCE: &str = "/driver";
 /// The driver's token; the house holds its digest.
-pub const TOKEN: &str = "chaos-driver";
+pub(crate) const TOKEN: &str = "chaos-driver";
 
 /// The route that takes message `number`.
-pub fn route_of(number: u64) -> &'static str {
+pub(crate) fn route_of(number: u64) -> &'static str {
     ROUND[usize::try_from(number).unwrap_or(0) % ROUND.len()]
 }
 
 /// The operation by which message `number` has its effect.
-pub fn operation_of(number: u64) -> &'static str {
+pub(crate) fn operation_of(number: u64) -> &'static str {
     match route_of(number) {
         "transit" => "idempotent",
         other => other,
@@ -37,33 +37,33 @@ pub fn operation_of(number: u64) -> &'static str {
 }
 
 /// The text of message `number`, as the driver writes it.
-pub fn text_of(number: u64) -> String {
+pub(crate) fn text_of(number: u64) -> String {
     format!("pratica {number}")
 }
 
 /// The subject that message `number` must be registered under.
-pub fn expected_subject(number: u64) -> String {
+pub(crate) fn expected_subject(number: u64) -> String {
     format!("Registrazione di pratica {number}")
 }
 
 /// The digest of what the far side must get of message `number`.
-pub fn expected_call(number: u64) -> String {
+pub(crate) fn expected_call(number: u64) -> String {
     digest(&json!({ "n": number, "subject": expected_subject(number), "doubled": number * 2 }))
 }
 
 /// Where ledger and broker of a house are.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(crate) struct Places {
     /// The `ledger:` value of the configuration.
-    pub ledger: Value,
+    pub(crate) ledger: Value,
     /// The `broker:` value of the configuration.
-    pub broker: Value,
+    pub(crate) broker: Value,
     /// Where the far sides listen.
-    pub target: SocketAddr,
+    pub(crate) target: SocketAddr,
 }
 
 /// Writes the whole house.
-pub fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
+pub(crate) fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
     house.write("config/snodo.yaml", &settings(house, places).to_string())?;
     house.write("config/parties/driver.yaml", &driver().to_string())?;
     house.write("routes/purposes/chaos.yaml", &purpose().to_string())?;

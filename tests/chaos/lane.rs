@@ -37,7 +37,7 @@ use crate::{
 
 /// A lane, ready to run.
 #[derive(Debug)]
-pub struct Lane {
+pub(crate) struct Lane {
     ledger: LedgerKind,
     folder: PathBuf,
     node: PrivateNode,
@@ -46,7 +46,7 @@ pub struct Lane {
 
 impl Lane {
     /// Starts what all its runs share.
-    pub async fn start(
+    pub(crate) async fn start(
         ledger: LedgerKind,
         folder: &Path,
         fault: Option<String>,
@@ -58,7 +58,7 @@ impl Lane {
     }
 
     /// Runs, reports, and keeps the folder only where something was wrong.
-    pub async fn run(&mut self, run: &Run) -> RunReport {
+    pub(crate) async fn run(&mut self, run: &Run) -> RunReport {
         let begun = Instant::now();
         let name = run.strike.to_string().to_lowercase();
         let folder = self.folder.join(&name);

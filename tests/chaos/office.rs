@@ -16,7 +16,7 @@ const REPLAYS: u32 = 2;
 
 /// The person, and what they have decided.
 #[derive(Debug)]
-pub struct Office {
+pub(crate) struct Office {
     socket: PathBuf,
     /// Decisions that the bus took, by delivery.
     resolved: BTreeMap<String, u32>,
@@ -25,23 +25,23 @@ pub struct Office {
 
 impl Office {
     /// Of the bus that serves this socket.
-    pub fn new(socket: PathBuf) -> Self {
+    pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket, resolved: BTreeMap::new(), replayed: BTreeMap::new() }
     }
 
     /// Uncertain deliveries that were decided.
-    pub fn resolved(&self) -> u64 {
+    pub(crate) fn resolved(&self) -> u64 {
         self.resolved.len() as u64
     }
 
     /// Parked deliveries that were tried again.
-    pub fn replayed(&self) -> u64 {
+    pub(crate) fn replayed(&self) -> u64 {
         self.replayed.len() as u64
     }
 
     /// Decides all that is uncertain and can be decided now; tries again what is parked. Returns how many
     /// still wait.
-    pub async fn work(&mut self, lines: &[Line]) -> Result<usize, Failure> {
+    pub(crate) async fn work(&mut self, lines: &[Line]) -> Result<usize, Failure> {
         let mut left = 0;
         for id in self.list("uncertain").await? {
             if self.resolve(&id, lines).await? {

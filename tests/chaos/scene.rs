@@ -24,7 +24,7 @@ use snodo_tests::{
 use crate::{books::Books, drive::Driver, ends, house, office::Office};
 
 /// Why a run could not be carried out.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A start takes no longer.
 const START: Duration = Duration::from_secs(60);
@@ -37,13 +37,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A run under way.
 #[derive(Debug)]
-pub struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     /// What is reported of it.
-    pub report: RunReport,
+    pub(crate) report: RunReport,
     /// Its chance.
-    pub dice: Dice,
+    pub(crate) dice: Dice,
     /// Its broker.
-    pub node: &'a mut PrivateNode,
+    pub(crate) node: &'a mut PrivateNode,
     house: HouseFolder,
     books: Books,
     target: Target,
@@ -61,7 +61,7 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// Before anything has started.
-    pub fn new(
+    pub(crate) fn new(
         report: RunReport,
         node: &'a mut PrivateNode,
         house: HouseFolder,
@@ -88,18 +88,13 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The folder that the run leaves behind.
-    pub fn folder(&self) -> &Path {
-        &self.house.path
-    }
-
     /// The longest that a start took until it was ready.
-    pub fn slowest_start(&self) -> Duration {
+    pub(crate) fn slowest_start(&self) -> Duration {
         self.slowest_start
     }
 
     /// Starts the bus and waits until it is ready. With a crash point it may die before.
-    pub async fn start_bus(&mut self, crash_at: Option<&str>) -> Result<(), Failure> {
+    pub(crate) async fn start_bus(&mut self, crash_at: Option<&str>) -> Result<(), Failure> {
         let mut environment: Vec<(&str, &str)> = Vec::new();
         environment.extend(crash_at.map(|at| ("SNODO_CRASH_AT", at)));
         environment.extend(self.fault.as_deref().map(|off| ("SNODO_FAULT_OFF", off)));
@@ -117,20 +112,20 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits until the bus says again that it is ready.
-    pub async fn ready(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         let bus = self.bus.as_mut().ok_or("no bus runs")?;
         Ok(bus.ready(START).await?)
     }
 
     /// Starts posting messages, so many a second.
-    pub fn drive(&mut self, rate: u32) -> Result<(), Failure> {
+    pub(crate) fn drive(&mut self, rate: u32) -> Result<(), Failure> {
         let first = self.attempted.last().map_or(1, |last| last + 1);
         self.driver = Some(Driver::start(self.house.http, &self.house.path, first, rate)?);
         Ok(())
     }
 
     /// Stops posting.
-    pub async fn rest(&mut self) {
+    pub(crate) async fn rest(&mut self) {
         if let Some(driver) = self.driver.take() {
             let (attempted, acknowledged) = driver.stop().await;
             self.attempted.extend(attempted);
@@ -139,7 +134,7 @@ impl<'a> Scene<'a> {
     }
 
     /// What the bus shows; none while it cannot.
-    pub async fn figures(&mut self) -> Option<Figures> {
+    pub(crate) async fn figures(&mut self) -> Option<Figures> {
         let answer = self.figures.send(&get("/metrics", "")).await.ok()?;
         let figures = Figures::read(std::str::from_utf8(&answer.body).ok()?);
         let moved = figures.sum("snodo_ledger_moved_rows_total", &[("what", "reconcile")]);
@@ -148,7 +143,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits until so many deliveries are open, by the bus's own figures.
-    pub async fn wait_open(&mut self, wanted: i64, within: Duration) -> Result<i64, Failure> {
+    pub(crate) async fn wait_open(&mut self, wanted: i64, within: Duration) -> Result<i64, Failure> {
         let begun = Instant::now();
         while begun.elapsed() < within {
             if let Some(open) = self.figures().await.map(|figures| figures.open())
@@ -162,7 +157,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits until the bus has died; says whether it did.
-    pub async fn wait_death(&mut self, within: Duration) -> bool {
+    pub(crate) async fn wait_death(&mut self, within: Duration) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < within {
             if self.bus.as_mut().is_none_or(BusProcess::has_ended) {
@@ -174,7 +169,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Kills the bus, or buries it; counts from the rows what was open.
-    pub async fn bury(&mut self) -> Result<u64, Failure> {
+    pub(crate) async fn bury(&mut self) -> Result<u64, Failure> {
         if let Some(mut bus) = self.bus.take() {
             bus.kill().await?;
         }
@@ -183,7 +178,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits, deciding what a person must decide, until nothing is open.
-    pub async fn settle(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         while begun.elapsed() < QUIET {
             let left = self.office.work(&self.applied()?).await?;
@@ -210,7 +205,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Collects the ends, stops the bus and judges.
-    pub async fn judge(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn judge(&mut self) -> Result<(), Failure> {
         let ends = ends::collect(self.house.http, &self.acknowledged).await?;
         let figures = self.figures().await.ok_or("the bus shows no figures")?;
         self.stop().await?;
@@ -271,6 +266,6 @@ fn called(lines: &[Line]) -> Vec<Effect> {
 }
 
 /// Where the bus of a house writes its log.
-pub fn log_of(folder: &Path) -> PathBuf {
+pub(crate) fn log_of(folder: &Path) -> PathBuf {
     folder.join("bus.log")
 }

@@ -239,10 +239,20 @@ fn each_harm_is_counted_where_it_belongs() {
     let none = Verdicts::default();
     let changes: [(fn(&mut Logs), Verdicts); 9] = [
         (|_| {}, none),
-        (|logs| drop(logs.effects.remove(0)), Verdicts { lost: 1, ..none }),
+        (
+            |logs| {
+                logs.effects.remove(0);
+            },
+            Verdicts { lost: 1, ..none },
+        ),
         (|logs| logs.effects.push(effect(9)), Verdicts { unexpected: 1, ..none }),
         (|logs| logs.effects.push(effect(2)), Verdicts { duplicate_effects: 1, ..none }),
-        (|logs| drop(logs.ends.insert(2, End::Open)), Verdicts { stuck: 1, ..none }),
+        (
+            |logs| {
+                logs.ends.insert(2, End::Open);
+            },
+            Verdicts { stuck: 1, ..none },
+        ),
         (|logs| logs.effects[0].as_expected = false, Verdicts { altered: 1, ..none }),
         (|logs| logs.double_terminal = 1, Verdicts { double_terminal: 1, ..none }),
         (|logs| logs.effects.push(effect(4)), Verdicts { recovered: 1, ..none }),
