@@ -22,11 +22,10 @@ use snodo_core::{
     ids::Digest,
 };
 
-pub use self::options::{Auth, Effect, OperationOptions, Options, SecretFile};
+pub use self::options::{Auth, Effect, Method, OperationOptions, Options, SecretFile};
 use self::{
     classify::{Rules, classify, classify_probe, classify_recall},
     exchange::{Exchange, exchange},
-    options::Method,
     request::Path,
 };
 

@@ -18,7 +18,7 @@ use snodo_core::{
     verdict::EffectKind,
 };
 
-pub use self::record::{Correspondent, Document, ReceivedProtocol, Register};
+pub use self::record::{Correspondent, Document, Incomplete, ReceivedProtocol, Register};
 use crate::typed::{input_schema, output_schema};
 
 /// What stands under an instance of kind `protocollo`.

@@ -36,11 +36,19 @@ fn flatten(schema: &mut Value) {
             if object.get("default").is_some_and(Value::is_null) {
                 object.remove("default");
             }
+            // `int16` and its like are Rust's words, no formats of JSON Schema; the bounds stay.
+            if object.get("type").is_some_and(is_number) {
+                object.remove("format");
+            }
             object.values_mut().for_each(flatten);
         }
         Value::Array(items) => items.iter_mut().for_each(flatten),
         _ => {}
     }
+}
+
+fn is_number(kind: &Value) -> bool {
+    kind == "integer" || kind == "number"
 }
 
 /// The words of a `oneOf` whose branches are all single constants.
@@ -62,5 +70,7 @@ mod tests {
         );
         assert_eq!(schema.get("additionalProperties"), Some(&json!(false)));
         assert!(!schema.to_string().contains("$ref"), "{schema}");
+        let registered = output_schema::<snodo_core::register::Registered>();
+        assert_eq!(registered.pointer("/properties/year/format"), None);
     }
 }

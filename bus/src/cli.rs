@@ -125,16 +125,11 @@ fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SNODO_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .try_init();
+    let _ =
+        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
 }
 
-fn block_on(
-    command: impl Future<Output = Result<Exit, Failure>>,
-) -> Result<Exit, Failure> {
+fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command)
 }
@@ -156,11 +151,7 @@ impl Common {
     /// Writes data: as JSON where it is asked for, else as `text`.
     fn print(&self, data: &Value, text: impl FnOnce(&Value) -> String) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if self.json {
-            writeln!(out, "{data}")
-        } else {
-            out.write_all(text(data).as_bytes())
-        }?;
+        if self.json { writeln!(out, "{data}") } else { out.write_all(text(data).as_bytes()) }?;
         out.flush()
     }
 }

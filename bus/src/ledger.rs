@@ -29,6 +29,7 @@ mod read;
 mod registers;
 mod seam;
 pub mod slot;
+pub mod writer;
 mod sqlite;
 mod statement;
 mod store;

@@ -6,18 +6,22 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use snodo_core::{message_state::Bucket, route::Routes};
-use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}, time::timeout};
+use snodo_core::{adapter::Instances, admission::Limits as AdmissionLimits, route::Routes};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::{Clock, SystemClock},
-    edge::{self, Desk, EdgeLimits, auth::Callers, health::Health, room::Room},
-    engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines},
+    edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
+    engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{self, Ledger, RouteVersion, Started, Write, slot::SlotLock, writer::GroupWriter},
     metrics::{Labels, Metrics},
-    operators::{Office, socket::Socket},
+    operators::{DirectWrite, Office, socket::Socket},
     settings::{LedgerSettings, Settings},
 };
 
@@ -38,7 +42,9 @@ const COMPONENTS: [&str; 2] = ["ledger", "broker"];
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder.
-    #[error("SN0805: the data folder {0} cannot be used: {1}; make it writable for this user, or name another under `data:`")]
+    #[error(
+        "SN0805: the data folder {0} cannot be used: {1}; make it writable for this user, or name another under `data:`"
+    )]
     Data(String, std::io::Error),
     /// The slot is held.
     #[error(transparent)]
@@ -59,19 +65,16 @@ pub enum StartError {
     #[error("SN0808: the secret in {0} cannot be read: {1}")]
     Secret(String, std::io::Error),
     /// A listener.
-    #[error("SN0809: {0} cannot be listened on: {1}; another program has it, or `listen:` names a wrong address")]
+    #[error(
+        "SN0809: {0} cannot be listened on: {1}; another program has it, or `listen:` names a wrong address"
+    )]
     Listen(String, std::io::Error),
     /// The broker.
     #[error("{0}")]
     Broker(String),
     /// The metrics.
     #[error("SN0901: a metric is declared twice: {0}")]
-    Metrics(#[from] prometheus_error::Error),
-}
-
-/// The one error of the metrics' home, under a name of ours.
-mod prometheus_error {
-    pub(super) use crate::metrics::Error;
+    Metrics(String),
 }
 
 /// What of the bus is started. The benchmark starts it in parts.
@@ -139,20 +142,22 @@ fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartErro
 impl Bus {
     /// Starts everything, in order: slot, ledger, broker, engine, edge.
     pub async fn start(checked: Checked, scope: Scope) -> Result<Self, StartError> {
-        let Checked { settings, schemas, instances, mut routes, parties } = checked;
+        let labels = labels(&checked);
+        let Checked { settings, schemas, instances, mut routes, parties, .. } = checked;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         prepare(&settings.data)?;
         let slot = SlotLock::take(&settings.data, &settings.slot)?;
         let ledger = ledger::open::open(&ledger_settings(&settings)?).await?;
-        pin(&*ledger, &mut routes).await?;
+        pin(&*ledger, Arc::make_mut(&mut routes)).await?;
         let started = ledger.start(&settings.slot, clock.now()).await?;
         log_start(&started);
-        let routes = Arc::new(routes);
-        let metrics = Metrics::new(&labels(&routes, &parties, &instances))?;
+        let metrics =
+            Metrics::new(&labels).map_err(|error| StartError::Metrics(error.to_string()))?;
         let health = Arc::new(Health::new(&COMPONENTS, Arc::clone(&metrics), clock.now()));
         health.set("ledger", Ok(()), clock.now());
-        let broker = BrokerSide::start(&settings, &routes, &parties).await.map_err(StartError::Broker)?;
-        let writer = GroupWriter::start(Arc::clone(&ledger), Arc::clone(&clock), &settings.data);
+        let broker =
+            BrokerSide::start(&settings, &routes, &parties).await.map_err(StartError::Broker)?;
+        let writer = GroupWriter::start(Arc::clone(&ledger), Arc::clone(&clock));
         let write: Arc<dyn Write> = Arc::new(writer.clone());
         let engine = Engine::new(Parts {
             routes: Arc::clone(&routes),
@@ -192,8 +197,14 @@ impl Bus {
             engine: Arc::clone(&bus.engine),
             ledger: Arc::clone(&bus.ledger),
             clock: Arc::clone(&bus.clock),
-            gate: Arc::new(edge::admit::Gate::new(schemas, bus.settings.limits.body)),
-            callers: Arc::new(Callers::of(&parties)),
+            gate: Gate {
+                schemas,
+                limits: AdmissionLimits {
+                    body: bus.settings.limits.body,
+                    ..AdmissionLimits::default()
+                },
+            },
+            callers: Callers::of(&parties),
             room,
             health,
             metrics,
@@ -208,7 +219,11 @@ impl Bus {
         let mut consume = |queue: String, source| {
             let consumer = self.broker.consumer(&queue);
             if let Some(route) = queue.strip_prefix("route.") {
-                self.tasks.spawn(loops::watch_consumer(consumer.observe(), Arc::clone(metrics), route.to_owned()));
+                self.tasks.spawn(loops::watch_consumer(
+                    consumer.observe(),
+                    Arc::clone(metrics),
+                    route.to_owned(),
+                ));
             }
             let stop = self.stop_taking.clone();
             self.tasks.spawn(consume::consume(Arc::clone(&self.engine), consumer, source, stop));
@@ -282,7 +297,7 @@ fn ledger_settings(settings: &Settings) -> Result<ledger::open::Settings, StartE
             let secret = password
                 .read()
                 .map_err(|error| StartError::Secret(password.0.display().to_string(), error))?;
-            ledger::open::Settings::postgres_server(host, *port, database, user, &secret)
+            ledger::open::Settings::postgres(postgres_url(host, *port, database, user, &secret))
         }
     };
     opened.slot.clone_from(&settings.slot);
@@ -307,7 +322,10 @@ async fn pin(ledger: &dyn Ledger, routes: &mut Routes) -> Result<(), StartError>
 
 fn log_start(started: &Started) {
     if started.unclean_up_to.is_some() {
-        tracing::warn!(voided = started.voided, "the last run had no clean end; what was open takes a claim");
+        tracing::warn!(
+            voided = started.voided,
+            "the last run had no clean end; what was open takes a claim"
+        );
     }
 }
 
@@ -316,27 +334,60 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, StartError> 
     bound.map_err(|error| StartError::Listen(address.to_string(), error))
 }
 
-/// What the configuration names, for the metrics.
-fn labels(
-    routes: &Routes,
-    parties: &snodo_core::party::Parties,
-    instances: &snodo_core::adapter::Instances,
-) -> Labels {
-    let party = |id: &str| crate::engine::party_subscriber(id).to_string();
-    let receiving = parties.iter().filter(|each| !each.receives.is_empty()).map(|each| party(&each.id));
-    let operations = |(name, port): (&str, &Arc<dyn snodo_core::adapter::Port>)| {
-        let name = name.to_owned();
-        port.operations().into_iter().map(move |operation| format!("{name}.{}", operation.name))
-    };
+/// What the configuration names: the only label values there are.
+fn labels(checked: &Checked) -> Labels {
+    let routes = checked.routes.iter().map(|route| route.name.clone());
+    let parties: Vec<String> =
+        checked.parties.iter().map(|party| party_subscriber(&party.id).to_string()).collect();
+    let instances = checked.instances.iter().map(|(name, _)| name.to_owned());
     Labels {
-        subscribers: routes.iter().map(|route| route.name.clone()).chain(receiving).collect(),
-        sources: parties.iter().map(|each| party(&each.id)).collect(),
-        targets: instances.iter().flat_map(operations).collect(),
-        codes: edge::problems::codes(),
+        subscribers: routes.chain(parties.iter().cloned()).collect(),
+        sources: parties.iter().cloned().chain(instances).collect(),
+        targets: targets(&checked.instances),
+        codes: refusals(),
     }
 }
 
-/// Whether a total is of deliveries that still wait for the bus.
-pub(crate) fn is_open(bucket: &str) -> bool {
-    bucket == Bucket::Open.word()
+fn targets(instances: &Instances) -> Vec<String> {
+    let of = |name: &str, operation: &str| format!("{name}.{operation}");
+    instances
+        .iter()
+        .flat_map(|(name, port)| {
+            port.operations().into_iter().map(move |operation| of(name, &operation.name))
+        })
+        .collect()
+}
+
+/// The codes with which a request may be refused.
+fn refusals() -> Vec<String> {
+    (601..=620).map(|n| format!("SN0{n}")).chain(["SN0902".to_owned()]).collect()
+}
+
+/// What operators work with where no bus runs: the ledger, opened under its lock.
+pub async fn office(checked: &Checked) -> Result<Office, StartError> {
+    let ledger = ledger::open::open(&ledger_settings(&checked.settings)?).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let write = DirectWrite { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) };
+    let routes = Arc::clone(&checked.routes);
+    Ok(Office {
+        ledger,
+        write: Arc::new(write),
+        routes: Box::new(move || Arc::clone(&routes)),
+        clock,
+    })
+}
+
+/// The address of a PostgreSQL server; user and password are written so that no sign of them is lost.
+fn postgres_url(host: &str, port: u16, database: &str, user: &str, password: &str) -> String {
+    let escape = |text: &str| -> String {
+        text.bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                    char::from(byte).to_string()
+                }
+                _ => format!("%{byte:02X}"),
+            })
+            .collect()
+    };
+    format!("postgres://{}:{}@{host}:{port}/{}", escape(user), escape(password), escape(database))
 }

@@ -87,6 +87,9 @@ pub enum BrokerSettings {
         uris: Vec<String>,
         /// Where the password is kept.
         password: SecretFile,
+        /// The management interface, where the bus can reach it: it verifies the topology and finds
+        /// copies that the broker has lost.
+        management: Option<SocketAddr>,
     },
 }
 
@@ -347,14 +350,18 @@ fn broker(reader: &mut Reader<'_>, root: Table<'_>) -> Option<BrokerSettings> {
     }
     let map = reader.table(root, "broker")?;
     let table = Table::new(map, "/broker");
-    reader.only(table, &["private", "uris", "password"]);
+    reader.only(table, &["private", "uris", "password", "management"]);
     let private = reader.flag(table, "private", false);
     match (private, table.get("uris")) {
         (true, None) => Some(BrokerSettings::Private),
         (false, Some(value)) => {
             let uris = uris(reader, value);
             let password = reader.secret(table, "password");
-            Some(BrokerSettings::Cluster { uris: uris?, password: password? })
+            let management = table
+                .get("management")
+                .is_some()
+                .then(|| reader.address(table, "management", "127.0.0.1:15672"));
+            Some(BrokerSettings::Cluster { uris: uris?, password: password?, management })
         }
         (_, second) => {
             one_of(reader, "/broker", second, HELP);

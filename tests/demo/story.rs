@@ -34,7 +34,8 @@ pub(crate) enum Expected {
 pub(crate) fn scenes() -> Vec<Scene> {
     let mut wrong = residence("declaration-2", "RSSMRA80A01G273X");
     wrong["data"]["newAddress"]["postCode"] = json!("9013");
-    let sportello = |title, event, expected| Scene { title, token: SPORTELLO_TOKEN, event, expected };
+    let sportello =
+        |title, event, expected| Scene { title, token: SPORTELLO_TOKEN, event, expected };
     vec![
         sportello(
             "a citizen declares a change of residence: protocol number, the region's service, the region's queue",

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no test sleeps; each waits on a condition with a bound.
 
+mod adapters;
 mod broker;
 mod chaos;
 mod ledger;

@@ -225,7 +225,7 @@ fn reason(answer: &Answer) -> String {
     let of_type = member("type").and_then(|kind| kind.rsplit(['/', ':', '#']).next());
     member("code")
         .filter(|code| is_short_code(code))
-        .or(of_type.filter(|code| is_short_code(code) && *code != "blank"))
+        .or_else(|| of_type.filter(|code| is_short_code(code) && *code != "blank"))
         .map_or_else(|| answer.status.to_string(), str::to_owned)
 }
 

@@ -21,17 +21,17 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// What came of an exchange, with what its receipt needs.
 #[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// What became of it.
-    pub outcome: Outcome,
+    pub(super) outcome: Outcome,
     /// The digest of the answer's bytes.
-    pub answer: Digest,
+    pub(super) answer: Digest,
     /// `Location`.
-    pub location: Option<String>,
+    pub(super) location: Option<String>,
 }
 
 /// A client that goes nowhere but where it is told: no redirect, no proxy, no cookie, no second try.
-pub fn client() -> reqwest::Result<Client> {
+pub(super) fn client() -> reqwest::Result<Client> {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -43,7 +43,7 @@ pub fn client() -> reqwest::Result<Client> {
 }
 
 /// Performs `request`, all of it before `deadline` has passed.
-pub async fn exchange(
+pub(super) async fn exchange(
     client: &Client,
     request: Request,
     deadline: Duration,

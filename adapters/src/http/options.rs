@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use snodo_core::{adapter::OpenError, verdict::EffectKind};
 
 /// The longest deadline of a call: above it a delivery would hold its claim for too long.
-pub const LONGEST_DEADLINE: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
 
 /// What stands under an instance of kind `http`.
 #[derive(Debug, Deserialize)]
@@ -219,9 +219,11 @@ mod tests {
 
     #[test]
     fn a_literal_secret_is_refused_without_being_repeated() {
-        let error = serde_json::from_value::<Auth>(json!({ "bearer": "hunter2" })).unwrap_err();
+        let error =
+            serde_json::from_value::<Auth>(json!({ "bearer": "hunter2" })).expect_err("refused");
         insta::assert_snapshot!(error, @"a secret is written as { file: … }, never literally");
-        let auth: Auth = serde_json::from_value(json!({ "bearer": { "file": "/x" } })).unwrap();
+        let auth: Auth =
+            serde_json::from_value(json!({ "bearer": { "file": "/x" } })).expect("valid");
         assert_eq!(auth.bearer, SecretFile("/x".into()));
     }
 

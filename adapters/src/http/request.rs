@@ -9,7 +9,7 @@ use snodo_core::fault::{Fault, FaultClass};
 
 /// A path template: `/enrolments/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(Vec<Part>);
+pub(super) struct Path(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -19,11 +19,11 @@ enum Part {
 
 impl Path {
     /// Reads a template, or says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if !text.starts_with('/') || text.starts_with("//") {
             return Err("a path begins with one `/`");
         }
-        if text.contains(['?', '#', '\\']) || text.chars().any(|c| c.is_whitespace()) {
+        if text.contains(['?', '#', '\\']) || text.chars().any(char::is_whitespace) {
             return Err("a path has no query, no fragment, no space");
         }
         let mut parts = Vec::new();
@@ -45,7 +45,7 @@ impl Path {
     }
 
     /// The fields that fill it.
-    pub fn fields(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Field(name) => Some(name.as_str()),
             Part::Literal(_) => None,
@@ -82,7 +82,12 @@ fn unusable(name: &str) -> Fault {
 }
 
 /// The address of a call: path filled, and for methods without a body the other fields as query.
-pub fn address(base: &Url, path: &Path, input: &Value, in_query: bool) -> Result<Url, Fault> {
+pub(super) fn address(
+    base: &Url,
+    path: &Path,
+    input: &Value,
+    in_query: bool,
+) -> Result<Url, Fault> {
     let empty = Map::new();
     let fields = input.as_object().unwrap_or(&empty);
     let mut url = at(base, &path.fill(&|name| scalar(fields.get(name)?))?)?;
@@ -95,7 +100,7 @@ pub fn address(base: &Url, path: &Path, input: &Value, in_query: bool) -> Result
 }
 
 /// The address at which the far side says whether it did `step_key`.
-pub fn lookup_address(base: &Url, path: &Path, step_key: &str) -> Result<Url, Fault> {
+pub(super) fn lookup_address(base: &Url, path: &Path, step_key: &str) -> Result<Url, Fault> {
     let mut url = at(base, &path.fill(&|name| (name == "key").then(|| step_key.to_owned()))?)?;
     if path.fields().next().is_none() {
         url.query_pairs_mut().append_pair("key", step_key);
@@ -165,23 +170,23 @@ mod tests {
     #[test]
     fn fields_fill_segments_and_the_query() {
         let input = json!({ "id": "a/b?c#d è", "year": 2026, "open": true, "none": null });
-        insta::assert_snapshot!(called("/x/{id}/{year}", &input, false).unwrap(),
+        insta::assert_snapshot!(called("/x/{id}/{year}", &input, false).expect("valid"),
             @"https://far.example:8443/api/v1/x/a%2Fb%3Fc%23d%20%C3%A8/2026");
-        insta::assert_snapshot!(called("/x/{year}", &input, true).unwrap(),
+        insta::assert_snapshot!(called("/x/{year}", &input, true).expect("valid"),
             @"https://far.example:8443/api/v1/x/2026?id=a%2Fb%3Fc%23d+%C3%A8&open=true");
     }
 
     #[test]
     fn a_value_cannot_leave_its_segment() {
         for value in [json!(".."), json!("."), json!(""), json!(null), json!([1]), json!({})] {
-            let error = called("/x/{id}/y", &json!({ "id": value }), false).unwrap_err();
+            let error = called("/x/{id}/y", &json!({ "id": value }), false).expect_err("refused");
             assert_eq!(
                 error, "SN0768: the field `id` cannot fill its place in the target's path",
                 "{value}"
             );
         }
         for value in ["../..", "@evil.example", "//evil.example/", "\\\\evil", "%2e%2e"] {
-            let url = called("/x/{id}/y", &json!({ "id": value }), false).unwrap();
+            let url = called("/x/{id}/y", &json!({ "id": value }), false).expect("valid");
             assert!(url.starts_with("https://far.example:8443/api/v1/x/"), "{url}");
             assert!(url.ends_with("/y") && url.matches('/').count() == 7, "{url}");
         }
@@ -191,7 +196,7 @@ mod tests {
     fn a_lookup_carries_the_key_in_path_or_query() {
         let lookup = |path: &str| {
             let path = Path::parse(path).expect("a path");
-            lookup_address(&base(), &path, "d1/notify").map(String::from).unwrap()
+            lookup_address(&base(), &path, "d1/notify").map(String::from).expect("valid")
         };
         insta::assert_snapshot!(lookup("/lookup"), @"https://far.example:8443/api/v1/lookup?key=d1%2Fnotify");
         insta::assert_snapshot!(lookup("/done/{key}"), @"https://far.example:8443/api/v1/done/d1%2Fnotify");

@@ -4,9 +4,7 @@
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
-use annotate_snippets::{
-    AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle,
-};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -158,7 +158,10 @@ pub(crate) fn read(
     Some(PartyFile { file: Arc::clone(file), id, sends, receives, party, token })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one file, each wrong or right on its own")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one file, each wrong or right on its own"
+)]
 #[expect(clippy::option_option, reason = "not written, written and wrong, written and right")]
 fn party(
     id: &At<String>,
@@ -229,7 +232,8 @@ impl ReceivesReader<'_> {
         }
         if all && fields.get("law").is_none() {
             let help = "add `law:` with the id of the law that entitles it, from routes/laws.yaml";
-            let words = Words::new("a party receives all of a type only under a law", "no law", help);
+            let words =
+                Words::new("a party receives all of a type only under a law", "no law", help);
             self.problems.error("SN0424", Place::new(self.file, kind.span.clone()), words);
         }
         let law = law.map(|law| law.value);
@@ -258,8 +262,11 @@ pub(crate) fn known_law(
     problems: &mut Problems,
 ) {
     if !laws.contains(&law.value) {
-        let help =
-            help_with_nearest(&law.value, laws.iter().map(String::as_str), "laws of routes/laws.yaml");
+        let help = help_with_nearest(
+            &law.value,
+            laws.iter().map(String::as_str),
+            "laws of routes/laws.yaml",
+        );
         let words = Words::new(format!("there is no law `{}`", law.value), "no such law", help);
         problems.error("SN0307", Place::new(file, law.span.clone()), words);
     }

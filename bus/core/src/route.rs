@@ -29,7 +29,6 @@ mod paths;
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile};
 
-
 /// One route.
 #[derive(Debug)]
 pub struct Route {
@@ -141,7 +140,7 @@ pub enum Taker {
 }
 
 /// Every route that runs, and who takes what. Immutable: a reload makes another one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Routes {
     pub(crate) by_name: BTreeMap<String, Arc<Route>>,
     pub(crate) by_digest: HashMap<Digest, Arc<Route>>,

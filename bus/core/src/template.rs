@@ -189,9 +189,7 @@ impl Shape {
             Self::Value(Expression::Jq(index)) => Ok(std::mem::take(&mut computed[*index])),
             Self::Value(expression) => Ok(expression.get(scope, computed)?.into_owned()),
             Self::Text(pieces) => text(pieces, scope, computed).map(Value::String),
-            Self::List(items) => {
-                items.iter().map(|item| item.render(scope, computed)).collect()
-            }
+            Self::List(items) => items.iter().map(|item| item.render(scope, computed)).collect(),
             Self::Object(fields) => {
                 let mut object = Map::new();
                 for field in fields {
@@ -285,10 +283,8 @@ impl Emit {
             let text = format!("`each` gave {} items; at most {MOST_ITEMS}", items.len());
             return Err(poison("SN0756", text));
         }
-        let emitted: Vec<Emitted> = items
-            .iter()
-            .map(|item| self.one(&scope.of_item(item)))
-            .collect::<Result<_, _>>()?;
+        let emitted: Vec<Emitted> =
+            items.iter().map(|item| self.one(&scope.of_item(item))).collect::<Result<_, _>>()?;
         let mut seen = std::collections::HashSet::new();
         if emitted.iter().all(|one| seen.insert(one.key.as_str())) {
             return Ok(emitted);

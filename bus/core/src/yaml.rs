@@ -165,7 +165,8 @@ impl Reader<'_> {
             self.error("SN0102", second.span.clone(), words);
         }
         if documents.is_empty() {
-            let words = Words::new("the file is empty", "nothing is here", "write it, or delete it");
+            let words =
+                Words::new("the file is empty", "nothing is here", "write it, or delete it");
             self.error("SN0102", 0..0, words);
         }
         documents.into_iter().next()

@@ -296,7 +296,8 @@ async fn without_bus(
     let response = operators::router(Arc::new(office)).call(request).await;
     let response = response.unwrap_or_else(|never| match never {});
     let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.map_err(Failure::failed)?;
+    let body =
+        axum::body::to_bytes(response.into_body(), usize::MAX).await.map_err(Failure::failed)?;
     Ok(Answer { status, body })
 }
 
@@ -367,7 +368,10 @@ fn story(told: &Value, depth: usize) -> String {
     for row in items(told, "deliveries") {
         let code = row["code"].as_str().map(|code| format!("  {code}")).unwrap_or_default();
         let (since, route, state) = (word(row, "since"), word(row, "route"), word(row, "state"));
-        text.push_str(&format!("{indent}  → {route}  {state}  {since}{code}  {}\n", word(row, "id")));
+        text.push_str(&format!(
+            "{indent}  → {route}  {state}  {since}{code}  {}\n",
+            word(row, "id")
+        ));
     }
     for derived in items(told, "derived") {
         text.push_str(&story(derived, depth + 2));

@@ -71,9 +71,12 @@ impl Send {
 pub(super) fn problem(told: &Value) -> String {
     let word = |key: &str| told[key].as_str().unwrap_or_default();
     let mut text = format!("{}: {}\n", word("code"), word("title"));
-    for (name, key) in
-        [("where", "pointer"), ("detail", "detail"), ("expected", "expected"), ("who", "who_must_act")]
-    {
+    for (name, key) in [
+        ("where", "pointer"),
+        ("detail", "detail"),
+        ("expected", "expected"),
+        ("who", "who_must_act"),
+    ] {
         if !word(key).is_empty() {
             text.push_str(&format!("  {name}: {}\n", word(key)));
         }

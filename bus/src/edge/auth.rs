@@ -74,8 +74,7 @@ impl Caller {
         let enough = bucket.tokens >= 1.0;
         bucket.tokens -= f64::from(u8::from(enough));
         let reset = Duration::from_secs_f64((1.0 - bucket.tokens).max(0.0) / per_second);
-        let allowance =
-            Allowance { limit: rate.count, remaining: whole(bucket.tokens), reset };
+        let allowance = Allowance { limit: rate.count, remaining: whole(bucket.tokens), reset };
         if enough {
             return Ok(Some(allowance));
         }
@@ -175,7 +174,10 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, value.parse().expect("a header"));
             }
-            callers.identify(&headers).map(|caller| caller.id.to_string()).map_err(|refused| refused.problem.code)
+            callers
+                .identify(&headers)
+                .map(|caller| caller.id.to_string())
+                .map_err(|refused| refused.problem.code)
         };
         assert_eq!(ask(&["Bearer secret"]), Ok("region".to_owned()));
         assert_eq!(ask(&["bearer secret"]), Ok("region".to_owned()));

@@ -12,7 +12,10 @@ use tokio::time::timeout;
 
 use snodo_core::{admission::Rejection, problem::Problem};
 
-use super::{EdgeLimits, problems::{Refusal, Refused}};
+use super::{
+    EdgeLimits,
+    problems::{Refusal, Refused},
+};
 
 pub(super) async fn read(
     headers: &HeaderMap,

@@ -107,12 +107,7 @@ impl Desk {
     }
 
     /// What the core and the party's rights say of the request.
-    fn admitted(
-        &self,
-        caller: &Caller,
-        parts: &Parts,
-        body: &Bytes,
-    ) -> Result<Arrived, Turn> {
+    fn admitted(&self, caller: &Caller, parts: &Parts, body: &Bytes) -> Result<Arrived, Turn> {
         let arrived = self.gate.admit(&parts.headers, body.clone())?;
         let incoming = &arrived.incoming;
         if caller.sends.contains(&incoming.kind) {
@@ -124,12 +119,7 @@ impl Desk {
     }
 
     /// Records a refusal for content; where that cannot be done, nothing was decided.
-    async fn reject(
-        &self,
-        caller: &Caller,
-        turned: Turn,
-        body: &Bytes,
-    ) -> Refusal {
+    async fn reject(&self, caller: &Caller, turned: Turn, body: &Bytes) -> Refusal {
         let (source, sender_id) = turned.named.unwrap_or_default();
         let key = IdempotencyKey { party: caller.id.to_string(), source, sender_id };
         let label = Subscriber::clone(&caller.subscriber);

@@ -30,9 +30,8 @@ pub(super) struct Because {
 
 fn deed(actor: Actor, reason: &str) -> Result<Deed, No> {
     let reason = reason.trim();
-    let fits = !reason.is_empty()
-        && reason.len() <= LONGEST
-        && !reason.chars().any(char::is_control);
+    let fits =
+        !reason.is_empty() && reason.len() <= LONGEST && !reason.chars().any(char::is_control);
     if fits {
         return Ok(Deed { actor: actor.0, reason: reason.to_owned() });
     }
@@ -96,7 +95,9 @@ fn fits(route: &Route, row: &Row) -> Result<(), No> {
         Some((step, _)) => Err(No::new(
             StatusCode::CONFLICT,
             "SN0865",
-            format!("the route has changed: its done step `{step}` is not there or does something else"),
+            format!(
+                "the route has changed: its done step `{step}` is not there or does something else"
+            ),
             "the version that the delivery is pinned to: `same_version`",
         )),
     }
@@ -240,7 +241,9 @@ async fn done(office: &Office, action: Action, word: &str) -> Told {
 fn too_early(at: Option<snodo_core::timestamp::Timestamp>) -> No {
     let expected = match at {
         Some(at) => format!("the same again from {at} on"),
-        None => "the end of the process that made the call, or `snodo instances declare-dead`".into(),
+        None => {
+            "the end of the process that made the call, or `snodo instances declare-dead`".into()
+        }
     };
     let title = "the call may still act: `not done` cannot be believed yet";
     No::new(StatusCode::CONFLICT, "SN0866", title, expected)

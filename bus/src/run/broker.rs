@@ -40,7 +40,11 @@ pub(super) struct BrokerSide {
 
 impl BrokerSide {
     /// Starts the node where it is ours, sees to the topology, starts the sessions.
-    pub(super) async fn start(settings: &Settings, routes: &Routes, parties: &Parties) -> Result<Self, String> {
+    pub(super) async fn start(
+        settings: &Settings,
+        routes: &Routes,
+        parties: &Parties,
+    ) -> Result<Self, String> {
         let node = match &settings.broker {
             BrokerSettings::Private => {
                 let folder = settings.data.join("broker");
@@ -51,13 +55,16 @@ impl BrokerSide {
         };
         let endpoint = match &node {
             Some(node) => node.endpoint(),
-            None => cluster(&settings.broker)?,
+            None => cluster(&settings.broker).ok_or("SN0810 no broker is named")?,
         };
         let queues = party_queues(parties);
         let planned = planned(&endpoint, routes, &queues);
         if node.is_some() {
-            let passwords = passwords(&settings.data, &queues).map_err(|error| error.to_string())?;
-            topology::apply(&endpoint, &planned, &passwords).await.map_err(|error| error.to_string())?;
+            let passwords =
+                passwords(&settings.data, &queues).map_err(|error| error.to_string())?;
+            topology::apply(&endpoint, &planned, &passwords)
+                .await
+                .map_err(|error| error.to_string())?;
         } else {
             verify(&endpoint, &planned).await?;
         }
@@ -91,16 +98,42 @@ impl BrokerSide {
     }
 }
 
-/// The endpoint that the configuration names.
-pub fn cluster(settings: &BrokerSettings) -> Result<Endpoint, String> {
-    settings.endpoint().ok_or_else(|| "SN0810 no broker is named; write `broker: { uris: […] }`".to_owned())
+/// The endpoint that the configuration names; none for a private node.
+pub fn cluster(settings: &BrokerSettings) -> Option<Endpoint> {
+    let BrokerSettings::Cluster { uris, password, management } = settings else { return None };
+    let parts: Vec<_> = uris.iter().filter_map(|uri| take_apart(uri)).collect();
+    let (_, user, vhost) = parts.first()?.clone();
+    Some(Endpoint {
+        nodes: parts.into_iter().map(|(node, _, _)| node).collect(),
+        vhost,
+        user,
+        password: Secret::File(password.0.clone()),
+        management: *management,
+    })
+}
+
+/// (node, user, vhost) of `amqp://user@host:port/vhost`; user `guest` and vhost `/` where left out.
+fn take_apart(uri: &str) -> Option<(String, String, String)> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let (authority, vhost) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("guest", authority));
+    let vhost = if vhost.is_empty() { "/" } else { vhost };
+    Some((
+        format!("{scheme}://{host}"),
+        user.to_owned(),
+        vhost.replace("%2f", "/").replace("%2F", "/"),
+    ))
 }
 
 /// The queues of parties that take their messages from one.
 pub fn party_queues(parties: &Parties) -> Vec<PartyQueue> {
-    let queue = |party: &snodo_core::party::Party| {
+    let queue = |party: &Arc<snodo_core::party::Party>| {
         let queue = party.queue.as_ref()?;
-        Some(PartyQueue { party: party.id.clone(), vhost: queue.vhost.clone(), queue: queue.name.clone() })
+        Some(PartyQueue {
+            party: party.id.clone(),
+            vhost: queue.vhost.clone(),
+            queue: queue.name.clone(),
+        })
     };
     parties.iter().filter_map(queue).collect()
 }
@@ -125,8 +158,9 @@ pub fn passwords(data: &Path, queues: &[PartyQueue]) -> std::io::Result<BTreeMap
     for queue in queues {
         let path = folder.join(format!("{}.password", queue.party));
         if !path.exists() {
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            writeln!(file, "{}", uuid::Uuid::new_v4().simple())?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            writeln!(file, "{}", random_secret())?;
         }
         passwords.insert(queue.party.clone(), Secret::File(path));
     }
@@ -138,7 +172,9 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
     match timeout(VERIFY_WITHIN, topology::verify(endpoint, planned)).await {
         Ok(Ok(findings)) if findings.is_empty() => Ok(()),
         Ok(Ok(findings)) => {
-            let mut words = String::from("SN0822 the broker differs from the plan; run `snodo topology apply`:");
+            let mut words = String::from(
+                "SN0822 the broker differs from the plan; run `snodo topology apply`:",
+            );
             for finding in findings {
                 words.push_str("\n  ");
                 words.push_str(&finding.to_string());
@@ -154,4 +190,13 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+/// 256 bits from the system, in hexadecimal.
+fn random_secret() -> String {
+    let mut bytes = [0; 32];
+    // The kernel's pool is ready long before any service starts, so this neither blocks nor fails.
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    debug_assert_eq!(filled, Ok(bytes.len()), "32 bytes come in one piece");
+    snodo_core::ids::Digest::of(&bytes).to_string()
 }

@@ -36,7 +36,12 @@ pub enum Source {
 }
 
 /// Consumes until `stop`; then gives back what nobody began and waits for what is under way.
-pub async fn consume(engine: Arc<Engine>, mut consumer: Consumer, source: Source, stop: CancellationToken) {
+pub async fn consume(
+    engine: Arc<Engine>,
+    mut consumer: Consumer,
+    source: Source,
+    stop: CancellationToken,
+) {
     let settler = consumer.settler();
     let mut batches = JoinSet::new();
     let mut singles = JoinSet::new();
@@ -95,7 +100,13 @@ fn lane(engine: &Engine, source: Source, received: Received) -> Work {
     }
 }
 
-async fn single(engine: Arc<Engine>, settler: Settler, tag: Tag, work: Single, stop: CancellationToken) {
+async fn single(
+    engine: Arc<Engine>,
+    settler: Settler,
+    tag: Tag,
+    work: Single,
+    stop: CancellationToken,
+) {
     let settlement = match work {
         Single::Carry(copy) => engine.carry(&copy).await,
         Single::Drain(Source::Poison, received) => engine.drain_poison(*received).await,
@@ -111,7 +122,12 @@ async fn single(engine: Arc<Engine>, settler: Settler, tag: Tag, work: Single, s
     settler.settle(tag, settlement);
 }
 
-async fn fast_batch(engine: Arc<Engine>, settler: Settler, batch: Vec<(Tag, Copy)>, stop: CancellationToken) {
+async fn fast_batch(
+    engine: Arc<Engine>,
+    settler: Settler,
+    batch: Vec<(Tag, Copy)>,
+    stop: CancellationToken,
+) {
     let (tags, copies): (Vec<Tag>, Vec<Copy>) = batch.into_iter().unzip();
     let settlements = engine.fast_batch(&copies).await;
     if settlements.contains(&Settlement::Return) {

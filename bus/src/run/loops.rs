@@ -10,7 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Bus;
 use crate::{
-    broker::{consume::ConsumerState, management::{Management, segment}, session::{Endpoint, LinkState}},
+    broker::{
+        consume::ConsumerState,
+        management::{Management, segment},
+        session::{Endpoint, LinkState},
+    },
     clock::Clock,
     edge::{health::Health, room::Room},
     engine::{
@@ -19,7 +23,8 @@ use crate::{
         relay::{Feeder, Relay},
         sweep::Sweeper,
     },
-    metrics::Metrics,
+    ledger::{CommitError, writer::Report},
+    metrics::{CommitResult, Metrics},
 };
 
 /// Between looks where there was nothing to do.
@@ -37,18 +42,33 @@ pub(super) fn spawn(bus: &Bus, metrics: &Arc<Metrics>, health: &Arc<Health>, exp
     let stop = &bus.stop_writing;
     let mut relay = Relay::new(Arc::clone(engine));
     let stopped = stop.clone();
-    bus.tasks.spawn(async move {
-        while stopped.run_until_cancelled(relay.step()).await.is_some() {}
-    });
-    bus.tasks.spawn(paced(stop.clone(), "feeder", Feeder::new(Arc::clone(engine)), async |feeder| {
-        feeder.step().await.map(|found| found as u64)
-    }));
-    bus.tasks.spawn(paced(stop.clone(), "sweeper", Sweeper::new(Arc::clone(engine), expires), async |sweeper| {
-        sweeper.step().await
-    }));
-    bus.tasks.spawn(reconcile(Arc::clone(engine), Arc::clone(&bus.clock), bus.broker.endpoint.clone(), stop.clone()));
-    bus.tasks.spawn(watch_broker(bus.broker.observe(), Arc::clone(health), Arc::clone(&bus.clock), stop.clone()));
-    bus.writer.report_to(Arc::clone(metrics));
+    bus.tasks
+        .spawn(async move { while stopped.run_until_cancelled(relay.step()).await.is_some() {} });
+    bus.tasks.spawn(paced(
+        stop.clone(),
+        "feeder",
+        Feeder::new(Arc::clone(engine)),
+        async |feeder| feeder.step().await.map(|found| found as u64),
+    ));
+    bus.tasks.spawn(paced(
+        stop.clone(),
+        "sweeper",
+        Sweeper::new(Arc::clone(engine), expires),
+        async |sweeper| sweeper.step().await,
+    ));
+    bus.tasks.spawn(reconcile(
+        Arc::clone(engine),
+        Arc::clone(&bus.clock),
+        bus.broker.endpoint.clone(),
+        stop.clone(),
+    ));
+    bus.tasks.spawn(watch_broker(
+        bus.broker.observe(),
+        Arc::clone(health),
+        Arc::clone(&bus.clock),
+        stop.clone(),
+    ));
+    bus.writer.report_to(report(Arc::clone(metrics)));
 }
 
 /// Steps a loop: at once where it did something, after a pause where not.
@@ -79,7 +99,12 @@ async fn paced<L, E: fmt::Display>(
 }
 
 /// Compares what the ledger believes with what the broker says of its queues.
-async fn reconcile(engine: Arc<Engine>, clock: Arc<dyn Clock>, endpoint: Endpoint, stop: CancellationToken) {
+async fn reconcile(
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    endpoint: Endpoint,
+    stop: CancellationToken,
+) {
     let Ok(management) = Management::of(&endpoint) else { return };
     let mut reconciler = Reconciler::new(Arc::clone(&engine));
     loop {
@@ -93,13 +118,20 @@ async fn reconcile(engine: Arc<Engine>, clock: Arc<dyn Clock>, endpoint: Endpoin
         match looked.await {
             None => return,
             Some(Ok(0)) => {}
-            Some(Ok(rows)) => tracing::warn!(rows, "copies were lost in the broker and are published again"),
+            Some(Ok(rows)) => {
+                tracing::warn!(rows, "copies were lost in the broker and are published again")
+            }
             Some(Err(error)) => tracing::debug!(%error, "not reconciled"),
         }
     }
 }
 
-async fn samples(engine: &Engine, clock: &dyn Clock, management: &Management, vhost: &str) -> Vec<Sample> {
+async fn samples(
+    engine: &Engine,
+    clock: &dyn Clock,
+    management: &Management,
+    vhost: &str,
+) -> Vec<Sample> {
     let mut samples = Vec::new();
     for route in engine.routes().iter() {
         let lag = i64::try_from(STATISTICS_LAG.as_millis()).unwrap_or(i64::MAX);
@@ -125,8 +157,12 @@ async fn watch_broker(
         let word = match (state.is_connected(), state.blocked, state.refused) {
             (true, false, _) => Ok(()),
             (true, true, _) => Err("the broker takes no messages: memory or disk alarm".to_owned()),
-            (false, _, true) => Err("the broker refuses the connection: user, password or vhost".to_owned()),
-            (false, _, false) => Err("no connection to the broker; messages are accepted and wait".to_owned()),
+            (false, _, true) => {
+                Err("the broker refuses the connection: user, password or vhost".to_owned())
+            }
+            (false, _, false) => {
+                Err("no connection to the broker; messages are accepted and wait".to_owned())
+            }
         };
         health.set("broker", word, clock.now());
         match stop.run_until_cancelled(link.changed()).await {
@@ -137,7 +173,11 @@ async fn watch_broker(
 }
 
 /// Shows whether a route is consumed.
-pub(super) async fn watch_consumer(mut state: watch::Receiver<ConsumerState>, metrics: Arc<Metrics>, route: String) {
+pub(super) async fn watch_consumer(
+    mut state: watch::Receiver<ConsumerState>,
+    metrics: Arc<Metrics>,
+    route: String,
+) {
     loop {
         metrics.consumer(&route, state.borrow_and_update().consuming);
         if state.changed().await.is_err() {
@@ -161,3 +201,14 @@ pub(super) fn spawn_room(bus: &Bus, room: &Arc<Room>) {
     });
 }
 
+/// Tells the metrics of every commit.
+fn report(metrics: Arc<Metrics>) -> Report {
+    Arc::new(move |committed, rows, took| {
+        let result = match committed {
+            Ok(()) => CommitResult::Committed,
+            Err(CommitError::NotCommitted(_)) => CommitResult::NotCommitted,
+            Err(CommitError::Unclear(_)) => CommitResult::Unclear,
+        };
+        metrics.committed(result, rows, took);
+    })
+}

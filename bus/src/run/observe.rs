@@ -54,10 +54,23 @@ impl Observe for Observer {
         let step = fault.step.as_deref().unwrap_or("-");
         match verdict {
             Verdict::Retry { .. } | Verdict::Recall { .. } => {
-                tracing::debug!(subscriber, step, code = fault.code, fault = fault.text, "a delivery is tried again");
+                tracing::debug!(
+                    subscriber,
+                    step,
+                    code = fault.code,
+                    fault = fault.text,
+                    "a delivery is tried again"
+                );
             }
             Verdict::Park | Verdict::Uncertain => {
-                tracing::error!(subscriber, step, code = fault.code, fault = fault.text, ?verdict, "a delivery waits for a person");
+                tracing::error!(
+                    subscriber,
+                    step,
+                    code = fault.code,
+                    fault = fault.text,
+                    ?verdict,
+                    "a delivery waits for a person"
+                );
             }
         }
     }

@@ -144,3 +144,28 @@ fn digest(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_goes_on_after_a_crash_in_the_middle_of_a_line() {
+        let path = std::env::temp_dir().join(format!("snodo-sandbox-{}", std::process::id()));
+        let log = Log::open(&path).expect("opens");
+        assert_eq!(log.apply("notify", "k1", b"a", true).expect("written"), 1);
+        drop(log);
+        let mut file = OpenOptions::new().append(true).open(&path).expect("there");
+        file.write_all(b"{\"at\":1,\"oper").expect("half a line");
+        assert_eq!(read(&path).expect("readable").len(), 1);
+        let log = Log::open(&path).expect("opens again");
+        assert_eq!(log.apply("notify", "k1", b"a", true).expect("written"), 1);
+        assert_eq!(log.apply("notify", "k2", b"b", true).expect("written"), 2);
+        assert_eq!(log.apply("notify_once", "k2", b"b", false).expect("written"), 3);
+        assert_eq!(log.number("notify_recallable", "k2"), None);
+        let applied: Vec<bool> =
+            read(&path).expect("readable").iter().map(|entry| entry.applied).collect();
+        assert_eq!(applied, [true, false, true, true]);
+        std::fs::remove_file(path).expect("removed");
+    }
+}

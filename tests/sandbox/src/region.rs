@@ -93,7 +93,11 @@ impl World {
     ) -> Response {
         let (delay, behaviour) = self.script.take();
         tokio::time::sleep(delay).await;
-        let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if !self.script.lets_in(text("authorization")) {
+            return problem(StatusCode::UNAUTHORIZED, "unknown-caller");
+        }
+        let key = text("idempotency-key");
         let Some(key) = key else { return problem(StatusCode::BAD_REQUEST, "no-key") };
         let done = if behaviour.acts() {
             self.log.apply(operation, key, body, once_per_key).map(Some)

@@ -71,12 +71,14 @@ struct State {
     draw: u64,
     next: VecDeque<Behaviour>,
     always: Behaviour,
+    bearer: Option<String>,
 }
 
 impl Script {
     /// Behaves well, with delays drawn from `seed`.
     pub fn new(delay_ms: (u64, u64), seed: u64) -> Self {
-        let state = State { draw: seed, next: VecDeque::new(), always: Behaviour::Normal };
+        let state =
+            State { draw: seed, next: VecDeque::new(), always: Behaviour::Normal, bearer: None };
         Self { delay_ms, state: Mutex::new(state) }
     }
 
@@ -90,6 +92,16 @@ impl Script {
         let mut state = self.lock();
         state.next.clear();
         state.always = behaviour;
+    }
+
+    /// From now on takes calls only with this bearer token.
+    pub fn demand_bearer(&self, token: &str) {
+        self.lock().bearer = Some(format!("Bearer {token}"));
+    }
+
+    /// Whether a call with this `Authorization` is taken.
+    pub fn lets_in(&self, authorization: Option<&str>) -> bool {
+        self.lock().bearer.as_deref().is_none_or(|bearer| authorization == Some(bearer))
     }
 
     /// What the next call meets.

@@ -20,10 +20,7 @@ use crate::{
     ids::Digest,
     schema::{Schemas, Validator},
     template::compile::{Read, Seen, Templates},
-    yaml::{
-        Content, Node,
-        fields::At,
-    },
+    yaml::{Content, Node, fields::At},
 };
 use serde_json::Value;
 
@@ -145,11 +142,7 @@ impl<'b> Builder<'b, '_, '_> {
         Some(Step { id: step.id.value.clone(), verb: verb? })
     }
 
-    fn call(
-        &mut self,
-        step: &StepFile,
-        target: &At<String>,
-    ) -> (Option<Verb>, Option<Arc<Value>>) {
+    fn call(&mut self, step: &StepFile, target: &At<String>) -> (Option<Verb>, Option<Arc<Value>>) {
         let with = self.part(&step.with, "with");
         let Some((instance, operation)) = self.operation(target) else { return (None, None) };
         let fits = self.object(&step.with, &operation.input, &target.value);
@@ -250,7 +243,9 @@ impl<'b> Builder<'b, '_, '_> {
         for name in &unknown {
             let help = help_with_nearest(name, declared.iter().copied(), "fields of the target");
             let title = format!("`{target}` has no field `{name}`");
-            let key = fields.iter().find(|(key, _)| key.text.strip_suffix('?').unwrap_or(&key.text) == *name);
+            let key = fields
+                .iter()
+                .find(|(key, _)| key.text.strip_suffix('?').unwrap_or(&key.text) == *name);
             let span = key.map_or(with.span.clone(), |(key, _)| key.span.clone());
             self.error("SN0212", span, Words::new(title, "no such field", help));
         }
@@ -268,10 +263,7 @@ impl<'b> Builder<'b, '_, '_> {
     }
 
     /// The schema of what a path begins with, and the names after that.
-    fn schema_of<'r>(
-        &self,
-        read: &'r Read,
-    ) -> Option<(Arc<Value>, &'r [(String, Range<usize>)])> {
+    fn schema_of<'r>(&self, read: &'r Read) -> Option<(Arc<Value>, &'r [(String, Range<usize>)])> {
         match read.variable.as_deref() {
             None => Some((Arc::clone(self.body?), &read.names)),
             Some("$message") if read.names.first().is_some_and(|(name, _)| name == "data") => {

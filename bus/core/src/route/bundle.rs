@@ -130,7 +130,12 @@ fn refer(schemas: &Schemas, schema: &Value, found: &mut BTreeSet<String>) {
             for (name, value) in fields {
                 match value {
                     Value::String(reference) if name.ends_with("$ref") || name == "$dynamicRef" => {
-                        found.extend(schemas.kinds().filter(|kind| means(reference, kind)).map(str::to_owned));
+                        found.extend(
+                            schemas
+                                .kinds()
+                                .filter(|kind| means(reference, kind))
+                                .map(str::to_owned),
+                        );
                     }
                     other => refer(schemas, other, found),
                 }

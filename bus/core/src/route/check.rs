@@ -72,7 +72,8 @@ const PURPOSE: Known = Known {
     keys: &["purpose", "title", "laws", "retention", "record"],
     reserved: &["concealed", "pdnd"],
 };
-const LAW: Known = Known { what: "a law", keys: &["title", "article", "url", "note"], reserved: &[] };
+const LAW: Known =
+    Known { what: "a law", keys: &["title", "article", "url", "note"], reserved: &[] };
 
 /// Checks a house. The routes are there where no diagnostic is an error.
 pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
@@ -80,7 +81,8 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let read = |file: &Arc<SourceFile>, problems: &mut Problems| file::read(file, problems);
     let files: Vec<RouteFile> =
         house.routes.iter().filter_map(|file| read(file, &mut problems)).collect();
-    let laws: Vec<String> = house.laws.iter().flat_map(|file| read_laws(file, &mut problems)).collect();
+    let laws: Vec<String> =
+        house.laws.iter().flat_map(|file| read_laws(file, &mut problems)).collect();
     let purposes: BTreeMap<String, Option<Purpose>> =
         house.purposes.iter().map(|file| read_purpose(file, &laws, &mut problems)).collect();
     let parties: Vec<PartyFile> = house
@@ -91,8 +93,12 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let mut targets = Targets::new(&house.schemas, &house.operations);
     let built: Vec<Option<Route>> =
         files.iter().map(|file| build(file, &mut targets, &mut problems)).collect();
-    let mut graph =
-        Graph { files: &files, parties: &parties, schemas: &house.schemas, problems: &mut problems };
+    let mut graph = Graph {
+        files: &files,
+        parties: &parties,
+        schemas: &house.schemas,
+        problems: &mut problems,
+    };
     graph.check();
     graph.purposes(&purposes);
     let checked = party::together(&parties, &mut problems);
@@ -223,7 +229,9 @@ impl<'g> Graph<'g> {
         }
     }
 
-    fn emits(&self) -> impl Iterator<Item = (&'g RouteFile, &'g StepFile, &'g At<String>)> + use<'g> {
+    fn emits(
+        &self,
+    ) -> impl Iterator<Item = (&'g RouteFile, &'g StepFile, &'g At<String>)> + use<'g> {
         self.files.iter().flat_map(|route| {
             route.steps.iter().filter_map(move |step| match &step.verb {
                 VerbFile::Emit { kind, .. } => Some((route, step, kind)),
@@ -270,7 +278,8 @@ impl<'g> Graph<'g> {
                 || self.takes_all(kind)
                 || self.schemas.unclaimed_is_discarded(kind);
             if first && !sure {
-                let help = "add a route for the rest, or `x-unclaimed: discard` to the type's schema";
+                let help =
+                    "add a route for the rest, or `x-unclaimed: discard` to the type's schema";
                 let title = format!("every taker of `{kind}` has a condition");
                 let words = Words::new(title, "who takes the others?", help);
                 self.error(route, &when.span, "SN0309", words);
@@ -304,7 +313,8 @@ impl<'g> Graph<'g> {
         };
         if !party.receives.iter().any(|(received, _)| received.value == kind.value) {
             let title = format!("`{id}` does not receive `{}`", kind.value);
-            let help = format!("add `{{ type: {} }}` to `receives` of {}", kind.value, party.file.path);
+            let help =
+                format!("add `{{ type: {} }}` to `receives` of {}", kind.value, party.file.path);
             self.error(route, span, "SN0423", Words::new(title, "addressed here", help));
         }
     }
@@ -327,7 +337,8 @@ impl<'g> Graph<'g> {
                     continue;
                 }
                 said.push(way);
-                let help = format!("the messages go round: {shown}; let one of them emit another type");
+                let help =
+                    format!("the messages go round: {shown}; let one of them emit another type");
                 let title = format!("`{}` leads back to the route that emits it", kind.value);
                 let words = Words::new(title, "a cycle", help);
                 self.error(route, &kind.span, "SN0308", words);
@@ -344,10 +355,17 @@ impl<'g> Graph<'g> {
                     || self.takes_all(&kind.value)
                     || self.schemas.unclaimed_is_discarded(&kind.value);
                 if known && !taken {
-                    let title = format!("`{}` may send `{}`, which nobody takes", party.id.value, kind.value);
+                    let title = format!(
+                        "`{}` may send `{}`, which nobody takes",
+                        party.id.value, kind.value
+                    );
                     let help = "write a route with this type in `from`, or take it from `sends`";
                     let place = Place::new(&party.file, kind.span.clone());
-                    self.problems.error("SN0310", place, Words::new(title, "taken by nobody", help));
+                    self.problems.error(
+                        "SN0310",
+                        place,
+                        Words::new(title, "taken by nobody", help),
+                    );
                 }
             }
         }
@@ -359,7 +377,11 @@ impl<'g> Graph<'g> {
 }
 
 /// The routes on the way from `from` to `to`, both included.
-fn way<'e>(edges: &HashMap<&'e str, Vec<&'e str>>, from: &'e str, to: &str) -> Option<Vec<&'e str>> {
+fn way<'e>(
+    edges: &HashMap<&'e str, Vec<&'e str>>,
+    from: &'e str,
+    to: &str,
+) -> Option<Vec<&'e str>> {
     let mut before: HashMap<&str, Option<&str>> = HashMap::from([(from, None)]);
     let mut open = vec![from];
     while let Some(at) = open.pop() {

@@ -45,9 +45,7 @@ pub(super) enum VerbFile {
 
 const ROUTE: Known = Known {
     what: "a route",
-    keys: &[
-        "route", "title", "office", "from", "purpose", "actor", "when", "steps", "retry",
-    ],
+    keys: &["route", "title", "office", "from", "purpose", "actor", "when", "steps", "retry"],
     reserved: &["needs", "order_by", "on_park", "shards", "tests"],
 };
 const STEP: Known = Known {
@@ -71,9 +69,9 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
     let from = fields.required("from", problems).and_then(|from| source(file, from, problems));
     let purpose = fields.required_text("purpose", problems);
     fields.required("actor", problems);
-    let retry = fields.get("retry").map_or(Some(RetryPolicy::default()), |node| {
-        retry(file, node, problems)
-    });
+    let retry = fields
+        .get("retry")
+        .map_or(Some(RetryPolicy::default()), |node| retry(file, node, problems));
     let steps = fields.required("steps", problems).map(|node| steps(file, node, problems));
     // Where a part is missing the others are still checked, as far as they can be.
     let lost = || At { value: String::new(), span: 0..0 };
@@ -94,7 +92,8 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
 fn named(file: &Arc<SourceFile>, name: &At<String>, problems: &mut Problems) {
     if !is_name(&name.value, '-') {
         let help = "write small letters, digits and `-`, first a letter: residence-change";
-        let words = Words::new(format!("`{}` is no name of a route", name.value), "not a name", help);
+        let words =
+            Words::new(format!("`{}` is no name of a route", name.value), "not a name", help);
         problems.error("SN0112", Place::new(file, name.span.clone()), words);
     }
 }
@@ -102,7 +101,9 @@ fn named(file: &Arc<SourceFile>, name: &At<String>, problems: &mut Problems) {
 /// Small letters, digits and `joint`, first a letter, at most 64.
 pub(crate) fn is_name(text: &str, joint: char) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joint;
-    text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(allowed)
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(allowed)
 }
 
 fn source(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<At<String>> {
@@ -243,9 +244,11 @@ fn only_with_emit(
 
 fn many(file: &Arc<SourceFile>, fields: &Fields<'_>, problems: &mut Problems) {
     let (span, title, help): (Range<usize>, _, _) = match (fields.key("each"), fields.key("key")) {
-        (Some(each), None) => {
-            (each.span.clone(), "`each` needs `key`", "add `key: ${ $item.… }`: it tells the items apart")
-        }
+        (Some(each), None) => (
+            each.span.clone(),
+            "`each` needs `key`",
+            "add `key: ${ $item.… }`: it tells the items apart",
+        ),
         (None, Some(key)) => {
             (key.span.clone(), "`key` needs `each`", "add `each: ${ … }`, or delete `key`")
         }

@@ -225,7 +225,10 @@ fn to_number(number: &Num) -> Option<Number> {
 pub(super) fn canonical(text: &str) -> Result<Number, NotCanonical> {
     if let Ok(whole) = text.parse::<i128>() {
         let float = text.parse::<f64>().map_err(|_| NotCanonical)?;
-        #[expect(clippy::cast_possible_truncation, reason = "compared with the original right after")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "compared with the original right after"
+        )]
         let same = float as i128 == whole;
         return if same { of_float(float).ok_or(NotCanonical) } else { Err(NotCanonical) };
     }

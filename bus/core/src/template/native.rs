@@ -235,7 +235,7 @@ fn order_of_objects(left: &Map<String, Value>, right: &Map<String, Value>) -> Or
         names
     };
     let (names, others) = (sorted(left), sorted(right));
-    names.cmp(&others).then_with(|| {
-        first_difference(names.iter().map(|name| order(&left[name], &right[name])))
-    })
+    names
+        .cmp(&others)
+        .then_with(|| first_difference(names.iter().map(|name| order(&left[name], &right[name]))))
 }

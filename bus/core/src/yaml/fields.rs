@@ -66,7 +66,8 @@ impl<'n> Fields<'n> {
     pub(crate) fn required(&self, name: &str, problems: &mut Problems) -> Option<&'n Node> {
         let found = self.get(name);
         if found.is_none() {
-            let (title, help) = (format!("{} needs `{name}`", self.what), format!("add `{name}: …`"));
+            let (title, help) =
+                (format!("{} needs `{name}`", self.what), format!("add `{name}: …`"));
             let end = self.first_line();
             let words = Words::new(title, format!("`{name}` is missing here"), help);
             problems.error("SN0110", Place::new(self.file, end), words);
@@ -153,7 +154,8 @@ pub(crate) fn list<'n>(
         Content::List(items) => items,
         Content::Refused => &[],
         _ => {
-            let words = Words::new("a list is expected", "not a list", "write `[ … ]` or lines `- …`");
+            let words =
+                Words::new("a list is expected", "not a list", "write `[ … ]` or lines `- …`");
             problems.error("SN0111", Place::new(file, node.span.clone()), words);
             &[]
         }

@@ -78,7 +78,9 @@ fn plain(text: &str) -> Plain {
             Plain::Misleading("many readers take it for true or false")
         }
         "null" => Plain::Misleading("many readers take it for null"),
-        ".inf" | "+.inf" | "-.inf" | ".nan" => Plain::Misleading("many readers take it for a number"),
+        ".inf" | "+.inf" | "-.inf" | ".nan" => {
+            Plain::Misleading("many readers take it for a number")
+        }
         lower => number_like(lower).map_or(Plain::Text, Plain::Misleading),
     }
 }
@@ -143,7 +145,8 @@ pub(super) fn unquoted_template(text: &str, at: usize) -> Option<Range<usize>> {
     let line = &text[line_start..line_end];
     for (start, _) in line.match_indices("${") {
         let before = &line[..start];
-        let in_quotes = before.matches('"').count() % 2 == 1 || before.matches('\'').count() % 2 == 1;
+        let in_quotes =
+            before.matches('"').count() % 2 == 1 || before.matches('\'').count() % 2 == 1;
         let rest = &line[start..];
         let flow = before.replace("${", "").contains(['{', '[']);
         let broken = rest.contains(": ") || rest.contains(" #") || flow;
