@@ -20,7 +20,7 @@ use serde_json::json;
 use snodo_tests::client::{Client, post_message};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use crate::house::{KINDS, SOURCE, TOKEN, text_of};
+use crate::house::{SOURCE, TOKEN, route_of, text_of};
 
 /// Connections of the driver; more messages than that are never in flight.
 const CONNECTIONS: usize = 64;
@@ -51,7 +51,7 @@ impl NumberLog {
 
 /// A driver under way.
 #[derive(Debug)]
-pub struct Driver {
+pub(crate) struct Driver {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
     attempted: Arc<NumberLog>,
@@ -60,7 +60,7 @@ pub struct Driver {
 
 impl Driver {
     /// Starts posting `rate` messages a second, numbered from `first` on.
-    pub fn start(bus: SocketAddr, logs: &Path, first: u64, rate: u32) -> io::Result<Self> {
+    pub(crate) fn start(bus: SocketAddr, logs: &Path, first: u64, rate: u32) -> io::Result<Self> {
         let attempted = Arc::new(NumberLog::create(&logs.join(format!("attempted-{first}.log")))?);
         let acknowledged = Arc::new(NumberLog::create(&logs.join(format!("acknowledged-{first}.log")))?);
         let stop = Arc::new(AtomicBool::new(false));
@@ -87,13 +87,8 @@ impl Driver {
         Ok(Self { stop, tasks, attempted, acknowledged })
     }
 
-    /// How many messages have been acknowledged so far.
-    pub fn acknowledged_so_far(&self) -> usize {
-        self.acknowledged.numbers().len()
-    }
-
     /// Stops and gives (attempted, acknowledged).
-    pub async fn stop(mut self) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    pub(crate) async fn stop(mut self) -> (BTreeSet<u64>, BTreeSet<u64>) {
         self.stop.store(true, Relaxed);
         while self.tasks.join_next().await.is_some() {}
         (self.attempted.numbers(), self.acknowledged.numbers())
@@ -111,13 +106,12 @@ async fn tick(stop: Arc<AtomicBool>, due: tokio::sync::mpsc::Sender<()>, rate: u
 }
 
 /// The message with this number: its type goes round the routes.
-pub fn event(number: u64) -> serde_json::Value {
-    let kind = KINDS[usize::try_from(number).unwrap_or(0) % KINDS.len()];
+pub(crate) fn event(number: u64) -> serde_json::Value {
     json!({
         "specversion": "1.0",
         "id": number.to_string(),
         "source": SOURCE,
-        "type": format!("chaos.{kind}.v1"),
+        "type": format!("chaos.{}.v1", route_of(number)),
         "datacontenttype": "application/json",
         "data": { "n": number, "text": text_of(number) },
     })

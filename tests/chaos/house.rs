@@ -1,4 +1,5 @@
-//! The house of the chaos runs: four routes, one per kind of effect, and what they transform.
+//! The house of the chaos runs: four routes, one per kind of effect, a fifth that only passes on, and
+//! what they transform.
 //!
 //! Invariant: the reference transform is written here a second time, in Rust, not asked of the bus.
 
@@ -6,42 +7,66 @@ use std::{io, net::SocketAddr};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use snodo_tests::bus::HouseFolder;
+use snodo_tests::{bus::HouseFolder, chaos::target::digest};
 
-/// The kinds of effect, each with its type and route.
-pub const KINDS: [&str; 4] = ["register", "idempotent", "recallable", "once"];
+/// The routes, each with its type; `transit` passes its message on to `idempotent`.
+pub(crate) const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
+/// The operations of the target.
+const CALLED: [&str; 3] = ["idempotent", "recallable", "once"];
+/// How the messages go round: who is killed in a call has most calls to make again one by one where they
+/// are idempotent, so those are fewer.
+const ROUND: [&str; 8] = [
+    "register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent",
+];
 /// The driver's `source`.
-pub const SOURCE: &str = "/driver";
+pub(crate) const SOURCE: &str = "/driver";
 /// The driver's token; the house holds its digest.
-pub const TOKEN: &str = "chaos-driver";
+pub(crate) const TOKEN: &str = "chaos-driver";
+
+/// The route that takes message `number`.
+pub(crate) fn route_of(number: u64) -> &'static str {
+    ROUND[usize::try_from(number).unwrap_or(0) % ROUND.len()]
+}
+
+/// The operation by which message `number` has its effect.
+pub(crate) fn operation_of(number: u64) -> &'static str {
+    match route_of(number) {
+        "transit" => "idempotent",
+        other => other,
+    }
+}
 
 /// The text of message `number`, as the driver writes it.
-pub fn text_of(number: u64) -> String {
+pub(crate) fn text_of(number: u64) -> String {
     format!("pratica {number}")
 }
 
-/// What the far side must get of message `number`.
-pub fn expected_call(number: u64) -> Value {
-    json!({ "n": number, "subject": format!("Registrazione di pratica {number}"), "doubled": number * 2 })
+/// The subject that message `number` must be registered under.
+pub(crate) fn expected_subject(number: u64) -> String {
+    format!("Registrazione di pratica {number}")
+}
+
+/// The digest of what the far side must get of message `number`.
+pub(crate) fn expected_call(number: u64) -> String {
+    digest(&json!({ "n": number, "subject": expected_subject(number), "doubled": number * 2 }))
 }
 
 /// Where ledger and broker of a house are.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(crate) struct Places {
     /// The `ledger:` value of the configuration.
-    pub ledger: Value,
+    pub(crate) ledger: Value,
     /// The `broker:` value of the configuration.
-    pub broker: Value,
+    pub(crate) broker: Value,
     /// Where the far sides listen.
-    pub target: SocketAddr,
+    pub(crate) target: SocketAddr,
 }
 
 /// Writes the whole house.
-pub fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
+pub(crate) fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
     house.write("config/snodo.yaml", &settings(house, places).to_string())?;
     house.write("config/parties/driver.yaml", &driver().to_string())?;
     house.write("routes/purposes/chaos.yaml", &purpose().to_string())?;
-    house.write("routes/laws.yaml", "laws: []\n")?;
     let object = |properties: Value| {
         let required: Vec<&String> = properties.as_object().into_iter().flatten().map(|(k, _)| k).collect();
         json!({
@@ -50,7 +75,7 @@ pub fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
         })
     };
     let message = object(json!({ "n": { "type": "integer" }, "text": { "type": "string" } }));
-    for kind in KINDS {
+    for kind in ROUTES {
         house.write(&format!("schemas/chaos/{kind}.v1.json"), &message.to_string())?;
     }
     let call = object(json!({
@@ -58,7 +83,8 @@ pub fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
     }));
     house.write("schemas/chaos/call.v1.json", &call.to_string())?;
     house.write("routes/register.yaml", REGISTER)?;
-    for kind in &KINDS[1..] {
+    house.write("routes/transit.yaml", TRANSIT)?;
+    for kind in CALLED {
         house.write(&format!("routes/{kind}.yaml"), &CALL.replace("KIND", kind))?;
     }
     Ok(())
@@ -98,10 +124,26 @@ steps:
 retry: { first: 100ms, longest: 2s, give_up_after: 1h }
 ";
 
+const TRANSIT: &str = "\
+route: transit
+title: Passes a chaos message on
+office: tests
+from: chaos.transit.v1
+purpose: chaos
+actor: system
+steps:
+  - pass:
+      emit: chaos.idempotent.v1
+      with:
+        n: ${ .n }
+        text: ${ .text }
+retry: { first: 100ms, longest: 2s, give_up_after: 1h }
+";
+
 fn settings(house: &HouseFolder, places: &Places) -> Value {
     let operation = |path: &str, effect: Value| {
         json!({ "method": "POST", "path": path, "input": "chaos/call.v1", "effect": effect,
-                "deadline": "5s", "settles_within": "2s" })
+                "deadline": "4s", "settles_within": "4s" })
     };
     json!({
         "instance": { "slot": "a" },
@@ -118,8 +160,7 @@ fn settings(house: &HouseFolder, places: &Places) -> Value {
                 "operations": {
                     "idempotent": operation("/idempotent", json!("idempotent")),
                     "recallable": operation("/recallable", json!({ "recallable": "find" })),
-                    "find": { "method": "GET", "path": "/recallable/{key}", "input": "chaos/call.v1",
-                              "effect": "idempotent", "deadline": "5s" },
+                    "find": { "method": "GET", "path": "/recallable/{key}", "deadline": "4s" },
                     "once": operation("/once", json!("once")),
                 },
             },
@@ -128,7 +169,7 @@ fn settings(house: &HouseFolder, places: &Places) -> Value {
 }
 
 fn driver() -> Value {
-    let sends: Vec<String> = KINDS.iter().map(|kind| format!("chaos.{kind}.v1")).collect();
+    let sends: Vec<String> = ROUTES.iter().map(|kind| format!("chaos.{kind}.v1")).collect();
     let digest = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     json!({ "party": "driver", "title": "The driver", "token": { "sha256": digest }, "sends": sends })
 }

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a request that got no whole answer is an error, never a silent retry.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 
@@ -87,7 +87,7 @@ impl Client {
         while self.buffer.len() < head_end + length {
             read_more(stream, &mut self.buffer).await?;
         }
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let status = status(&head);
         let body = self.buffer[head_end..head_end + length].to_vec();
         if head.to_ascii_lowercase().contains("connection: close") {
             self.stream = None;
@@ -113,6 +113,33 @@ fn content_length(head: &str) -> usize {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// Sends one request of operators over the bus's socket and reads the answer.
+pub async fn over_socket(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+    let exchange = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await?;
+        let head_end = find(&bytes, b"\r\n\r\n")
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no whole answer"))?;
+        let body = bytes.split_off(head_end + 4);
+        let head = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Answer { status: status(&head), head, body })
+    };
+    timeout(ANSWER_WITHIN, exchange)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 /// A `POST /v1/messages` in structured mode.

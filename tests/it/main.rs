@@ -7,6 +7,7 @@ mod adapters;
 mod broker;
 mod cli;
 mod edge;
+mod chaos;
 mod ledger;
 mod simulation;
 mod tidy;

@@ -1,0 +1,135 @@
+//! `snodo-chaos`: kills bus and broker under load, and the bus at each of its crash points, on both
+//! ledgers side by side; then judges from logs of its own whether anything was lost or done twice.
+//!
+//! Invariant: exit 0 means that every planned run struck and passed; whatever else happened is exit 1.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use snodo_tests::{
+    bus::binaries,
+    chaos::{
+        plan::{LedgerKind, Strike, Wish, runs},
+        report::{self, RunReport},
+    },
+};
+
+use crate::{lane::Lane, scene::Failure};
+
+mod books;
+mod drive;
+mod ends;
+mod house;
+mod lane;
+mod office;
+mod scene;
+mod strikes;
+
+/// Kills bus and broker under load and judges what became of every message.
+#[derive(Debug, Parser)]
+#[command(name = "snodo-chaos", max_term_width = 100)]
+struct Options {
+    /// Only the runs of `make test`
+    #[arg(long)]
+    short: bool,
+    /// Only this run: kill-bus, kill-broker, CP1 … CP17
+    #[arg(long, value_name = "NAME", value_parser = strike)]
+    only: Option<Strike>,
+    /// Only this ledger: sqlite, postgres
+    #[arg(long, value_name = "LEDGER", value_parser = ledger)]
+    ledger: Option<LedgerKind>,
+    /// Draw from this seed instead of a new one
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Switch a guard off in the bus; then the runs must fail
+    #[arg(long, value_name = "MUTANT")]
+    fault: Option<String>,
+}
+
+fn strike(name: &str) -> Result<Strike, String> {
+    Strike::named(name).ok_or_else(|| "the runs are kill-bus, kill-broker, CP1 … CP17".to_owned())
+}
+
+fn ledger(name: &str) -> Result<LedgerKind, String> {
+    LedgerKind::named(name).ok_or_else(|| "the ledgers are sqlite and postgres".to_owned())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match session(Options::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("snodo-chaos: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever reads no longer does not stop the session.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+async fn session(options: Options) -> Result<bool, Failure> {
+    let seed = options.seed.unwrap_or_else(drawn);
+    let wish = Wish { short: options.short, only: options.only, ledger: options.ledger, seed };
+    let target = target_folder()?;
+    let folder = target.join(format!("run/chaos-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    say(&format!("seed {seed}: the same again with --seed {seed}"));
+    say(&report::head());
+    let lane = |ledger| lane(ledger, wish.clone(), &folder, options.fault.clone());
+    let (sqlite, postgres) = tokio::join!(lane(LedgerKind::Sqlite), lane(LedgerKind::Postgres));
+    let reports: Vec<RunReport> = [sqlite?, postgres?].concat();
+    let wanted = LedgerKind::ALL.into_iter().map(|ledger| runs(&wish, ledger).len()).sum();
+    fs::write(target.join("chaos.json"), report::file(&reports))?;
+    let (words, well) = report::verdict(&reports, wanted);
+    say(&words);
+    if well {
+        fs::remove_dir_all(&folder)?;
+    }
+    Ok(well)
+}
+
+/// Small, so that people can type it.
+fn drawn() -> u64 {
+    uuid::Uuid::now_v7().as_fields().3.iter().fold(0, |seed, byte| seed * 31 + u64::from(*byte)) % 1_000_000
+}
+
+/// The runs of one ledger, one after the other. With a guard switched off the first that fails is enough.
+async fn lane(
+    ledger: LedgerKind,
+    wish: Wish,
+    folder: &Path,
+    fault: Option<String>,
+) -> Result<Vec<RunReport>, Failure> {
+    let planned = runs(&wish, ledger);
+    let mut reports = Vec::with_capacity(planned.len());
+    if planned.is_empty() {
+        return Ok(reports);
+    }
+    let mutated = fault.is_some();
+    let mut lane = Lane::start(ledger, folder, fault).await?;
+    for run in &planned {
+        let report = lane.run(run).await;
+        say(&report::line(&report));
+        let failed = !report.failures().is_empty();
+        reports.push(report);
+        if failed && mutated {
+            break;
+        }
+    }
+    Ok(reports)
+}
+
+/// Cargo's target folder: two above this program.
+fn target_folder() -> io::Result<PathBuf> {
+    let folder = binaries()?.canonicalize()?;
+    folder.parent().map(Path::to_owned).ok_or_else(|| io::Error::other("no target folder"))
+}

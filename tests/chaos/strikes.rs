@@ -1,0 +1,111 @@
+//! The killing.
+//!
+//! Invariant: a strike counts only with enough deliveries open; one that does not count is repeated, a
+//! bounded number of times.
+
+use std::time::Duration;
+
+use snodo_tests::chaos::plan::{self, Strike};
+
+use crate::scene::{Failure, Scene};
+
+/// Messages per second while bus or broker are killed.
+const RATE: u32 = 300;
+/// Deliveries open at a kill that counts.
+const OPEN: u64 = 100;
+/// Messages per second while the bus runs into a crash point: some sixty deliveries in flight.
+const RATE_AT_POINT: u32 = 150;
+/// Deliveries open at a crash point that counts.
+const OPEN_AT_POINT: u64 = 40;
+/// How long deliveries may take to become that many.
+const FILLING: Duration = Duration::from_secs(60);
+/// How long the bus may take to reach its crash point.
+const REACHING: Duration = Duration::from_secs(20);
+/// Tries of one crash.
+const TRIES: u32 = 6;
+
+/// Has it strike so many times, and leaves a bus that runs and a driver that rests.
+pub(crate) async fn strike(scene: &mut Scene<'_>, strike: Strike, times: u32) -> Result<(), Failure> {
+    match strike {
+        Strike::KillBus => kill_bus(scene, times).await,
+        Strike::KillBroker => kill_broker(scene, times).await,
+        Strike::CrashPoint(point) => {
+            for _ in 0..times {
+                crash_at(scene, point).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn kill_bus(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
+    scene.start_bus(None).await?;
+    scene.drive(RATE)?;
+    for _ in 0..times * 2 {
+        wait_for_a_moment(scene).await?;
+        let open = scene.bury().await?;
+        if open >= OPEN {
+            scene.report.struck(open);
+        }
+        scene.start_bus(None).await?;
+        if scene.report.fired == times {
+            break;
+        }
+    }
+    scene.rest().await;
+    Ok(())
+}
+
+async fn kill_broker(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
+    scene.start_bus(None).await?;
+    scene.drive(RATE)?;
+    for _ in 0..times * 2 {
+        wait_for_a_moment(scene).await?;
+        let open = scene.figures().await.map_or(0, |figures| figures.open());
+        scene.node.kill();
+        let open = u64::try_from(open).unwrap_or(0);
+        if open >= OPEN {
+            scene.report.struck(open);
+        }
+        scene.node.start_again().await?;
+        scene.ready().await?;
+        if scene.report.fired == times {
+            break;
+        }
+    }
+    scene.rest().await;
+    Ok(())
+}
+
+/// Until enough is open, and a drawn moment more.
+async fn wait_for_a_moment(scene: &mut Scene<'_>) -> Result<(), Failure> {
+    scene.wait_open(i64::try_from(OPEN)?, FILLING).await?;
+    let more = scene.dice.between(0, 1500);
+    tokio::time::sleep(Duration::from_millis(more)).await;
+    Ok(())
+}
+
+/// One crash that counts, and everything after it until nothing is open.
+async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
+    let mut percent = 100;
+    for _ in 0..TRIES {
+        let pass = plan::pass(point, percent, &mut scene.dice);
+        scene.start_bus(Some(&format!("CP{point}:{pass}"))).await?;
+        scene.drive(RATE_AT_POINT)?;
+        let died = scene.wait_death(REACHING).await;
+        scene.rest().await;
+        let open = scene.bury().await?;
+        let counts = died && open >= OPEN_AT_POINT;
+        if counts {
+            scene.report.struck(open);
+        }
+        scene.start_bus(None).await?;
+        scene.settle().await?;
+        if counts {
+            break;
+        }
+        percent = if died { percent * 3 / 2 } else { percent / 2 };
+        scene.bury().await?;
+    }
+    Ok(())
+}
