@@ -30,7 +30,6 @@ mod read;
 mod registers;
 mod seam;
 pub mod slot;
-pub mod writer;
 mod sqlite;
 mod statement;
 mod store;

@@ -1,9 +1,7 @@
 //! What the tests, the demo, the chaos runs and the benchmark share: real servers, conditions to wait
 //! for, the bus as a process, a lean client, the checker, the simulated world.
-//! What integration tests share: servers of their own, conditions to wait for, simulated worlds.
 //!
 //! Invariant: nothing here waits for time to pass; it waits for something to be so, with a bound.
-//! Everything that is started here ends with the process, and listens on this machine only.
 //! Everything that is started ends with its process and listens on this machine only.
 
 pub mod bus;

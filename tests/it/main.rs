@@ -1,7 +1,6 @@
 //! The integration tests of Snodo, one binary: each module is one area.
 //!
 //! Invariant: no test sleeps; each waits on a condition with a bound.
-//! Integration tests of Snodo, one binary: each area is a module.
 
 mod adapters;
 mod broker;

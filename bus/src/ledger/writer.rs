@@ -42,6 +42,27 @@ pub struct WriterOptions {
     pub registrations_apart: bool,
     /// Where the heads of the chains are kept, outside the database.
     pub heads: Option<PathBuf>,
+    /// Who hears of every commit.
+    pub report: Report,
+}
+
+/// Hears of every commit: how it ended, how many actions, how long it took.
+#[derive(Clone, Default)]
+pub struct Report(Option<Arc<Hears>>);
+
+type Hears = dyn Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync;
+
+impl Report {
+    /// Tells `hears`.
+    pub fn to(hears: impl Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hears)))
+    }
+}
+
+impl std::fmt::Debug for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Report").field(&self.0.is_some()).finish()
+    }
 }
 
 impl WriterOptions {
@@ -54,6 +75,7 @@ impl WriterOptions {
             waiting: 20_000,
             registrations_apart: false,
             heads,
+            report: Report::default(),
         }
     }
 
@@ -278,6 +300,9 @@ impl Shared {
     }
 
     fn count(&self, result: &Result<Vec<Outcome>, CommitError>, rows: usize, took: Duration) {
+        if let Report(Some(hears)) = &self.options.report {
+            hears(result.as_ref().map(drop), rows, took);
+        }
         let stats = &self.stats;
         match result {
             Ok(_) => {
@@ -306,7 +331,7 @@ impl Shared {
         }
         *written = Some(now);
         if let Err(error) = prove::append_heads(&*self.ledger, path, self.clock.now()).await {
-            tracing::warn!(%error, "SN0805: the heads of the evidence were not kept");
+            tracing::warn!(%error, "SN0839: the heads of the evidence were not kept");
         }
     }
 }
