@@ -47,7 +47,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
             residence("declaration-1", "RSSMRA80A01G273Z"),
             Expected::Repeated,
         ),
-        sportello("a declaration with two mistakes", wrong, Expected::Refused("SN0607")),
+        sportello("a declaration with two mistakes", wrong, Expected::Refused("SN0605")),
         Scene {
             title: "the region tells of a change of vehicle tax: translated and handed to the tax office's queue",
             token: REGION_TOKEN,
@@ -91,7 +91,7 @@ fn vehicle_tax() -> Value {
         "datacontenttype": "application/json",
         "data": {
             "plate": "GA123BC", "ownerTaxCode": "RSSMRA80A01G273Z", "year": 2026,
-            "dueDate": "2026-12-31", "amountCents": 25_840, "reason": "change of owner",
+            "dueDate": "2026-12-31", "amountCents": 25_840, "reason": "sale",
         },
     })
 }

@@ -141,6 +141,13 @@ pub(super) fn brief(row: &Row) -> Value {
         "attempts": row.attempts,
         "code": row.fault.as_ref().map(|fault| &fault.code),
         "step": row.fault.as_ref().and_then(|fault| fault.step.as_ref()),
+        "stepsDone": row
+            .done
+            .iter()
+            .map(|(step, done)| {
+                json!({ "step": step, "operation": done.operation, "reference": done.reference })
+            })
+            .collect::<Vec<_>>(),
         "nextAttemptAt": row.next_at,
     })
 }
@@ -152,13 +159,6 @@ fn full(row: &Row, now: snodo_core::timestamp::Timestamp) -> Value {
     told["crashes"] = json!(row.crashes);
     told["version"] = json!(row.route_digest);
     told["fault"] = json!(row.fault);
-    told["stepsDone"] = row
-        .done
-        .iter()
-        .map(|(step, done)| {
-            json!({ "step": step, "operation": done.operation, "reference": done.reference })
-        })
-        .collect();
     told["callsUnclear"] = row
         .intents
         .iter()
