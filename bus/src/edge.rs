@@ -25,8 +25,6 @@ pub mod problems;
 pub mod room;
 pub mod server;
 mod story;
-#[cfg(test)]
-mod tests;
 
 use admit::Gate;
 use auth::Callers;

@@ -25,9 +25,6 @@ use crate::{
 /// Why metrics are not declared.
 pub use prometheus::Error;
 
-#[cfg(test)]
-mod tests;
-
 /// The label of whatever the configuration does not name.
 pub const OTHER: &str = "_other";
 

@@ -20,8 +20,6 @@ mod acts;
 mod books;
 mod lists;
 pub mod socket;
-#[cfg(test)]
-mod tests;
 
 /// What operators work with.
 pub struct Office {

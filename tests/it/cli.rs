@@ -29,8 +29,7 @@ fn command(house: &Path, arguments: &[&str]) -> Command {
 }
 
 fn run(house: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } =
-        command(house, arguments).output().expect("started");
+    let Output { status, stdout, stderr } = command(house, arguments).output().expect("started");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }

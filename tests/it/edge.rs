@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 mod bus;
 
@@ -89,7 +86,8 @@ async fn only_sender_and_receiver_are_told_what_became_of_a_message() {
     let unknown = bus.get(TOKEN, "/v1/messages/00000000-0000-7000-8000-000000000000").await;
     assert_problem("an id of nobody", &unknown, 404);
     assert_problem("no id", &bus.get(TOKEN, "/v1/messages/x").await, 404);
-    for query in ["", "?id=A-1", "?source=urn:test&id=", "?source=a&id=b&id=c", "?source=a&id=%00"] {
+    for query in ["", "?id=A-1", "?source=urn:test&id=", "?source=a&id=b&id=c", "?source=a&id=%00"]
+    {
         let told = bus.get(TOKEN, &format!("/v1/messages{query}")).await;
         assert_problem(query, &told, 400);
     }
@@ -101,7 +99,8 @@ async fn only_sender_and_receiver_are_told_what_became_of_a_message() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_bodies_are_refused_as_the_security_list_says() {
     let bus = Bus::start().await;
-    let deep = |levels: usize| format!("{{\"n\":1,\"any\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+    let deep =
+        |levels: usize| format!("{{\"n\":1,\"any\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     let items = |count: usize| format!("{{\"n\":1,\"any\":[{}]}}", vec!["0"; count].join(","));
     let table: Vec<(&str, Vec<u8>, u16)> = vec![
         ("6: 65 deep", deep(65).into(), 400),
@@ -173,7 +172,11 @@ async fn bad_requests_are_refused_before_anything_is_read_of_them() {
     let table = [
         ("1: a byte too many", format!("{post}Content-Length: {}\r\n\r\n", (1 << 20) + 1), 413),
         ("3: a body that stalls", format!("{post}Content-Length: 10\r\n\r\n12345"), 408),
-        ("4: two framings", format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), 400),
+        (
+            "4: two framings",
+            format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            400,
+        ),
         ("5: two lengths", format!("{post}Content-Length: 5\r\nContent-Length: 6\r\n\r\n"), 400),
         ("60: many headers", format!("{post}{many}\r\n"), 431),
         ("60: a long header", format!("{post}{long}\r\n"), 431),
@@ -185,7 +188,12 @@ async fn bad_requests_are_refused_before_anything_is_read_of_them() {
         ("90: CONNECT", "CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n".to_owned(), 405),
         ("90: HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 405),
         ("78: metrics", "GET /metrics HTTP/1.1\r\nHost: bus\r\n\r\n".to_owned(), 404),
-        ("57: an override", "GET /v1/messages HTTP/1.1\r\nHost: bus\r\nX-HTTP-Method-Override: POST\r\n\r\n".to_owned(), 401),
+        (
+            "57: an override",
+            "GET /v1/messages HTTP/1.1\r\nHost: bus\r\nX-HTTP-Method-Override: POST\r\n\r\n"
+                .to_owned(),
+            401,
+        ),
         ("not HTTP", "hello\r\n\r\n".to_owned(), 400),
     ];
     for (what, request, expected) in table {
@@ -291,7 +299,10 @@ async fn a_message_can_be_checked_without_being_accepted() {
     assert_eq!((status(&told), &body(&told)["valid"]), (200, &Value::Bool(true)));
     assert_problem("invalid", &bus.raw(&ask(r#"{"n":"x"}"#)).await, 422);
     let metrics = bus.metrics().await;
-    assert!(metrics.contains("snodo_messages_received_total{source=\"party:sender\"} 0"), "{metrics}");
+    assert!(
+        metrics.contains("snodo_messages_received_total{source=\"party:sender\"} 0"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

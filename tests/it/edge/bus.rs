@@ -15,7 +15,10 @@ use snodo::{
     operators::DirectWrite,
     settings::Surroundings,
 };
-use snodo_core::{adapter::{BoxFuture, Catalog}, diagnostic::render_text};
+use snodo_core::{
+    adapter::{BoxFuture, Catalog},
+    diagnostic::render_text,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -126,8 +129,8 @@ impl Bus {
     pub(super) async fn start() -> Self {
         let (house, checked) = checked();
         std::fs::create_dir_all(&checked.settings.data).expect("made");
-        let ledger = open::open(&open::Settings::sqlite(checked.settings.data.join("ledger.db")));
-        let ledger = ledger.await.expect("opened");
+        let opened = open::Settings::sqlite(checked.settings.data.join("ledger.db"));
+        let ledger = open::open(&opened).await.expect("opened");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let desk = Arc::new(desk(checked, ledger, clock).await);
         let (parties, monitors) = (free().await, free().await);
@@ -166,9 +169,8 @@ impl Bus {
 
     /// Asks as the party of `token`.
     pub(super) async fn get(&self, token: &str, target: &str) -> String {
-        let head = format!(
-            "GET {target} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\r\n"
-        );
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\r\n");
         self.raw(head.as_bytes()).await
     }
 

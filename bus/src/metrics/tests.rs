@@ -1,1 +1,0 @@
-//! What is told is bounded by the configuration and true to the ledger.
