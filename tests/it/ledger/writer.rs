@@ -86,7 +86,7 @@ macro_rules! passed_on {
     };
 }
 
-impl snodo::ledger::Ledger for Refusing {
+impl Ledger for Refusing {
     fn commit<'a>(
         &'a self,
         group: &'a [Action],
