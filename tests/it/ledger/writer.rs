@@ -86,6 +86,10 @@ macro_rules! passed_on {
     };
 }
 
+#[expect(
+    clippy::elidable_lifetime_names,
+    reason = "one macro for reads with and without arguments"
+)]
 impl Ledger for Refusing {
     fn commit<'a>(
         &'a self,
