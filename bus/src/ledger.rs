@@ -712,6 +712,12 @@ pub struct RouteVersion {
     pub bundle: Arc<str>,
 }
 
+/// A call whose sender has not stopped: sequence of the delivery, step, fence of the claim.
+pub type Running = (i64, String, Fence);
+
+/// Where a chain of events stands: its name, its last number, its head.
+pub type HeadNow = (String, i64, Digest);
+
 /// The ledger, SQLite or PostgreSQL. One contract suite runs against both.
 ///
 /// Writes go through [`commit`](Ledger::commit) only, normally by way of the group writer.
@@ -806,7 +812,7 @@ pub trait Ledger: Send + Sync + 'static {
     fn intents_of(
         &self,
         incarnation: IncarnationId,
-    ) -> BoxFuture<'_, Result<Vec<(i64, String, Fence)>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Vec<Running>, ReadError>>;
 
     /// Published rows of a subscriber, oldest mark first.
     fn in_broker<'a>(
@@ -870,7 +876,7 @@ pub trait Ledger: Send + Sync + 'static {
     fn events_of<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
 
     /// The heads of the chains: (chain, n, hash), also written outside the database.
-    fn heads(&self) -> BoxFuture<'_, Result<Vec<(String, i64, Digest)>, ReadError>>;
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<HeadNow>, ReadError>>;
 }
 
 /// The bucket whose word this is.

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The longest that a start may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use snodo_tests::postgres;
 mod bench;
 mod contract;
 mod evidence;
+mod mutants;
 mod random;
 mod race;
 mod writer;

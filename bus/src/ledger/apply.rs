@@ -281,7 +281,7 @@ impl<'a> Group<'a> {
         });
         let found = tx.run(&statements).await?;
         for (job, rows) in jobs.into_iter().zip(found) {
-            self.digest(job, &rows)?;
+            self.digest(&job, &rows)?;
         }
         Ok(())
     }
@@ -325,7 +325,7 @@ impl<'a> Group<'a> {
             job(Job::Accepts, insert_messages(accepts, self.now));
         }
         if !cursors.is_empty() {
-            job(Job::Silent, put_cursors(cursors));
+            job(Job::Silent, put_cursors(&cursors));
         }
         if !strays.is_empty() {
             job(Job::Silent, put_strays(strays, self.now));
@@ -356,25 +356,25 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn digest(&mut self, job: Job, rows: &[Found]) -> Result<(), GroupError> {
+    fn digest(&mut self, job: &Job, rows: &[Found]) -> Result<(), GroupError> {
         match job {
             Job::Accepts => self.accepted(rows),
-            Job::Guard(name) => self.guarded(name, rows),
+            Job::Guard(name) => self.guarded(*name, rows),
             Job::Due(index) => {
-                self.outcomes[index] = Some(Outcome::Moved(rows.len() as u64));
+                self.outcomes[*index] = Some(Outcome::Moved(rows.len() as u64));
                 Ok(())
             }
             Job::Expire(index) => {
-                self.outcomes[index] = Some(Outcome::Moved(rows.len() as u64));
+                self.outcomes[*index] = Some(Outcome::Moved(rows.len() as u64));
                 count_parked(&mut self.books, rows)
             }
             Job::OwnEnd(index) => {
                 let outcome = if rows.is_empty() { Outcome::Missed } else { Outcome::Matched };
-                self.outcomes[index] = Some(outcome);
+                self.outcomes[*index] = Some(outcome);
                 Ok(())
             }
             Job::Dead(index) => {
-                self.declared_dead(index, !rows.is_empty());
+                self.declared_dead(*index, !rows.is_empty());
                 Ok(())
             }
             Job::Silent => Ok(()),
@@ -501,15 +501,14 @@ impl<'a> Group<'a> {
         if matched.is_empty() {
             return Ok(());
         }
-        let mut drawn = match self.drawn_apart.take() {
-            Some(drawn) => drawn,
-            None => {
-                let wanted = wanted(matched.iter().map(|index| &self.actions[*index]));
-                if wanted.is_empty() {
-                    Registers::new()
-                } else {
-                    registers::draw(tx, &wanted, self.now).await?
-                }
+        let mut drawn = if let Some(drawn) = self.drawn_apart.take() {
+            drawn
+        } else {
+            let wanted = wanted(matched.iter().map(|index| &self.actions[*index]));
+            if wanted.is_empty() {
+                Registers::new()
+            } else {
+                registers::draw(tx, &wanted, self.now).await?
             }
         };
         for index in matched {
@@ -827,7 +826,7 @@ fn attributes(message: &Message) -> String {
     serde_json::to_string(&message.envelope).unwrap_or_default()
 }
 
-fn insert_messages<'b>(rows: Rows<'b>, now: Timestamp) -> Statement<'b> {
+fn insert_messages(rows: Rows<'_>, now: Timestamp) -> Statement<'_> {
     Statement::over(
         "INSERT INTO message (id, party, source, sender_id, digest, cause, attributes, accepted_at) \
          SELECT k_id, k_party, k_source, k_sender_id, k_digest, k_cause, k_attributes, {0} \
@@ -837,7 +836,7 @@ fn insert_messages<'b>(rows: Rows<'b>, now: Timestamp) -> Statement<'b> {
     )
 }
 
-fn put_cursors(rows: Rows<'_>) -> Statement<'_> {
+fn put_cursors<'b>(rows: &Rows<'b>) -> Statement<'b> {
     // The last of a group wins: a source hands over in its own order. PostgreSQL refuses to touch one
     // row twice in one INSERT, so the earlier ones are left out.
     let width = rows.columns.len();
@@ -877,7 +876,7 @@ fn due<'b>(now: Timestamp, limit: u32) -> Statement<'b> {
 }
 
 fn expire<'b>(now: Timestamp, limit: u32) -> Statement<'b> {
-    let counted = if off("expiry-counts-nothing") { 0 } else { 1 };
+    let counted = u8::from(!off("expiry-counts-nothing"));
     let sql = format!(
         "UPDATE delivery SET {} WHERE seq IN (SELECT seq FROM delivery WHERE state = 2 \
          AND lease_until < {{0}} LIMIT {{1}}{{skip locked}}) AND state = 2 \
@@ -907,11 +906,11 @@ pub(super) fn crash_fault() -> String {
     serde_json::to_string(&fault).unwrap_or_default()
 }
 
-fn declare_dead<'b>(
+fn declare_dead(
     incarnation: IncarnationId,
-    by: &'b super::Deed,
+    by: &super::Deed,
     now: Timestamp,
-) -> [Statement<'b>; 2] {
+) -> [Statement<'_>; 2] {
     let end = Statement::new(
         "UPDATE incarnation SET ended_at = {0}, dead_actor = {2}, dead_reason = {3} \
          WHERE id = {1} AND ended_at IS NULL RETURNING id",
@@ -931,7 +930,7 @@ fn declare_dead<'b>(
     [end, stop]
 }
 
-fn stop_row<'b>(seq: i64, step: Option<&'b str>, fence: Fence) -> [Cell<'b>; 4] {
+fn stop_row(seq: i64, step: Option<&str>, fence: Fence) -> [Cell<'_>; 4] {
     let [incarnation, serial] = fenced(fence);
     [seq.into(), step.into(), incarnation, serial]
 }

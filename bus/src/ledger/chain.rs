@@ -64,7 +64,7 @@ pub fn path_of(leaves: &[Digest], mut index: usize) -> Vec<(Side, Digest)> {
     let mut path = Vec::new();
     let mut level = leaves.to_vec();
     while level.len() > 1 {
-        let (side, beside) = if index % 2 == 0 {
+        let (side, beside) = if index.is_multiple_of(2) {
             (Side::Right, level.get(index + 1))
         } else {
             (Side::Left, level.get(index - 1))

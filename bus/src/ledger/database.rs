@@ -65,10 +65,9 @@ impl GroupError {
     pub(super) fn remedy(&self) -> Remedy {
         match self {
             Self::ChainMoved => Remedy::Again,
-            Self::Late => Remedy::Nothing,
             Self::Sql(sqlx::Error::Database(error)) => remedy_of(error.code().as_deref()),
             Self::Sql(sqlx::Error::Encode(_)) => Remedy::Bisect,
-            Self::Sql(_) => Remedy::Nothing,
+            Self::Late | Self::Sql(_) => Remedy::Nothing,
         }
     }
 

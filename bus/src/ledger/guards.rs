@@ -98,7 +98,6 @@ pub(super) fn from_state(name: Name) -> DeliveryState {
 pub(super) fn to_state(action: &Action) -> DeliveryState {
     use DeliveryState::{Completed, Discarded, Filtered, Queued};
     match action {
-        Action::HandOver { .. } => Completed,
         Action::Settle { filtered, .. } => {
             if *filtered {
                 Filtered
@@ -108,7 +107,9 @@ pub(super) fn to_state(action: &Action) -> DeliveryState {
         }
         Action::Filter { .. } => Filtered,
         Action::Discard { .. } => Discarded,
-        Action::Done { last: true, .. } | Action::ResolveDone { last: true, .. } => Completed,
+        Action::HandOver { .. }
+        | Action::Done { last: true, .. }
+        | Action::ResolveDone { last: true, .. } => Completed,
         Action::HandBack { back, .. }
         | Action::FastVerdict { back, .. }
         | Action::Verdict { back, .. } => then_state(back.then),
@@ -278,7 +279,6 @@ fn guard(name: Name) -> String {
         Name::HandOver => queued_round(off("handed-over-without-guard")).to_owned(),
         Name::HandBack => " AND state = 0 AND round = k_round".to_owned(),
         Name::Settle | Name::FastVerdict => fast(),
-        Name::Claim => OUT_ROUND.to_owned(),
         Name::Intent => mine("intent-without-fence").to_owned(),
         // A step that was done is not done again, whoever asks: its key is its step.
         Name::LedgerStep => format!(
@@ -290,10 +290,9 @@ fn guard(name: Name) -> String {
             mine("claim-without-fence").to_owned()
         }
         Name::Reconcile => " AND state = 1 AND round = k_round".to_owned(),
-        Name::DrainUnrouted => OUT_ROUND.to_owned(),
         // As a copy that left the queue without its row.
         Name::DrainPoison if off("poison-without-row") => " AND 1 = 0".to_owned(),
-        Name::DrainPoison => OUT_ROUND.to_owned(),
+        Name::Claim | Name::DrainUnrouted | Name::DrainPoison => OUT_ROUND.to_owned(),
         Name::Replay if off("replay-unpinned") => " AND state = 5".to_owned(),
         Name::Replay => " AND state = 5 AND route_digest = k_from".to_owned(),
         Name::Discard => " AND state = 5".to_owned(),

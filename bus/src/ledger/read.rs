@@ -3,7 +3,7 @@
 //! Invariant: a read changes nothing and takes no lock that a writer waits for; every query goes by an
 //! index, however many rows have ended.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use snodo_core::{
     adapter::Evidence,
@@ -368,17 +368,17 @@ impl SqlLedger {
         if !filter.states.is_empty() {
             let numbers: Vec<String> =
                 filter.states.iter().map(|state| (*state as u8).to_string()).collect();
-            which += &format!(" AND d.state IN ({})", numbers.join(", "));
+            let _ = write!(which, " AND d.state IN ({})", numbers.join(", "));
             if filter.states.iter().all(|state| !state.bucket().is_final()) {
                 which += " AND d.state < 7";
             }
         }
         if let Some(subscriber) = &filter.subscriber {
-            which += &format!(" AND d.subscriber = {{{}}}", scalars.len());
+            let _ = write!(which, " AND d.subscriber = {{{}}}", scalars.len());
             scalars.push((&**subscriber).into());
         }
         if let Some(code) = &filter.code {
-            which += &format!(" AND d.fault LIKE {{{}}}", scalars.len());
+            let _ = write!(which, " AND d.fault LIKE {{{}}}", scalars.len());
             scalars.push(format!("%\"code\":\"{code}\"%").into());
         }
         self.rows(&format!("{which} ORDER BY d.seq LIMIT {{1}}"), scalars).await

@@ -46,6 +46,7 @@ pub(super) async fn open(path: &Path, durable: bool) -> Result<SqliteStore, sqlx
         .busy_timeout(Duration::from_secs(5))
         .foreign_keys(true)
         .statement_cache_capacity(300)
+        .row_buffer_size(1024)
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", "67108864")
         .pragma("wal_autocheckpoint", "4000");

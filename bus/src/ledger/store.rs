@@ -204,7 +204,8 @@ impl SqlLedger {
         error: &GroupError,
     ) -> Result<Vec<Outcome>, CommitError> {
         let mut bad = std::collections::BTreeMap::new();
-        let mut ranges = vec![0..group.len()];
+        let whole = 0..group.len();
+        let mut ranges = Vec::from([whole]);
         while let Some(range) = ranges.pop() {
             match self.persist(&group[range.clone()], now, false).await {
                 Ok(_) => {}

@@ -731,9 +731,24 @@ async fn claims_and_intents_are_found_by_their_process() {
 }
 
 #[tokio::test]
-async fn a_file_in_use_and_a_newer_ledger_are_refused() {
+async fn a_file_in_use_is_refused() {
     let bench = Bench::sqlite().await;
     let refused = open(&bench.settings).await.err().expect("refused").to_string();
     assert!(refused.starts_with("SN0802"), "{refused}");
     assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_a_newer_version_wrote_is_refused() {
+    for mut bench in Bench::each().await {
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
+            execution_time) VALUES (9999, 'later', true, '', 0)";
+        sql(&bench, newer).await;
+        if matches!(bench.settings.store, Store::Sqlite { .. }) {
+            bench.shut().await;
+        }
+        let refused = open(&bench.settings).await.err().expect("refused").to_string();
+        assert!(refused.starts_with("SN0804"), "{refused}");
+        assert!(refused.contains("9999"), "{refused}");
+    }
 }

@@ -16,23 +16,6 @@ async fn lived_in(bench: &Bench) {
     bench.all(&[hand_over(4), accept("e", &["route"]), accept("f", &["route"])]).await;
 }
 
-async fn sql(bench: &Bench, statement: &str) {
-    let run = sqlx::AssertSqlSafe(statement.to_owned());
-    match &bench.settings.store {
-        Store::Sqlite { path, .. } => {
-            let url = format!("sqlite://{}", path.display());
-            let pool = sqlx::SqlitePool::connect(&url).await.expect("connects");
-            sqlx::raw_sql(run).execute(&pool).await.expect("runs");
-            pool.close().await;
-        }
-        Store::Postgres { url, .. } => {
-            let pool = sqlx::PgPool::connect(url).await.expect("connects");
-            sqlx::raw_sql(run).execute(&pool).await.expect("runs");
-            pool.close().await;
-        }
-    }
-}
-
 async fn heads(bench: &Bench) -> Vec<Head> {
     let heads = bench.ledger.heads().await.expect("readable");
     heads.into_iter().map(|(chain, n, hash)| Head { at: NOON, chain, n, hash }).collect()

@@ -113,7 +113,7 @@ async fn a_lapsed_lease_is_taken_back_and_its_intent_not_stopped() {
             fence,
             step: "call".to_owned(),
             deadline: at(30),
-            settles_within: Duration::from_secs(60),
+            settles_within: Duration::from_mins(1),
         };
         other.commit(&[claim], NOON).await.expect("commits");
         other.commit(&[intent], NOON).await.expect("commits");

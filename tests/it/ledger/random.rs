@@ -24,7 +24,7 @@ fn draws() -> impl Strategy<Value = Vec<Vec<Draw>>> {
 }
 
 fn back_of(draw: &Draw) -> Return {
-    let then = if draw.name % 2 == 0 { Then::Waiting(at(1)) } else { Then::Parked };
+    let then = if draw.name.is_multiple_of(2) { Then::Waiting(at(1)) } else { Then::Parked };
     Return { then, counts: draw.flag, give_up_at: Some(at(9)), fault: Some(fault()) }
 }
 

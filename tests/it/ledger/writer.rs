@@ -86,7 +86,11 @@ macro_rules! passed_on {
     };
 }
 
-impl snodo::ledger::Ledger for Refusing {
+#[expect(
+    clippy::elidable_lifetime_names,
+    reason = "one macro for reads with and without arguments"
+)]
+impl Ledger for Refusing {
     fn commit<'a>(
         &'a self,
         group: &'a [Action],
