@@ -120,7 +120,7 @@ const MUTANTS: [(&str, &str, &str); 36] = [
     ("unrouted-dropped", SQLITE, "Unrouted"),
     ("replay-unpinned", SQLITE, "Operator,Reload,Refuse"),
     ("version-at-delivery", SQLITE, "Reload,Transient,Crash"),
-    ("poison-without-row", SQLITE, "Disconnect"),
+    ("poison-without-row", SQLITE, "Disconnect,NotCommitted"),
     ("crashes-in-broker-only", SQLITE, "Pill"),
     ("totals-absolute", POSTGRESQL, ""),
     ("lost-answer-as-failure", SQLITE, "AnswerLost"),

@@ -374,6 +374,7 @@ impl<'a> World<'a> {
 
     /// One draw: who goes next, or what strikes.
     fn draw(&mut self) {
+        self.clock.pass(Duration::from_millis(1));
         let owner = self.dice.below(self.instances.len());
         if self.instances[owner].is_none() {
             return self.start_again(owner);
@@ -727,6 +728,8 @@ impl<'a> World<'a> {
                     state.refuse(index, class);
                     "says no to"
                 }
+                // What was sent before its sender stopped is slow, or it would have acted by now.
+                _ if stopped && self.dice.chance(75) => "is slow with",
                 _ => {
                     state.act(index);
                     self.changed = true;
@@ -737,31 +740,49 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What strikes a process or the broker.
+    /// What strikes a process or the broker, of the troubles of this world.
     fn strike(&mut self, owner: usize) {
-        match self.dice.below(8) {
-            0 if self.strikes(Trouble::Crash, 60) => {
+        const STRIKES: [Trouble; 8] = [
+            Trouble::Crash,
+            Trouble::Disconnect,
+            Trouble::QueueLost,
+            Trouble::Foreign,
+            Trouble::Reload,
+            Trouble::Operator,
+            Trouble::FalseAlarm,
+            Trouble::LeaseLapses,
+        ];
+        let mine: Vec<Trouble> =
+            STRIKES.into_iter().filter(|trouble| self.troubles.contains(trouble)).collect();
+        let quiet = self.calm || mine.is_empty() || self.dice.chance(20);
+        match mine.get(self.dice.below(mine.len())) {
+            _ if quiet => self.congest(owner),
+            Some(Trouble::Crash) if self.dice.chance(40) => {
                 self.tell(format!("{owner} crashes"));
                 self.crash(owner);
             }
-            1 if self.strikes(Trouble::Disconnect, 80) => {
+            Some(Trouble::Disconnect) if self.dice.chance(60) => {
                 self.tell(format!("{owner} loses its connection"));
                 let dice = self.dice.clone();
                 self.broker.disconnect(owner, move || dice.chance(50));
             }
-            2 if self.strikes(Trouble::QueueLost, 60) => self.lose_queue(),
-            3 if self.strikes(Trouble::Foreign, 60) => self.foreign(),
-            4 if self.strikes(Trouble::Reload, 80) => self.reload(),
-            5 | 6 if self.strikes(Trouble::Operator, 100) => self.operate(),
-            7 if self.strikes(Trouble::LeaseLapses, 60) => {
+            Some(Trouble::QueueLost) if self.dice.chance(40) => self.lose_queue(),
+            Some(Trouble::Foreign) if self.dice.chance(40) => self.foreign(),
+            Some(Trouble::Reload) if !self.reloaded => self.reload(),
+            Some(Trouble::Operator) => self.operate(),
+            Some(Trouble::FalseAlarm) => self.reconcile(owner),
+            Some(Trouble::LeaseLapses) if self.dice.chance(40) => {
                 self.tell("a minute and a half pass".to_owned());
                 self.clock.pass(Duration::from_secs(90));
             }
-            _ => {
-                let Some(instance) = &self.instances[owner] else { return };
-                let congested = !self.calm && self.dice.chance(20);
-                instance.congested.store(congested, SeqCst);
-            }
+            _ => {}
+        }
+    }
+
+    /// The window of a process is full for a while.
+    fn congest(&self, owner: usize) {
+        if let Some(instance) = &self.instances[owner] {
+            instance.congested.store(!self.calm && self.dice.chance(20), SeqCst);
         }
     }
 
