@@ -172,7 +172,37 @@ struct Sent {
 }
 
 /// An answer that is on its way from the ledger.
-type Late = (usize, oneshot::Sender<Result<Vec<Done>, CommitError>>, Vec<Done>);
+type Late = (usize, Answer, Vec<Done>);
+
+/// Where the answer of a commit goes.
+type Answer = oneshot::Sender<Result<Vec<Done>, CommitError>>;
+
+/// Commits that share one transaction.
+#[derive(Default)]
+struct Group {
+    actions: Vec<Action>,
+    answers: Vec<(usize, Answer)>,
+}
+
+impl Group {
+    fn add(&mut self, commit: Commit) {
+        self.answers.push((commit.actions.len(), commit.answer));
+        self.actions.extend(commit.actions);
+    }
+
+    fn fail(self, error: &CommitError) {
+        for (_, answer) in self.answers {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    fn split(self, outcomes: Vec<Done>) -> impl Iterator<Item = (Answer, Vec<Done>)> {
+        let mut outcomes = outcomes.into_iter();
+        self.answers
+            .into_iter()
+            .map(move |(many, answer)| (answer, outcomes.by_ref().take(many).collect()))
+    }
+}
 
 /// One seed's world.
 pub(super) struct World<'a> {
@@ -471,29 +501,36 @@ impl<'a> World<'a> {
         if waiting == 0 {
             return;
         }
-        let Commit { actions, answer } = instance.desk.take_commit(self.dice.below(waiting));
-        let names = actions.iter().map(name_of).collect::<Vec<_>>().join(" ");
-        if answer.is_closed() {
-            return; // nobody is there any more to have sent it
+        let first = instance.desk.take_commit(self.dice.below(waiting));
+        let mut group = Group::default();
+        group.add(first);
+        while instance.desk.commits() > 0 && self.dice.chance(30) {
+            let index = self.dice.below(instance.desk.commits());
+            let Some(beside) = instance.desk.take_beside(index, &group.actions) else { break };
+            group.add(beside);
         }
+        self.end(owner, group);
+    }
+
+    /// A group ends: committed or not, its answer given, late or lost.
+    fn end(&mut self, owner: usize, group: Group) {
+        let names = group.actions.iter().map(name_of).collect::<Vec<_>>().join(" ");
         if self.strikes(Trouble::NotCommitted, 12) {
             self.tell(format!("{owner}: {names} is not committed"));
-            let _ = answer.send(Err(CommitError::NotCommitted("drawn".to_owned())));
-            return;
+            return group.fail(&CommitError::NotCommitted("drawn".to_owned()));
         }
         let unclear = self.strikes(Trouble::AnswerLost, 15);
         if unclear && self.dice.chance(40) {
             self.tell(format!("{owner}: {names} is lost on the way, unclear"));
-            let _ = answer.send(Err(CommitError::Unclear("drawn".to_owned())));
-            return;
+            return group.fail(&CommitError::Unclear("drawn".to_owned()));
         }
-        if self.kills(owner, &actions, true) {
+        if self.kills(owner, &group.actions, true) {
             return;
         }
         self.changed = true;
         let now = self.clock.now();
         let ledger = &self.ledgers[owner];
-        let committed = self.bench.runtime.block_on(ledger.commit(&actions, now));
+        let committed = self.bench.runtime.block_on(ledger.commit(&group.actions, now));
         let outcomes = match committed {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -506,15 +543,18 @@ impl<'a> World<'a> {
             "{owner}: {names} → {said}{}",
             if unclear { ", answer lost" } else { "" }
         ));
-        if self.kills(owner, &actions, false) {
+        if self.kills(owner, &group.actions, false) {
             return;
         }
         if unclear {
-            let _ = answer.send(Err(CommitError::Unclear("drawn".to_owned())));
-        } else if self.strikes(Trouble::AnswerLate, 20) {
-            self.late.push((owner, answer, outcomes));
-        } else {
-            let _ = answer.send(Ok(outcomes));
+            return group.fail(&CommitError::Unclear("drawn".to_owned()));
+        }
+        for (answer, outcomes) in group.split(outcomes) {
+            if self.strikes(Trouble::AnswerLate, 20) {
+                self.late.push((owner, answer, outcomes));
+            } else {
+                let _ = answer.send(Ok(outcomes));
+            }
         }
     }
 
