@@ -51,7 +51,7 @@ use output::Outputs;
 use relay::{Depths, Outbox};
 
 /// How long a claim is leased beyond the deadline of the call it is needed for.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_mins(1);
 
 /// Chance: the only place from which the engine takes what it cannot derive.
 pub trait Chance: Send + Sync + 'static {

@@ -91,3 +91,85 @@ fn whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done
         simulate("postgresql", 50, &bench::postgres, 2);
     }
 }
+
+const SQLITE: &str =
+    "simulation::whatever_strikes_on_sqlite_nothing_is_lost_and_nothing_done_twice";
+const POSTGRESQL: &str = "simulation::whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done_twice";
+
+/// Guards of the rule book (custody §e), each with the troubles that bring its absence to light.
+const MUTANTS: [(&str, &str, &str); 36] = [
+    ("ack-before-commit", SQLITE, "NotCommitted,AnswerLost"),
+    ("answer-before-commit", SQLITE, "NotCommitted,AnswerLost"),
+    ("unconditional-mark", SQLITE, "ConfirmLost,Disconnect"),
+    ("mark-without-round", SQLITE, "Unrouted,FalseAlarm,Transient,AnswerLate"),
+    ("settle-without-guard", SQLITE, "FalseAlarm,ConfirmLost,Disconnect"),
+    ("emit-unconditional", SQLITE, "FalseAlarm"),
+    ("emit-unconditional,random-id", SQLITE, "FalseAlarm"),
+    ("claim-without-fence", POSTGRESQL, "AnswerLate,LeaseLapses"),
+    ("claim-without-token", SQLITE, "ConfirmLost,AnswerLost,Disconnect"),
+    ("intent-without-fence", SQLITE, "AnswerLost,TimeOut,Crash"),
+    ("recall-too-early", SQLITE, "Crash"),
+    ("recall-beside-a-zombie", POSTGRESQL, "AnswerLate,LeaseLapses"),
+    ("resolve-too-early", SQLITE, "Operator,TimeOut"),
+    ("no-intent", SQLITE, "Crash,TimeOut"),
+    ("once-retried", SQLITE, "Crash"),
+    ("claim-kept-by-a-dead-task", SQLITE, "NotCommitted"),
+    ("not-voided", SQLITE, "Crash"),
+    ("reconcile-by-age", SQLITE, ""),
+    ("no-reconciler", SQLITE, "QueueLost"),
+    ("unrouted-dropped", SQLITE, "Unrouted"),
+    ("replay-unpinned", SQLITE, "Operator,Reload,Refuse"),
+    ("version-at-delivery", SQLITE, "Reload,Transient,Crash"),
+    ("poison-without-row", SQLITE, "Disconnect,NotCommitted"),
+    ("crashes-in-broker-only", SQLITE, "Pill"),
+    ("totals-absolute", POSTGRESQL, ""),
+    ("lost-answer-as-failure", SQLITE, "AnswerLost"),
+    ("number-apart", POSTGRESQL, "AnswerLate,LeaseLapses"),
+    ("handed-over-at-publish", SQLITE, "CopyLost"),
+    ("handed-over-unrouted", SQLITE, "Unrouted"),
+    ("handed-over-without-guard", POSTGRESQL, "ConfirmLost,Unrouted,Operator"),
+    ("held-for-ever", SQLITE, "AnswerLost,NotCommitted"),
+    ("held-after-commit", SQLITE, "AnswerLate"),
+    ("named-for-ever", SQLITE, "Crash"),
+    ("zombie-never-ends", POSTGRESQL, "AnswerLate,LeaseLapses,Operator"),
+    ("step-by-index", SQLITE, "Reload,Refuse,Operator"),
+    ("suspect-beside-others", SQLITE, "Pill"),
+];
+
+/// Seeds within which every switched-off guard must be missed.
+const WITHIN: u64 = 150;
+
+/// The first seed that misses a guard which is switched off, in a process of its own.
+fn missed_by(mutant: &str, test: &str, troubles: &str) -> Option<String> {
+    let own = env::current_exe().expect("a test has a path");
+    let output = std::process::Command::new(own)
+        .args(["--exact", test])
+        .env("SNODO_FAULT_OFF", mutant)
+        .env("SNODO_SIM_TROUBLES", troubles)
+        .env("SNODO_SIM_SEEDS", WITHIN.to_string())
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .expect("the test runs again");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    let found = said.lines().find(|line| line.starts_with("seed ") && line.contains(", step "));
+    found.map(str::to_owned)
+}
+
+#[test]
+fn mutants() {
+    let only = env::var("SNODO_SIM_MUTANT").ok();
+    let mut survived = Vec::new();
+    for (mutant, test, troubles) in MUTANTS {
+        let skipped = only.as_deref().is_some_and(|only| only != mutant)
+            || test == POSTGRESQL && postgres::server().is_none();
+        if skipped {
+            continue;
+        }
+        match missed_by(mutant, test, troubles) {
+            Some(found) => println!("{mutant}: {found}"),
+            None => survived.push(mutant),
+        }
+    }
+    assert!(survived.is_empty(), "not found within {WITHIN} seeds: {survived:?}");
+}

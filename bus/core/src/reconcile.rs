@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// How much later something must have been published on the same queue for its arrival to prove that
 /// what was published before is gone.
-pub const OVERTAKEN_BY: Duration = Duration::from_secs(60);
+pub const OVERTAKEN_BY: Duration = Duration::from_mins(1);
 
 /// What is known of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -56,7 +56,7 @@ impl Engine {
     /// An error means: the sender must ask or send again, under the same key.
     pub async fn accept(&self, admitted: Admitted) -> Result<AcceptAnswer, CommitError> {
         let id = admitted.message.envelope.id;
-        let prepared = self.prepare(&self.routes(), Arc::clone(&admitted.message), &admitted.to);
+        let prepared = self.prepare(&self.routes(), &admitted.message, &admitted.to);
         let action = accept_action(&admitted, &prepared);
         match self.write.submit(vec![action]).await {
             Ok(outcomes) => self.accepted(&admitted, prepared, outcomes),
@@ -91,7 +91,8 @@ impl Engine {
                 self.send(prepared, &created);
                 Ok(AcceptAnswer::New { id })
             }
-            other => Err(CommitError::NotCommitted(format!("{other:?}"))),
+            Some(Outcome::Failed(why)) => Err(CommitError::NotCommitted(why)),
+            _ => Err(CommitError::Unclear("the ledger reported no outcome".to_owned())),
         }
     }
 
@@ -105,7 +106,7 @@ impl Engine {
         match self.ledger.message_by_key(&admitted.key).await {
             Ok(Some(found)) if found == id => Ok(AcceptAnswer::New { id }),
             Ok(Some(_)) => {
-                let prepared = self.prepare(&self.routes(), Arc::clone(&admitted.message), &[]);
+                let prepared = self.prepare(&self.routes(), &admitted.message, &admitted.to);
                 let action = accept_action(admitted, &prepared);
                 let outcomes = self.write.submit(vec![action]).await?;
                 self.accepted(admitted, prepared, outcomes)

@@ -41,7 +41,7 @@ enum Stop {
     /// What it had to write is written, or another has custody.
     Over(Settlement),
     /// A fault: it is decided and written down.
-    Failed(Failed),
+    Failed(Box<Failed>),
 }
 
 /// A fault, and what was under way.
@@ -68,7 +68,7 @@ impl Engine {
         self.arrived(copy);
         let alive = self.live.enter(self.incarnation());
         let settlement = match self.claim(copy, alive).await {
-            Ok(task) => task.to_the_end().await,
+            Ok(task) => task.finish().await,
             Err(settlement) => settlement,
         };
         self.left_broker(copy, settlement);
@@ -149,21 +149,19 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// Runs to a durable end, a panic included.
-    async fn to_the_end(mut self) -> Settlement {
+    async fn finish(mut self) -> Settlement {
         let route = self.engine.routes().version(&self.version()).cloned();
         let ran = match &route {
             Some(route) => {
                 let run = AssertUnwindSafe(self.run(route)).catch_unwind().await;
-                run.unwrap_or_else(|_| {
-                    Err(Stop::Failed(Failed { fault: panicked(), during: During::Panic }))
-                })
+                run.unwrap_or_else(|_| Err(failed(panicked(), During::Panic)))
             }
             None => Err(mapping(unknown_version())),
         };
         match ran {
             Ok(()) => Settlement::Ack,
             Err(Stop::Over(settlement)) => settlement,
-            Err(Stop::Failed(failed)) => self.give_verdict(route.as_deref(), failed).await,
+            Err(Stop::Failed(failed)) => self.give_verdict(route.as_deref(), *failed).await,
         }
     }
 
@@ -241,7 +239,9 @@ impl Task<'_> {
         let written = self.write_done(done, emits, last).await?;
         if let Written::Known(_, created) = &written {
             faults::crash(CrashPoint::Cp12);
-            prepared.into_iter().for_each(|one| self.engine.send(one, created));
+            for one in prepared {
+                self.engine.send(one, created);
+            }
             faults::crash(CrashPoint::Cp13);
         }
         Ok(written.result())
@@ -332,8 +332,7 @@ impl Task<'_> {
     ) -> Flow<Option<Receipt>> {
         let asking = self.engine.in_time(used.operation.deadline, port.recall(call.clone()));
         let recalled = asking.await.unwrap_or_else(|| Err(no_answer(used)));
-        let recalled =
-            recalled.map_err(|fault| Stop::Failed(Failed { fault, during: During::Recall }))?;
+        let recalled = recalled.map_err(|fault| failed(fault, During::Recall))?;
         let now = self.engine.clock.now();
         match (recalled, open.stopped_at) {
             (Recalled::Done(receipt), _) => Ok(Some(receipt)),
@@ -551,9 +550,7 @@ impl Task<'_> {
         let engine = self.engine;
         match engine.submit_one(action).await {
             Ok(Outcome::Missed | Outcome::Unknown) => Err(Stop::Over(Settlement::Ack)),
-            Ok(Outcome::Failed(why)) => {
-                Err(Stop::Failed(Failed { fault: unwritable(&why), during: During::Panic }))
-            }
+            Ok(Outcome::Failed(why)) => Err(failed(unwritable(&why), During::Panic)),
             Ok(outcome) => Ok(Known::Outcome(outcome)),
             Err(CommitError::NotCommitted(_)) => {
                 engine.observer.commit_failed("step", false);
@@ -613,13 +610,16 @@ fn next_step<'r>(route: &'r Route, done: &Map<String, Value>) -> Option<(&'r Ste
 }
 
 fn mapping(fault: Fault) -> Stop {
-    Stop::Failed(Failed { fault, during: During::Mapping })
+    failed(fault, During::Mapping)
+}
+
+fn failed(fault: Fault, during: During) -> Stop {
+    Stop::Failed(Box::new(Failed { fault, during }))
 }
 
 fn during_call(used: &Use, fault: Fault) -> Stop {
     let settles_within = used.operation.settles_within;
-    let during = During::Call { effect: used.effect(), settles_within };
-    Stop::Failed(Failed { fault, during })
+    failed(fault, During::Call { effect: used.effect(), settles_within })
 }
 
 fn uncertain(used: &Use) -> Return {

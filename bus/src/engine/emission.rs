@@ -33,16 +33,16 @@ impl Engine {
     pub(super) fn prepare(
         &self,
         routes: &Routes,
-        message: Arc<Message>,
+        message: &Arc<Message>,
         to: &[String],
     ) -> Prepared {
         let mut prepared = Prepared {
-            emission: Emission { message: Arc::clone(&message), deliveries: Vec::new() },
+            emission: Emission { message: Arc::clone(message), deliveries: Vec::new() },
             holds: Vec::new(),
         };
         for (subscriber, route_digest) in owed(routes, &message.envelope.kind, to) {
             let id = DeliveryId::derived(message.envelope.id, &subscriber);
-            let hold = self.hold_new(&subscriber, id, &message);
+            let hold = self.hold_new(&subscriber, id, message);
             let late = faults::off("held-after-commit");
             let held = hold.is_some() || late;
             prepared.holds.push(hold.filter(|_| !late));
@@ -94,7 +94,7 @@ impl Engine {
             }
             let data = bytes_of(&item.data)?;
             let message = Arc::new(Message { envelope, data });
-            prepared.push(self.prepare(routes, message, &item.to));
+            prepared.push(self.prepare(routes, &message, &item.to));
         }
         Ok(prepared)
     }

@@ -46,7 +46,9 @@ impl Engine {
         let _leave = self.gate.enter(false).await;
         let begun = self.clock.uptime();
         let routes = self.routes();
-        copies.iter().for_each(|copy| self.arrived(copy));
+        for copy in copies {
+            self.arrived(copy);
+        }
         let (actions, prepared): (Vec<_>, Vec<_>) = copies
             .iter()
             .map(|copy| self.plan(&routes, copy))
@@ -132,7 +134,9 @@ impl Engine {
             let settlement = match outcome {
                 Outcome::Settled { created } => {
                     self.observer.ended(&self.route_name(copy), prepared.is_none());
-                    prepared.into_iter().flatten().for_each(|one| self.send(one, &created));
+                    for one in prepared.into_iter().flatten() {
+                        self.send(one, &created);
+                    }
                     Settlement::Ack
                 }
                 Outcome::Matched => Settlement::Ack,

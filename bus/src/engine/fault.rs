@@ -78,18 +78,20 @@ pub(super) fn judge(
 }
 
 fn returned(verdict: &Verdict, fault: Fault, policy: &RetryPolicy, past: &Past) -> Return {
-    let give_up_at = Some(past.give_up_at.unwrap_or(past.now.after(policy.give_up_after())));
+    let give_up_at =
+        Some(past.give_up_at.unwrap_or_else(|| past.now.after(policy.give_up_after())));
     let spent = past.give_up_at.is_some_and(|end| past.now >= end);
     let (then, counts, give_up_at) = match *verdict {
         // Time in which nobody answered at all is not the delivery's own.
         Verdict::Retry { at, counts: false } => {
             (Then::Waiting(at), false, past.give_up_at.map(|end| end.after(at.since(past.now))))
         }
-        Verdict::Retry { at, counts: true } => (Then::Waiting(at), true, give_up_at),
         // A call that may have acted and cannot be repeated for ever: a person replays it, and the
         // replay asks first.
         Verdict::Recall { .. } if spent => (Then::Parked, true, give_up_at),
-        Verdict::Recall { at } => (Then::Waiting(at), true, give_up_at),
+        Verdict::Retry { at, counts: true } | Verdict::Recall { at } => {
+            (Then::Waiting(at), true, give_up_at)
+        }
         Verdict::Park => (Then::Parked, true, give_up_at),
         Verdict::Uncertain => (Then::Uncertain, true, give_up_at),
     };
@@ -145,7 +147,7 @@ mod tests {
     }
 
     fn call(effect: EffectKind) -> During {
-        During::Call { effect, settles_within: Duration::from_secs(60) }
+        During::Call { effect, settles_within: Duration::from_mins(1) }
     }
 
     fn back(class: FaultClass, during: During, past: &Past) -> Return {
@@ -157,7 +159,7 @@ mod tests {
     fn the_first_fault_starts_the_time_after_which_a_delivery_is_given_up() {
         let transient = FaultClass::Transient { retry_after: None };
         let back = back(transient, During::Mapping, &past(None));
-        assert_eq!(back.give_up_at, Some(NOW.after(Duration::from_secs(3 * 24 * 3600))));
+        assert_eq!(back.give_up_at, Some(NOW.after(Duration::from_hours(72))));
         assert!(back.counts);
     }
 

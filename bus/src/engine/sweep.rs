@@ -93,8 +93,8 @@ impl Sweeper {
                 _ => 0,
             };
             if rows > 0 {
-                let name = names.get(place).or(names.last());
-                name.iter().for_each(|name| self.engine.observer.moved(name, rows));
+                let name = names[place.min(names.len() - 1)];
+                self.engine.observer.moved(name, rows);
             }
             all += rows;
         }

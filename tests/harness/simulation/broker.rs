@@ -16,7 +16,7 @@ use snodo_core::{adapter::BoxFuture, ids::DeliveryId};
 use tokio::sync::oneshot;
 
 /// Returns after which a copy goes to the poison queue (RabbitMQ's default is 20).
-pub const LIMIT: u32 = 4;
+pub const LIMIT: u32 = 2;
 /// Where unroutable copies go.
 pub const UNROUTED: &str = "unrouted";
 /// Where copies go that came back too often.

@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    mem::{Discriminant, discriminant},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -57,9 +58,37 @@ impl Desk {
         locked(&self.commits).remove(index)
     }
 
+    /// Takes a commit that may share a transaction with `group`: no two actions of one name about one
+    /// delivery, and only such as are about one.
+    pub fn take_beside(&self, index: usize, group: &[Action]) -> Option<Commit> {
+        let mut commits = locked(&self.commits);
+        let taken: Vec<_> = group.iter().map(subject_of).collect();
+        let free =
+            |action| subject_of(action).is_some_and(|subject| !taken.contains(&Some(subject)));
+        let fits = taken.iter().all(Option::is_some) && commits[index].actions.iter().all(free);
+        fits.then(|| commits.remove(index))
+    }
+
     /// Takes a read from the desk.
     pub fn take_read(&self, index: usize) -> Read {
         locked(&self.reads).remove(index)
+    }
+}
+
+/// The name of an action and the delivery that it is about.
+fn subject_of(action: &Action) -> Option<(Discriminant<Action>, i64)> {
+    match action {
+        Action::Mark { seq, .. }
+        | Action::HandOver { seq, .. }
+        | Action::HandBack { seq, .. }
+        | Action::Settle { seq, .. }
+        | Action::FastVerdict { seq, .. }
+        | Action::Claim { seq, .. }
+        | Action::Intent { seq, .. }
+        | Action::LedgerStep { seq, .. }
+        | Action::Done { seq, .. }
+        | Action::Verdict { seq, .. } => Some((discriminant(action), *seq)),
+        _ => None,
     }
 }
 

@@ -52,7 +52,7 @@ const FIRST: [(&str, &str, &str); 6] = [
     (
         "ask",
         "sim.ask.v1",
-        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
     ),
 ];
 
@@ -68,7 +68,7 @@ const SECOND: [(&str, &str); 3] = [
     ),
     (
         "ask",
-        "steps:\n  - ask:\n      use: far.put\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - ask:\n      use: far.put\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
     ),
 ];
 

@@ -18,6 +18,7 @@ use snodo::{
         relay::{Feeder, Relay},
         sweep::Sweeper,
     },
+    faults,
     ledger::{Action, CommitError, Deed, Filter, Ledger, Outcome as Done, Row, StepDone},
 };
 use snodo_core::{
@@ -171,7 +172,37 @@ struct Sent {
 }
 
 /// An answer that is on its way from the ledger.
-type Late = (usize, oneshot::Sender<Result<Vec<Done>, CommitError>>, Vec<Done>);
+type Late = (usize, Answer, Vec<Done>);
+
+/// Where the answer of a commit goes.
+type Answer = oneshot::Sender<Result<Vec<Done>, CommitError>>;
+
+/// Commits that share one transaction.
+#[derive(Default)]
+struct Group {
+    actions: Vec<Action>,
+    answers: Vec<(usize, Answer)>,
+}
+
+impl Group {
+    fn add(&mut self, commit: Commit) {
+        self.answers.push((commit.actions.len(), commit.answer));
+        self.actions.extend(commit.actions);
+    }
+
+    fn fail(self, error: &CommitError) {
+        for (_, answer) in self.answers {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    fn split(self, outcomes: Vec<Done>) -> impl Iterator<Item = (Answer, Vec<Done>)> {
+        let mut outcomes = outcomes.into_iter();
+        self.answers
+            .into_iter()
+            .map(move |(many, answer)| (answer, outcomes.by_ref().take(many).collect()))
+    }
+}
 
 /// One seed's world.
 pub(super) struct World<'a> {
@@ -198,6 +229,7 @@ pub(super) struct World<'a> {
     reloaded: bool,
     crashes: u32,
     finals: BTreeMap<DeliveryId, DeliveryState>,
+    replayed: BTreeSet<DeliveryId>,
 }
 
 impl<'a> World<'a> {
@@ -229,6 +261,7 @@ impl<'a> World<'a> {
             reloaded: false,
             crashes: 0,
             finals: BTreeMap::new(),
+            replayed: BTreeSet::new(),
         };
         world.tell(format!("seed {} with {:?}", plan.seed, world.troubles));
         for version in world.bench.house.versions() {
@@ -371,6 +404,7 @@ impl<'a> World<'a> {
 
     /// One draw: who goes next, or what strikes.
     fn draw(&mut self) {
+        self.clock.pass(Duration::from_millis(1));
         let owner = self.dice.below(self.instances.len());
         if self.instances[owner].is_none() {
             return self.start_again(owner);
@@ -456,7 +490,7 @@ impl<'a> World<'a> {
 
     /// A commit ends, well or not.
     pub(super) fn commit(&mut self, owner: usize) {
-        if !self.late.is_empty() && self.dice.chance(30) {
+        if !self.late.is_empty() && self.dice.chance(if self.calm { 50 } else { 4 }) {
             let (owner, answer, outcomes) = self.late.remove(0);
             self.tell(format!("{owner}: a late answer comes"));
             let _ = answer.send(Ok(outcomes));
@@ -467,29 +501,36 @@ impl<'a> World<'a> {
         if waiting == 0 {
             return;
         }
-        let Commit { actions, answer } = instance.desk.take_commit(self.dice.below(waiting));
-        let names = actions.iter().map(name_of).collect::<Vec<_>>().join(" ");
-        if answer.is_closed() {
-            return; // nobody is there any more to have sent it
+        let first = instance.desk.take_commit(self.dice.below(waiting));
+        let mut group = Group::default();
+        group.add(first);
+        while instance.desk.commits() > 0 && self.dice.chance(30) {
+            let index = self.dice.below(instance.desk.commits());
+            let Some(beside) = instance.desk.take_beside(index, &group.actions) else { break };
+            group.add(beside);
         }
+        self.end(owner, group);
+    }
+
+    /// A group ends: committed or not, its answer given, late or lost.
+    fn end(&mut self, owner: usize, group: Group) {
+        let names = group.actions.iter().map(name_of).collect::<Vec<_>>().join(" ");
         if self.strikes(Trouble::NotCommitted, 12) {
             self.tell(format!("{owner}: {names} is not committed"));
-            let _ = answer.send(Err(CommitError::NotCommitted("drawn".to_owned())));
-            return;
+            return group.fail(&CommitError::NotCommitted("drawn".to_owned()));
         }
         let unclear = self.strikes(Trouble::AnswerLost, 15);
         if unclear && self.dice.chance(40) {
             self.tell(format!("{owner}: {names} is lost on the way, unclear"));
-            let _ = answer.send(Err(CommitError::Unclear("drawn".to_owned())));
-            return;
+            return group.fail(&CommitError::Unclear("drawn".to_owned()));
         }
-        if self.kills(owner, &actions, true) {
+        if self.kills(owner, &group.actions, true) {
             return;
         }
         self.changed = true;
         let now = self.clock.now();
         let ledger = &self.ledgers[owner];
-        let committed = self.bench.runtime.block_on(ledger.commit(&actions, now));
+        let committed = self.bench.runtime.block_on(ledger.commit(&group.actions, now));
         let outcomes = match committed {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -502,15 +543,18 @@ impl<'a> World<'a> {
             "{owner}: {names} → {said}{}",
             if unclear { ", answer lost" } else { "" }
         ));
-        if self.kills(owner, &actions, false) {
+        if self.kills(owner, &group.actions, false) {
             return;
         }
         if unclear {
-            let _ = answer.send(Err(CommitError::Unclear("drawn".to_owned())));
-        } else if self.strikes(Trouble::AnswerLate, 20) {
-            self.late.push((owner, answer, outcomes));
-        } else {
-            let _ = answer.send(Ok(outcomes));
+            return group.fail(&CommitError::Unclear("drawn".to_owned()));
+        }
+        for (answer, outcomes) in group.split(outcomes) {
+            if self.strikes(Trouble::AnswerLate, 20) {
+                self.late.push((owner, answer, outcomes));
+            } else {
+                let _ = answer.send(Ok(outcomes));
+            }
         }
     }
 
@@ -724,6 +768,8 @@ impl<'a> World<'a> {
                     state.refuse(index, class);
                     "says no to"
                 }
+                // What was sent before its sender stopped is slow, or it would have acted by now.
+                _ if stopped && self.dice.chance(75) => "is slow with",
                 _ => {
                     state.act(index);
                     self.changed = true;
@@ -734,31 +780,49 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What strikes a process or the broker.
+    /// What strikes a process or the broker, of the troubles of this world.
     fn strike(&mut self, owner: usize) {
-        match self.dice.below(8) {
-            0 if self.strikes(Trouble::Crash, 60) => {
+        const STRIKES: [Trouble; 8] = [
+            Trouble::Crash,
+            Trouble::Disconnect,
+            Trouble::QueueLost,
+            Trouble::Foreign,
+            Trouble::Reload,
+            Trouble::Operator,
+            Trouble::FalseAlarm,
+            Trouble::LeaseLapses,
+        ];
+        let mine: Vec<Trouble> =
+            STRIKES.into_iter().filter(|trouble| self.troubles.contains(trouble)).collect();
+        let quiet = self.calm || mine.is_empty() || self.dice.chance(20);
+        match mine.get(self.dice.below(mine.len())) {
+            _ if quiet => self.congest(owner),
+            Some(Trouble::Crash) if self.dice.chance(40) => {
                 self.tell(format!("{owner} crashes"));
                 self.crash(owner);
             }
-            1 if self.strikes(Trouble::Disconnect, 80) => {
+            Some(Trouble::Disconnect) if self.dice.chance(60) => {
                 self.tell(format!("{owner} loses its connection"));
                 let dice = self.dice.clone();
                 self.broker.disconnect(owner, move || dice.chance(50));
             }
-            2 if self.strikes(Trouble::QueueLost, 60) => self.lose_queue(),
-            3 if self.strikes(Trouble::Foreign, 60) => self.foreign(),
-            4 if self.strikes(Trouble::Reload, 80) => self.reload(),
-            5 | 6 if self.strikes(Trouble::Operator, 100) => self.operate(),
-            7 if self.strikes(Trouble::LeaseLapses, 60) => {
+            Some(Trouble::QueueLost) if self.dice.chance(40) => self.lose_queue(),
+            Some(Trouble::Foreign) if self.dice.chance(40) => self.foreign(),
+            Some(Trouble::Reload) if !self.reloaded => self.reload(),
+            Some(Trouble::Operator) => self.operate(),
+            Some(Trouble::FalseAlarm) => self.reconcile(owner),
+            Some(Trouble::LeaseLapses) if self.dice.chance(40) => {
                 self.tell("a minute and a half pass".to_owned());
                 self.clock.pass(Duration::from_secs(90));
             }
-            _ => {
-                let Some(instance) = &self.instances[owner] else { return };
-                let congested = !self.calm && self.dice.chance(20);
-                instance.congested.store(congested, SeqCst);
-            }
+            _ => {}
+        }
+    }
+
+    /// The window of a process is full for a while.
+    fn congest(&self, owner: usize) {
+        if let Some(instance) = &self.instances[owner] {
+            instance.congested.store(!self.calm && self.dice.chance(20), SeqCst);
         }
     }
 
@@ -847,7 +911,10 @@ impl<'a> World<'a> {
         let by = Deed { actor: "operator".to_owned(), reason: "drawn".to_owned() };
         let action = match row.state {
             Parked if self.dice.chance(25) => Action::Discard { id: row.id, by },
-            Parked => self.replay(row, by),
+            Parked => {
+                self.replayed.insert(row.id);
+                self.replay(row, by)
+            }
             _ => match self.resolution(row, by) {
                 Some(action) => action,
                 None => return,
@@ -862,8 +929,13 @@ impl<'a> World<'a> {
 
     fn replay(&self, row: &Row, by: Deed) -> Action {
         let routes = self.routes();
+        let unpinned = faults::off("replay-unpinned");
         let newest = routes.get(&row.subscriber).filter(|route| {
-            row.done.iter().all(|(step, done)| self.bench.house.has(route, step, &done.operation))
+            unpinned
+                || row
+                    .done
+                    .iter()
+                    .all(|(step, done)| self.bench.house.has(route, step, &done.operation))
         });
         let onto = newest.map_or(row.route_digest, |route| route.digest);
         Action::Replay { id: row.id, from: row.route_digest, onto, by }
@@ -924,6 +996,14 @@ impl<'a> World<'a> {
             if published && !state.has(row.id, row.round) && !state.lost.contains(&key) {
                 return Err(format!("carried: {} is published and nobody has it", row.id));
             }
+            self.look_at_versions(row)?;
+            let inbox = row.subscriber.strip_prefix("party:").map(|party| state.inboxes.get(party));
+            let in_it = |copies: &Vec<Copy>| copies.iter().any(|copy| copy.delivery == row.id);
+            if row.state == DeliveryState::Completed
+                && inbox.is_some_and(|inbox| !inbox.is_some_and(in_it))
+            {
+                return Err(format!("handed over: {} is completed, its party has nothing", row.id));
+            }
             let before = self.finals.get(&row.id).copied();
             if before.is_some_and(|before| before != row.state) {
                 return Err(format!("final: {} was {before:?} and is {:?}", row.id, row.state));
@@ -935,7 +1015,7 @@ impl<'a> World<'a> {
                 return Err(format!("cause: {} is parked without a cause", row.id));
             }
         }
-        if self.troubles.is_empty()
+        if self.troubles.iter().all(|trouble| *trouble == Trouble::AnswerLate)
             && let Some((key, times)) = state.published.iter().find(|(key, n)| **n > 1 || key.1 > 1)
         {
             return Err(format!("copies: {} round {} was sent {times} times", key.0, key.1));
@@ -943,6 +1023,21 @@ impl<'a> World<'a> {
         drop(state);
         if self.troubles.contains(&Trouble::Pill) {
             self.look_at_the_innocent(&rows)?;
+        }
+        Ok(())
+    }
+
+    /// What ran is what the row names: the operation of each done step, and the version that ran it.
+    fn look_at_versions(&self, row: &Row) -> Result<(), String> {
+        let house = &self.bench.house;
+        let versions = house.routes(true);
+        for (step, done) in &row.done {
+            let named = versions.version(&row.route_digest);
+            let named = named.and_then(|route| house.operation(route, step));
+            let ran = done.route_digest == row.route_digest || self.replayed.contains(&row.id);
+            if !ran || named.as_ref() != Some(&done.operation) {
+                return Err(format!("pinned: {} ran {step} as {}", row.id, done.operation));
+            }
         }
         Ok(())
     }
