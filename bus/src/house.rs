@@ -4,7 +4,6 @@
 //! the order of their names, so that what is said does not depend on the disk.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +12,7 @@ use snodo_core::{
     adapter::{Catalog, Instances, OpenError, Opening},
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
     party::Parties,
-    route::{House, Purpose, Routes, compile},
+    route::{House, Routes, compile},
     schema::{SchemaFile, Schemas},
 };
 
@@ -52,8 +51,6 @@ pub struct Checked {
     pub routes: Arc<Routes>,
     /// Its parties.
     pub parties: Parties,
-    /// Its purposes, by id.
-    pub purposes: BTreeMap<String, Purpose>,
 }
 
 /// Reads and checks the house: what it is, where nothing is wrong, and everything that is wrong.
@@ -80,7 +77,6 @@ pub fn check(
         instances,
         routes: Arc::new(compiled.routes),
         parties: compiled.parties,
-        purposes: compiled.purposes,
     });
     (checked, said)
 }

@@ -25,16 +25,18 @@ mod database;
 mod guards;
 pub mod open;
 mod postgres;
+pub mod prove;
 mod read;
 mod registers;
 mod seam;
 pub mod slot;
-pub mod writer;
 mod sqlite;
 mod statement;
 mod store;
+pub mod writer;
 
 pub use open::{OpenError, Settings, Store, open};
+pub use writer::{GroupWriter, WriterOptions, WriterStats};
 
 /// Who is owed a delivery: a route's name, or `party:<id>`. Also the label of the metrics.
 pub type Subscriber = Arc<str>;

@@ -22,6 +22,9 @@ use crate::{
     ledger::{Ages, Ledger, ReadError, Total},
 };
 
+/// Why metrics are not declared.
+pub use prometheus::Error;
+
 #[cfg(test)]
 mod tests;
 
@@ -223,7 +226,7 @@ fn child<'a, T>(children: &'a HashMap<String, T>, name: &str) -> Option<&'a T> {
 
 impl Metrics {
     /// The metrics of a bus with these labels, all at 0. Fails only for names that are not metrics'.
-    pub fn new(labels: &Labels) -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(labels: &Labels) -> Result<Arc<Self>, Error> {
         let registry = Registry::new();
         let make = Maker(&registry);
         let custody = Custody::new(&make, labels)?;

@@ -131,7 +131,7 @@ mod refusal {
 
     impl From<ReadError> for No {
         fn from(error: ReadError) -> Self {
-            let expected = "the ledger at its place; see `snodo explain SN0801`";
+            let expected = "the ledger at its place; see `snodo explain SN0830`";
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "SN0864", error.to_string(), expected)
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
-    ledger::{self, Ledger, RouteVersion, Started, Write, slot::SlotLock, writer::GroupWriter},
+    ledger::{self, Ledger, RouteVersion, Started, Write, slot::SlotLock, writer::{GroupWriter, WriterOptions}},
     metrics::{Labels, Metrics},
     operators::{DirectWrite, Office, socket::Socket},
     settings::{LedgerSettings, Settings},
@@ -43,7 +43,7 @@ const COMPONENTS: [&str; 2] = ["ledger", "broker"];
 pub enum StartError {
     /// The data folder.
     #[error(
-        "SN0805: the data folder {0} cannot be used: {1}; make it writable for this user, or name another under `data:`"
+        "SN0834: the data folder {0} cannot be used: {1}; make it writable for this user, or name another under `data:`"
     )]
     Data(String, std::io::Error),
     /// The slot is held.
@@ -53,20 +53,20 @@ pub enum StartError {
     #[error(transparent)]
     Ledger(#[from] ledger::open::OpenError),
     /// The ledger, once open.
-    #[error("SN0806: the start could not be written in the ledger: {0}")]
+    #[error("SN0835: the start could not be written in the ledger: {0}")]
     Commit(#[from] ledger::CommitError),
     /// The ledger, once open.
-    #[error("SN0806: {0}")]
+    #[error("SN0835: {0}")]
     Read(#[from] ledger::ReadError),
     /// A version that open deliveries are pinned to.
-    #[error("SN0807: the ledger's copy of route `{0}` does not run any more: {1}")]
+    #[error("SN0836: the ledger's copy of route `{0}` does not run any more: {1}")]
     Version(String, String),
     /// A secret.
-    #[error("SN0808: the secret in {0} cannot be read: {1}")]
+    #[error("SN0837: the secret in {0} cannot be read: {1}")]
     Secret(String, std::io::Error),
     /// A listener.
     #[error(
-        "SN0809: {0} cannot be listened on: {1}; another program has it, or `listen:` names a wrong address"
+        "SN0838: {0} cannot be listened on: {1}; another program has it, or `listen:` names a wrong address"
     )]
     Listen(String, std::io::Error),
     /// The broker.
@@ -104,7 +104,7 @@ pub struct Bus {
     settings: Settings,
     started: Started,
     broker: BrokerSide,
-    writer: GroupWriter,
+    writer: Arc<GroupWriter>,
     tasks: TaskTracker,
     /// Ends edge, operators and consuming.
     stop_taking: CancellationToken,
@@ -157,8 +157,14 @@ impl Bus {
         health.set("ledger", Ok(()), clock.now());
         let broker =
             BrokerSide::start(&settings, &routes, &parties).await.map_err(StartError::Broker)?;
-        let writer = GroupWriter::start(Arc::clone(&ledger), Arc::clone(&clock));
-        let write: Arc<dyn Write> = Arc::new(writer.clone());
+        let heads = Some(settings.data.join("heads.log"));
+        let mut options = match settings.ledger {
+            LedgerSettings::Sqlite(_) => WriterOptions::sqlite(heads),
+            LedgerSettings::Postgres { .. } => WriterOptions::postgres(heads),
+        };
+        options.report = loops::report(Arc::clone(&metrics));
+        let writer = GroupWriter::start(Arc::clone(&ledger), Arc::clone(&clock), options);
+        let write: Arc<dyn Write> = Arc::<GroupWriter>::clone(&writer);
         let engine = Engine::new(Parts {
             routes: Arc::clone(&routes),
             instances,
@@ -273,7 +279,7 @@ impl Bus {
         self.stop_writing.cancel();
         let ended = timeout(Duration::from_secs(5), self.tasks.wait()).await;
         self.broker.close().await;
-        self.writer.close().await;
+        self.writer.shutdown().await;
         if ended.is_err() {
             return;
         }
@@ -368,7 +374,9 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
     let ledger = ledger::open::open(&ledger_settings(&checked.settings)?).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let write = DirectWrite { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) };
-    let routes = Arc::clone(&checked.routes);
+    // A replay may put a delivery on the version that is there now, so it must be in the ledger.
+    let mut routes = Arc::clone(&checked.routes);
+    pin(&*ledger, Arc::make_mut(&mut routes)).await?;
     Ok(Office {
         ledger,
         write: Arc::new(write),

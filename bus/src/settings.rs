@@ -93,6 +93,15 @@ pub enum BrokerSettings {
     },
 }
 
+/// Whether this is `amqp://user@host:port/vhost`, without a password.
+fn is_broker(uri: &str) -> bool {
+    let Some((scheme, rest)) = uri.split_once("://") else { return false };
+    let (authority, vhost) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("guest", authority));
+    let named = !user.is_empty() && !user.contains(':') && !host.is_empty();
+    ["amqp", "amqps"].contains(&scheme) && named && !vhost.contains('/')
+}
+
 /// Bounds that operators choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -176,6 +185,8 @@ impl Surroundings {
 
 /// Reads and checks the configuration of the house; what is wrong is said.
 pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Option<Settings> {
+    // Absolute, so that paths below it stay what they are wherever they are joined.
+    let house = &std::path::absolute(house).unwrap_or_else(|_| house.to_owned());
     let layers = layers(house, around.env.as_deref(), problems)?;
     let variables = around
         .variables
@@ -401,11 +412,8 @@ fn uris(reader: &mut Reader<'_>, value: &Value) -> Option<Vec<String>> {
 }
 
 fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool {
-    let Some(rest) = uri.strip_prefix("amqp://").or_else(|| uri.strip_prefix("amqps://")) else {
-        reader.wrong(at, value, "not an AMQP address", "begin with amqp:// or amqps://");
-        return false;
-    };
-    let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
+    let authority = uri.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let user = authority.and_then(|authority| authority.rsplit_once('@'));
     if user.is_some_and(|(user, _)| user.contains(':')) {
         let place = reader.place(at, Some(value));
         let help = "write amqp://user@host and the password as password: { file: … }";
@@ -413,7 +421,12 @@ fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool
         reader.error("SN0446", place, words);
         return false;
     }
-    true
+    let fits = is_broker(uri);
+    if !fits {
+        let help = "write amqp://user@host:5672/vhost or amqps://…, with one user and vhost in all";
+        reader.wrong(at, value, "not the address of a broker", help);
+    }
+    fits
 }
 
 fn listen(reader: &mut Reader<'_>, root: Table<'_>, key: &str, default: &str) -> SocketAddr {

@@ -31,12 +31,12 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// The server of this test process; none where PostgreSQL is not installed.
 pub fn server() -> Option<&'static Postgres> {
-    SERVER.get_or_init(Postgres::start).as_ref()
+    let start = || installed().map(|bin| Postgres::start(bin).expect("PostgreSQL starts"));
+    SERVER.get_or_init(start).as_ref()
 }
 
 impl Postgres {
-    fn start() -> Option<Self> {
-        let bin = installed()?;
+    fn start(bin: PathBuf) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("snodo-pg-").tempdir().ok()?.keep();
         let data = folder.join("data");
         fs::create_dir(&data).ok()?;

@@ -12,6 +12,7 @@ use lapin::{
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use snodo::{
     broker::{
         Address, Confirm, Copy, Publish as _, Received, Settlement,
@@ -478,8 +479,8 @@ async fn a_folder_has_one_node_whose_data_outlive_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_confirmed_is_lost_when_the_broker_is_killed_under_load() {
-    const COUNT: u32 = 4_000;
+async fn nothing_confirmed_is_lost_when_the_broker_is_killed_and_restarted_under_load() {
+    const COUNT: u32 = 6_000;
     let (_folder, mut node) = own_node().await;
     let endpoint = node.endpoint();
     apply_all(&endpoint, &planned(&endpoint, &["a"], &[])).await;
@@ -512,12 +513,15 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed_under_load() {
     node.kill();
     until("the loss is seen", BOUND, || publisher.is_congested()).await;
     node.start_again().await.expect("again");
+    until("half is confirmed", BOUND, || done() > COUNT / 2).await;
+    rabbitmqctl(&node, &["stop_app"]);
+    rabbitmqctl(&node, &["start_app"]);
     for lane in publishing {
         lane.await.expect("published");
     }
     let (seen, consumer) = reading.await.expect("read");
     assert_eq!(seen.len(), COUNT as usize);
-    assert!(consumer.observe().borrow().sessions >= 2);
+    assert!(consumer.observe().borrow().sessions >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -544,6 +548,30 @@ async fn a_blocked_broker_makes_publishing_congested_and_consuming_goes_on() {
     assert_eq!(waiting.await.expect("published"), Confirm::Confirmed);
     until("no longer congested", BOUND, || !publisher.is_congested()).await;
     drain(&mut consumer, &BTreeSet::from([2])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_without_a_word_from_the_broker_is_unknown_and_may_go_out_again() {
+    let (_folder, node) = own_node().await;
+    let endpoint = node.endpoint();
+    apply_all(&endpoint, &planned(&endpoint, &["a"], &[])).await;
+    let patience = Patience { confirm: Duration::from_millis(500), ..patience() };
+    let publisher = Publisher::start(&endpoint, &[], patience);
+    let consumers = Consumers::start(&endpoint, patience);
+    let mut consumer = consumers.consumer(&route_queue("a"));
+    assert_eq!(publisher.publish(&to_route("a"), copy(1)).await, Confirm::Confirmed);
+
+    let pid = i32::try_from(node.pid().expect("it runs")).ok().and_then(Pid::from_raw);
+    let pid = pid.expect("a process id");
+    kill_process(pid, Signal::STOP).expect("frozen");
+    assert_eq!(publisher.publish(&to_route("a"), copy(2)).await, Confirm::Unknown);
+    kill_process(pid, Signal::CONT).expect("thawed");
+    eventually("it goes out again", BOUND, || async {
+        let confirm = publisher.publish(&to_route("a"), copy(2)).await;
+        (confirm == Confirm::Confirmed).then_some(())
+    })
+    .await;
+    drain(&mut consumer, &BTreeSet::from([1, 2])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

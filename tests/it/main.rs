@@ -4,6 +4,8 @@
 
 mod adapters;
 mod broker;
+mod cli;
+mod edge;
 mod chaos;
 mod ledger;
 mod simulation;

@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use snodo_tests::simulation::{Outcome, Plan, bench, run};
+use snodo_tests::{
+    postgres,
+    simulation::{Outcome, Plan, bench, run},
+};
 
 const STEPS: u32 = 300;
 
@@ -30,7 +33,11 @@ fn first_broken(seeds: u64, one: &(dyn Fn(u64) -> Outcome + Sync)) -> Option<Out
                     if seed >= seeds || found.lock().expect("whole").is_some() {
                         return;
                     }
+                    let begun = std::time::Instant::now();
                     let outcome = one(seed);
+                    if env::var_os("SNODO_SIM_TIMES").is_some() {
+                        eprintln!("seed {seed}: {:?}, {:?}", begun.elapsed(), outcome.states);
+                    }
                     if outcome.broken.is_some() {
                         *found.lock().expect("whole") = Some(outcome);
                     }
@@ -56,10 +63,11 @@ fn simulate(name: &str, seeds: u64, open: &(dyn Fn() -> bench::Bench + Sync), pr
     thread_local! {
         static BENCH: std::cell::RefCell<Option<Arc<bench::Bench>>> = const { std::cell::RefCell::new(None) };
     }
+    let troubles = env::var("SNODO_SIM_TROUBLES").ok();
     let one = |seed| {
         let bench = BENCH
             .with_borrow_mut(|bench| Arc::clone(bench.get_or_insert_with(|| Arc::new(open()))));
-        run(&bench, Plan { seed, steps: STEPS, processes })
+        run(&bench, Plan { seed, steps: STEPS, processes, troubles: troubles.as_deref() })
     };
     if let Some(seed) = number("SNODO_SIM_SEED") {
         let outcome = one(seed);
@@ -75,4 +83,11 @@ fn simulate(name: &str, seeds: u64, open: &(dyn Fn() -> bench::Bench + Sync), pr
 #[test]
 fn whatever_strikes_on_sqlite_nothing_is_lost_and_nothing_done_twice() {
     simulate("sqlite", 2_000, &bench::sqlite, 1);
+}
+
+#[test]
+fn whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done_twice() {
+    if postgres::server().is_some() {
+        simulate("postgresql", 50, &bench::postgres, 2);
+    }
 }

@@ -26,6 +26,12 @@ enum Slot {
     Told,
 }
 
+impl Slot {
+    fn since(&self) -> Option<Duration> {
+        if let Self::Ack { since } = self { Some(*since) } else { None }
+    }
+}
+
 /// The tags of one channel between delivery and the word to the broker.
 ///
 /// The broker numbers the deliveries of a channel from 1 without holes, so a queue of slots is enough.
@@ -36,6 +42,10 @@ pub struct Acks {
     slots: VecDeque<Slot>,
     /// Slots that are neither open nor told.
     pending: usize,
+    /// Those of them that are to be delivered again.
+    returns: usize,
+    /// No acknowledgement that waits is older than this.
+    oldest: Option<Duration>,
 }
 
 impl Acks {
@@ -48,21 +58,28 @@ impl Acks {
 
     /// The copy may be acknowledged. A tag that is not open is left as it is.
     pub fn settle(&mut self, tag: u64, now: Duration) {
-        self.put(tag, Slot::Ack { since: now });
+        if self.put(tag, Slot::Ack { since: now }) {
+            self.oldest = self.oldest.or(Some(now));
+        }
     }
 
     /// The copy is to be delivered again.
     pub fn give_back(&mut self, tag: u64) {
-        self.put(tag, Slot::Return);
+        if self.put(tag, Slot::Return) {
+            self.returns += 1;
+        }
     }
 
-    fn put(&mut self, tag: u64, slot: Slot) {
+    /// Whether the tag was open.
+    fn put(&mut self, tag: u64, slot: Slot) -> bool {
         let index = tag.checked_sub(self.done + 1).and_then(|index| usize::try_from(index).ok());
-        let Some(place) = index.and_then(|index| self.slots.get_mut(index)) else { return };
-        if *place == Slot::Open {
+        let Some(place) = index.and_then(|index| self.slots.get_mut(index)) else { return false };
+        let open = *place == Slot::Open;
+        if open {
             *place = slot;
             self.pending += 1;
         }
+        open
     }
 
     /// Copies of which the broker has heard nothing yet.
@@ -76,30 +93,29 @@ impl Acks {
         if self.pending == 0 {
             return tell;
         }
-        self.take_returns(&mut tell);
+        if self.returns > 0 {
+            self.take_returns(&mut tell);
+        }
         self.take_lowest(&mut tell);
-        if self.gap_since().is_some_and(|since| now.saturating_sub(since) >= GAP) {
+        self.oldest = self.oldest_above();
+        if self.oldest.is_some_and(|since| now.saturating_sub(since) >= GAP) {
             self.take_above(&mut tell);
+            self.oldest = None;
         }
         tell
     }
 
-    /// When [`Acks::take`] has something to say though nothing else happens.
+    /// When [`Acks::take`] may have something to say though nothing else happens.
     pub fn due(&self) -> Option<Duration> {
-        self.gap_since().map(|since| since.saturating_add(GAP))
+        self.oldest.map(|since| since.saturating_add(GAP))
     }
 
-    fn gap_since(&self) -> Option<Duration> {
+    /// Since when the first acknowledgement above the lowest open tag waits.
+    fn oldest_above(&self) -> Option<Duration> {
         if self.pending == 0 {
             return None;
         }
-        self.slots
-            .iter()
-            .filter_map(|slot| match slot {
-                Slot::Ack { since } => Some(*since),
-                _ => None,
-            })
-            .min()
+        self.slots.iter().filter_map(Slot::since).min()
     }
 
     /// Returns first: a `multiple` that came before would cover them.
@@ -108,6 +124,7 @@ impl Acks {
             if *slot == Slot::Return {
                 *slot = Slot::Told;
                 self.pending -= 1;
+                self.returns -= 1;
                 tell.push(Tell::Return(tag));
             }
         }

@@ -184,7 +184,7 @@ fn party(
             Some(queue) => Some(queue?),
             None => None,
         },
-        limits: limits.unwrap_or(Some(Limits::default()))?,
+        limits: limits.unwrap_or_else(|| Some(Limits::default()))?,
     })
 }
 

@@ -68,6 +68,7 @@ pub struct Step {
 
 /// What a step does.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few per route, made once")]
 pub enum Verb {
     /// Calls an operation of an adapter instance.
     Use(Use),

@@ -44,7 +44,7 @@ pub struct SchemaFile {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code} at `{pointer}`: {title}")]
 pub struct SchemaError {
-    /// `SN0110` … `SN0119`.
+    /// `SN0130` … `SN0139`.
     pub code: &'static str,
     /// JSON pointer into the schema.
     pub pointer: String,
@@ -309,7 +309,7 @@ impl jsonschema::Retrieve for Nowhere {
 
 fn invalid(error: &jsonschema::ValidationError<'_>) -> SchemaError {
     SchemaError {
-        code: "SN0119",
+        code: "SN0139",
         pointer: error.instance_path().as_str().to_owned(),
         title: "this is not a schema of JSON Schema 2020-12".to_owned(),
         label: error.to_string(),
@@ -328,7 +328,7 @@ fn read(source: &SchemaFile) -> Result<(String, Arc<Value>), Diagnostic> {
 
 fn misnamed(path: &str) -> SchemaError {
     SchemaError {
-        code: "SN0111",
+        code: "SN0131",
         pointer: String::new(),
         title: format!("`{path}` is not the name of a type"),
         label: "the path of this file is its type".to_owned(),
@@ -338,7 +338,7 @@ fn misnamed(path: &str) -> SchemaError {
 
 fn unread(file: &Arc<SourceFile>, error: &json::JsonError) -> Diagnostic {
     Diagnostic {
-        code: "SN0110",
+        code: "SN0130",
         severity: Severity::Error,
         title: "this file is not strict JSON".to_owned(),
         place: Place { file: Arc::clone(file), start: error.offset, end: error.offset },

@@ -373,3 +373,6 @@ fn failed(leaf: &Leaf, failure: Failure) -> Fault {
 fn poison(code: &str, text: impl Into<String>) -> Fault {
     Fault::new(FaultClass::Poison, code, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -259,6 +259,12 @@ impl Reader<'_> {
                 self.error("SN0104", range, words);
                 return None;
             }
+            if text.contains("${") {
+                let (label, help) =
+                    ("YAML cut it at `: `", "quote it: the whole text from `${` on");
+                self.error("SN0120", range, Words::new("a key holds a `${`", label, help));
+                return None;
+            }
             return Some(Key { span: range, text: text.into_owned() });
         }
         let said = self.node(event, span);

@@ -3,6 +3,8 @@
 //! Invariant: a tag counts only in the session that gave it; after a reconnect it settles nothing.
 
 use std::{
+    collections::VecDeque,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -22,7 +24,7 @@ use lapin::{
 use snodo_core::acks::{Acks, GAP, Tell, prefetch};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -37,6 +39,10 @@ use super::{
 const BUDGET: usize = 32 * 1024 * 1024;
 /// What a copy is taken to weigh before any has come.
 const TYPICAL: usize = 4 * 1024;
+/// Settled copies are told of together: this long after the first of them,
+const LULL: Duration = Duration::from_millis(2);
+/// or as soon as they are this share of the prefetch.
+const SHARE: u16 = 8;
 /// A consumer that held so long was healthy: the waits start over after it.
 const HEALTHY: Duration = Duration::from_secs(30);
 
@@ -77,7 +83,16 @@ impl Consumers {
             prefetch: 0,
         };
         tokio::spawn(work.run());
-        Consumer { queue: queue.to_owned(), received, settler, wanted, observed, stop }
+        Consumer {
+            queue: queue.to_owned(),
+            received,
+            rest: VecDeque::new(),
+            rest_session: 0,
+            settler,
+            wanted,
+            observed,
+            stop,
+        }
     }
 
     /// What is known of the connection.
@@ -113,42 +128,42 @@ pub struct ConsumerState {
 #[derive(Debug)]
 pub struct Consumer {
     queue: String,
-    received: mpsc::UnboundedReceiver<Raw>,
+    received: mpsc::UnboundedReceiver<Arrivals>,
+    /// What was received and not taken, of which session.
+    rest: VecDeque<Delivery>,
+    rest_session: u64,
     settler: Settler,
     wanted: watch::Sender<bool>,
     observed: watch::Receiver<ConsumerState>,
     stop: CancellationToken,
 }
 
+/// What was in the stream at once: one wake of who takes it, not one for each copy.
 #[derive(Debug)]
-struct Raw {
+struct Arrivals {
     session: u64,
-    delivery: Delivery,
+    deliveries: Vec<Delivery>,
 }
 
 impl Consumer {
     /// Waits for copies and takes up to `max` of those that are there; empty only after the end of the
     /// connection. May be dropped at any point without loss.
     pub async fn next_batch(&mut self, max: usize) -> Vec<(Tag, Received)> {
-        let mut raw = Vec::new();
-        loop {
-            if self.received.recv_many(&mut raw, max).await == 0 {
+        // Those of a session that is over come again.
+        while self.rest.is_empty() || self.rest_session != self.settler.session() {
+            let Some(Arrivals { session, deliveries }) = self.received.recv().await else {
                 return Vec::new();
-            }
-            let session = self.settler.session();
-            let batch: Vec<_> = raw
-                .drain(..)
-                // Those of a session that is over come again.
-                .filter(|raw| raw.session == session)
-                .map(|Raw { session, delivery }| {
-                    let tag = Tag { session, tag: delivery.delivery_tag };
-                    (tag, wire::read(&self.queue, delivery))
-                })
-                .collect();
-            if !batch.is_empty() {
-                return batch;
-            }
+            };
+            self.rest = deliveries.into();
+            self.rest_session = session;
         }
+        let (session, queue) = (self.rest_session, &self.queue);
+        let taken = self.rest.drain(..max.clamp(1, self.rest.len()));
+        let read = taken.map(|delivery| {
+            let tag = Tag { session, tag: delivery.delivery_tag };
+            (tag, wire::read(queue, delivery))
+        });
+        read.collect()
     }
 
     /// Settles what this consumer took; clones go wherever that is decided.
@@ -178,11 +193,19 @@ impl Consumer {
         let mut observed = self.observed.clone();
         // An error: its task is over already.
         let _ = observed.wait_for(|state| !state.consuming).await;
-        while let Ok(Raw { session, delivery }) = self.received.try_recv() {
-            self.settler.settle(Tag { session, tag: delivery.delivery_tag }, Settlement::Return);
+        let rest =
+            Arrivals { session: self.rest_session, deliveries: self.rest.drain(..).collect() };
+        self.give_back(rest);
+        while let Ok(arrivals) = self.received.try_recv() {
+            self.give_back(arrivals);
         }
         self.stop.cancel();
         while observed.changed().await.is_ok() {}
+    }
+
+    fn give_back(&self, Arrivals { session, deliveries }: Arrivals) {
+        let tags = deliveries.into_iter().map(|delivery| delivery.delivery_tag);
+        self.settler.settle_all(tags.map(|tag| (Tag { session, tag }, Settlement::Return)));
     }
 }
 
@@ -210,6 +233,16 @@ struct Shared {
 struct Open {
     session: u64,
     acks: Acks,
+    /// How many were settled since the broker was last told.
+    fresh: u16,
+    /// So many are told at once.
+    many: u16,
+}
+
+impl Open {
+    fn is_due(&self) -> bool {
+        self.fresh >= self.many
+    }
 }
 
 impl Shared {
@@ -227,17 +260,23 @@ impl Settler {
     /// Settles those of one commit, so that one word to the broker can do for many.
     pub fn settle_all(&self, settled: impl IntoIterator<Item = (Tag, Settlement)>) {
         let now = self.shared.began.elapsed();
-        {
-            let mut open = self.open();
-            for (Tag { session, tag }, settlement) in settled {
+        let mut open = self.open();
+        let before = (open.fresh, open.is_due());
+        for (Tag { session, tag }, settlement) in settled {
+            if session == open.session {
+                open.fresh = open.fresh.saturating_add(1);
                 match settlement {
-                    _ if session != open.session => {}
                     Settlement::Ack => open.acks.settle(tag, now),
                     Settlement::Return => open.acks.give_back(tag),
                 }
             }
         }
-        self.shared.news.notify_one();
+        let news = (before.0 == 0 && open.fresh > 0) || (!before.1 && open.is_due());
+        drop(open);
+        // Each wake costs more than what it tells: one for the first, one when there are many.
+        if news {
+            self.shared.news.notify_one();
+        }
     }
 
     /// Copies that are in our hands, or of which the broker has not been told yet.
@@ -255,8 +294,16 @@ impl Settler {
 
     fn begin_session(&self) -> u64 {
         let mut open = self.open();
-        *open = Open { session: open.session + 1, acks: Acks::default() };
+        *open = Open { session: open.session + 1, ..Open::default() };
         open.session
+    }
+
+    fn tell_after(&self, many: u16) {
+        self.open().many = many;
+    }
+
+    fn is_due(&self) -> bool {
+        self.open().is_due()
     }
 
     fn delivered(&self, tag: u64) {
@@ -266,7 +313,9 @@ impl Settler {
     fn take(&self, waiting: Waiting) -> Vec<Tell> {
         let now = self.shared.began.elapsed();
         let now = if matches!(waiting, Waiting::Over) { now + GAP } else { now };
-        self.open().acks.take(now)
+        let mut open = self.open();
+        open.fresh = 0;
+        open.acks.take(now)
     }
 
     fn due(&self) -> Option<Instant> {
@@ -287,7 +336,7 @@ struct Work {
     link: Link,
     patience: Patience,
     settler: Settler,
-    deliveries: mpsc::UnboundedSender<Raw>,
+    deliveries: mpsc::UnboundedSender<Arrivals>,
     wants: watch::Receiver<bool>,
     state: watch::Sender<ConsumerState>,
     stop: CancellationToken,
@@ -313,6 +362,10 @@ struct Session {
     /// It was cancelled; what is still in the stream is taken, then it is dropped.
     cancelled: bool,
     watchdog: Interval,
+    /// When to tell the broker though nothing else happens,
+    lull: Pin<Box<Sleep>>,
+    /// unless there is nothing to tell.
+    resting: bool,
 }
 
 impl Work {
@@ -358,7 +411,15 @@ impl Work {
         let mut watchdog = interval(self.patience.watchdog);
         watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let id = self.settler.begin_session();
-        let mut session = Session { id, channel, stream: None, cancelled: false, watchdog };
+        let mut session = Session {
+            id,
+            channel,
+            stream: None,
+            cancelled: false,
+            watchdog,
+            lull: Box::pin(sleep(LULL)),
+            resting: true,
+        };
         self.follow_wish(&mut session).await?;
         Ok(session)
     }
@@ -384,6 +445,7 @@ impl Work {
 
     async fn subscribe(&mut self, session: &mut Session) -> Result<(), End> {
         self.prefetch = self.fitting_prefetch();
+        self.settler.tell_after((self.prefetch / SHARE).max(1));
         let Session { channel, .. } = session;
         let qos = BasicQosOptions { global: false };
         channel.basic_qos(self.prefetch, qos).await.map_err(|error| self.lost(&error))?;
@@ -438,16 +500,19 @@ impl Work {
     }
 
     async fn turn(&mut self, session: &mut Session) -> Result<(), End> {
-        let due = self.settler.due();
-        let settler = self.settler.clone();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(End::Stopped),
-            () = settler.shared.news.notified() => {
-                self.tell(session, Waiting::Allowed);
+            () = self.settler.shared.news.notified() => {
+                if self.settler.is_due() {
+                    self.tell(session, Waiting::Allowed);
+                } else {
+                    session.lull.as_mut().reset(Instant::now() + LULL);
+                    session.resting = false;
+                }
                 Ok(())
             }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+            () = &mut session.lull, if !session.resting => {
                 self.tell(session, Waiting::Allowed);
                 Ok(())
             }
@@ -465,13 +530,35 @@ impl Work {
         session: &mut Session,
         item: Option<lapin::Result<Delivery>>,
     ) -> Result<(), End> {
-        match item {
-            Some(Ok(delivery)) => {
-                self.average = (self.average * 15 + delivery.data.len() + 512) / 16;
-                self.settler.delivered(delivery.delivery_tag);
-                let raw = Raw { session: session.id, delivery };
-                self.deliveries.send(raw).map_err(|_| End::Stopped)
+        let mut item = item;
+        let mut deliveries = Vec::new();
+        while let Some(Ok(delivery)) = item {
+            self.average = (self.average * 15 + delivery.data.len() + 512) / 16;
+            deliveries.push(delivery);
+            // The end of the stream and its errors are said once: what is asked for is dealt with.
+            match next(&mut session.stream).now_or_never() {
+                Some(further) => item = further,
+                None => return self.hand_over(session.id, deliveries),
             }
+        }
+        self.hand_over(session.id, deliveries)?;
+        self.end_of_stream(session, item)
+    }
+
+    fn hand_over(&self, session: u64, deliveries: Vec<Delivery>) -> Result<(), End> {
+        let Some(last) = deliveries.last() else { return Ok(()) };
+        self.settler.delivered(last.delivery_tag);
+        self.deliveries.send(Arrivals { session, deliveries }).map_err(|_| End::Stopped)
+    }
+
+    fn end_of_stream(
+        &mut self,
+        session: &mut Session,
+        item: Option<lapin::Result<Delivery>>,
+    ) -> Result<(), End> {
+        match item {
+            // Taken before.
+            Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(self.lost(&error)),
             None if session.cancelled => {
                 session.stream = None;
@@ -504,7 +591,7 @@ impl Work {
 
     /// Hands the words to the session, which writes them in order. Not waited for: where the
     /// connection is lost, the broker forgets the deliveries too.
-    fn tell(&self, session: &Session, waiting: Waiting) {
+    fn tell(&self, session: &mut Session, waiting: Waiting) {
         for word in self.settler.take(waiting) {
             match word {
                 Tell::Ack(tag) => ack(&session.channel, tag, false),
@@ -514,6 +601,11 @@ impl Work {
                     let _ = session.channel.basic_nack(tag, options).now_or_never();
                 }
             }
+        }
+        let due = self.settler.due();
+        session.resting = due.is_none();
+        if let Some(due) = due {
+            session.lull.as_mut().reset(due);
         }
     }
 }

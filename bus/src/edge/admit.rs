@@ -31,6 +31,11 @@ pub struct Turned {
 }
 
 impl Gate {
+    /// For messages of these types, with bodies of so many bytes at most.
+    pub fn new(schemas: Arc<Schemas>, body: usize) -> Self {
+        Self { schemas, limits: Limits { body, ..Limits::default() } }
+    }
+
     /// Reads a request: binding, syntax, limits, schema.
     pub fn admit(&self, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Turned> {
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));

@@ -118,6 +118,11 @@ pub(crate) fn page_of(code: &str) -> Option<&'static str> {
     None
 }
 
+/// Every code with which the edge may refuse a request.
+pub fn codes() -> Vec<String> {
+    (601..=620).map(|n| format!("SN0{n}")).chain(["SN0902".to_owned()]).collect()
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
         let id = uuid::Uuid::now_v7();

@@ -382,12 +382,13 @@ impl<'a> Group<'a> {
     }
 
     fn accepted(&mut self, rows: &[Found]) -> Result<(), GroupError> {
-        let new: HashSet<uuid::Uuid> =
+        let mut new: HashSet<uuid::Uuid> =
             rows.iter().map(|row| row.uuid(0)).collect::<Result<_, _>>()?;
         for (index, action) in self.actions.iter().enumerate() {
             let Action::Accept(accept) = action else { continue };
             let id = accept.message.envelope.id;
-            if new.contains(&id.0) {
+            // Taken out: a second accept of the same message in this group is a repeat.
+            if new.remove(&id.0) {
                 self.created.insert(index, Vec::new());
                 self.books.count(&accept.source, &["received", "accepted"]);
                 self.books.events.push(NewEvent {

@@ -172,6 +172,8 @@ fn mine(mutant: &str) -> &'static str {
 
 const SEQ_ROUND: Columns = &[("k_seq", Int), ("k_round", Int)];
 const SEQ_FENCE: Columns = &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int)];
+const SEQ_FENCE_STEP: Columns =
+    &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int), ("k_step", Text)];
 const SEQ_FENCE_LAST: Columns =
     &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int), ("k_last", Int)];
 const SEQ_FENCE_LEASE: Columns =
@@ -219,7 +221,8 @@ fn columns(name: Name) -> Columns {
         Name::Settle => SETTLE,
         Name::Claim => CLAIM,
         Name::Extend => SEQ_FENCE_LEASE,
-        Name::Intent | Name::LedgerStep | Name::Filter | Name::GiveBack => SEQ_FENCE,
+        Name::LedgerStep => SEQ_FENCE_STEP,
+        Name::Intent | Name::Filter | Name::GiveBack => SEQ_FENCE,
         Name::Done => SEQ_FENCE_LAST,
         Name::Verdict => FENCE_BACK,
         Name::DrainUnrouted => ID_ROUND_AT,
@@ -277,12 +280,15 @@ fn guard(name: Name) -> String {
         Name::Settle | Name::FastVerdict => fast(),
         Name::Claim => OUT_ROUND.to_owned(),
         Name::Intent => mine("intent-without-fence").to_owned(),
-        Name::Extend
-        | Name::LedgerStep
-        | Name::Done
-        | Name::Filter
-        | Name::Verdict
-        | Name::GiveBack => mine("claim-without-fence").to_owned(),
+        // A step that was done is not done again, whoever asks: its key is its step.
+        Name::LedgerStep => format!(
+            "{} AND NOT EXISTS (SELECT 1 FROM step_done WHERE step_done.delivery = delivery.seq \
+             AND step_done.step = k_step)",
+            mine("claim-without-fence")
+        ),
+        Name::Extend | Name::Done | Name::Filter | Name::Verdict | Name::GiveBack => {
+            mine("claim-without-fence").to_owned()
+        }
         Name::Reconcile => " AND state = 1 AND round = k_round".to_owned(),
         Name::DrainUnrouted => OUT_ROUND.to_owned(),
         // As a copy that left the queue without its row.
@@ -342,8 +348,11 @@ fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
             let [incarnation, serial] = fenced(*fence);
             rows.push([(*seq).into(), incarnation, serial, lease_until.0.into()]);
         }
+        Action::LedgerStep { seq, fence, step, .. } => {
+            let [incarnation, serial] = fenced(*fence);
+            rows.push([(*seq).into(), incarnation, serial, step.as_str().into()]);
+        }
         Action::Intent { seq, fence, .. }
-        | Action::LedgerStep { seq, fence, .. }
         | Action::Filter { seq, fence }
         | Action::GiveBack { seq, fence } => {
             let [incarnation, serial] = fenced(*fence);

@@ -20,7 +20,7 @@ pub struct SlotLock {
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
     /// Another process has it.
-    #[error("SN0802: {} is in use by process {}; stop that process, or give this one its own data folder",
+    #[error("SN0831: {} is in use by process {}; stop that process, or give this one its own data folder",
         path.display(), pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()))]
     LockHeld {
         /// The lock's file.
@@ -29,7 +29,7 @@ pub enum SlotError {
         pid: Option<u32>,
     },
     /// The lock's file cannot be made.
-    #[error("SN0803: the lock {} cannot be taken: {why}; make its folder writable for this user", path.display())]
+    #[error("SN0832: the lock {} cannot be taken: {why}; make its folder writable for this user", path.display())]
     NoFile {
         /// The lock's file.
         path: PathBuf,

@@ -1,197 +1,380 @@
-//! The group writer: a free writer takes what waits and has it committed as one group. No timer.
+//! The group writer: what waits when the ledger is free is the next group. No timer.
 //!
-//! Invariant: no two actions of a group have the same name and concern the same delivery; everybody of
-//! a group gets the same word on its commit.
+//! Invariant: the actions of one submission are in one group, in their order; two actions that concern
+//! the same delivery are never in two groups at once, and of the same name never in one group; what
+//! was submitted is answered, whether or not anybody still waits for the answer.
 
 use std::{
     collections::{HashSet, VecDeque},
-    mem::{Discriminant, discriminant},
-    sync::{Arc, PoisonError, RwLock},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use snodo_core::adapter::BoxFuture;
+use snodo_core::{adapter::BoxFuture, register::LedgerEffect};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinHandle,
 };
 
-use super::{Action, CommitError, Ledger, Outcome, Write};
+use super::{
+    Action, CommitError, Ledger, Outcome, Write,
+    guards::{Name, Target, guarded},
+    prove,
+};
 use crate::clock::Clock;
 
-/// Actions of a group at most.
-const ROWS: usize = 500;
-/// Bytes of bodies in a group at most.
-const BYTES: usize = 4 << 20;
-/// Submits that wait at most; more submitters wait for their place.
-const WAITING: usize = 4096;
+/// How groups are made.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// Groups under way at once: one for SQLite, two for PostgreSQL.
+    pub writers: usize,
+    /// Actions of a group at most.
+    pub rows: usize,
+    /// Bytes of bodies of a group at most.
+    pub bytes: usize,
+    /// Actions that may wait; who submits more waits outside.
+    pub waiting: usize,
+    /// Whether registrations form groups of their own, so that a counter's row is held shortly.
+    pub registrations_apart: bool,
+    /// Where the heads of the chains are kept, outside the database.
+    pub heads: Option<PathBuf>,
+    /// Who hears of every commit.
+    pub report: Report,
+}
 
 /// Hears of every commit: how it ended, how many actions, how long it took.
-pub type Report = Arc<dyn Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync>;
+#[derive(Clone, Default)]
+pub struct Report(Option<Arc<Hears>>);
 
-type Answer = oneshot::Sender<Result<Vec<Outcome>, CommitError>>;
+type Hears = dyn Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync;
 
-struct Submit {
-    actions: Vec<Action>,
-    answer: Answer,
-}
-
-/// The way into the ledger of a running bus. Clones share one writer.
-#[derive(Clone)]
-pub struct GroupWriter {
-    submits: mpsc::Sender<Submit>,
-    report: Arc<RwLock<Option<Report>>>,
-    task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
-}
-
-impl std::fmt::Debug for GroupWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GroupWriter").finish_non_exhaustive()
+impl Report {
+    /// Tells `hears`.
+    pub fn to(hears: impl Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hears)))
     }
+}
+
+impl std::fmt::Debug for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Report").field(&self.0.is_some()).finish()
+    }
+}
+
+impl WriterOptions {
+    /// For a file.
+    pub fn sqlite(heads: Option<PathBuf>) -> Self {
+        Self {
+            writers: 1,
+            rows: 500,
+            bytes: 4 << 20,
+            waiting: 20_000,
+            registrations_apart: false,
+            heads,
+            report: Report::default(),
+        }
+    }
+
+    /// For a server.
+    pub fn postgres(heads: Option<PathBuf>) -> Self {
+        Self { writers: 2, registrations_apart: true, ..Self::sqlite(heads) }
+    }
+}
+
+/// What the writer has done, for the metrics.
+#[derive(Debug, Default)]
+pub struct WriterStats {
+    /// Groups committed.
+    pub commits: AtomicU64,
+    /// Actions in them.
+    pub rows: AtomicU64,
+    /// Microseconds that they took.
+    pub micros: AtomicU64,
+    /// Groups of which nothing was written.
+    pub not_committed: AtomicU64,
+    /// Groups of which it is not known.
+    pub unclear: AtomicU64,
+    /// Actions that wait now.
+    pub waiting: AtomicU64,
+}
+
+/// The group writer.
+#[derive(Debug)]
+pub struct GroupWriter {
+    shared: Arc<Shared>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    options: WriterOptions,
+    room: Arc<Semaphore>,
+    state: Mutex<State>,
+    work: Notify,
+    stats: WriterStats,
+    heads_written: tokio::sync::Mutex<Option<Duration>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Submission>,
+    /// Deliveries of groups under way.
+    in_flight: HashSet<Target>,
+    closed: bool,
+}
+
+struct Submission {
+    actions: Vec<Action>,
+    answer: oneshot::Sender<Result<Vec<Outcome>, CommitError>>,
+    room: OwnedSemaphorePermit,
+}
+
+/// Limits and keys of a group that is being made.
+#[derive(Default)]
+struct Forming {
+    rows: usize,
+    bytes: usize,
+    registers: Option<bool>,
+    keys: HashSet<(Name, Target)>,
 }
 
 impl GroupWriter {
-    /// Starts the writer.
-    pub fn start(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
-        let (submits, waiting) = mpsc::channel(WAITING);
-        let report = Arc::default();
-        let work =
-            Work { ledger, clock, waiting, later: VecDeque::new(), report: Arc::clone(&report) };
-        let task = tokio::spawn(work.run());
-        Self { submits, report, task: Arc::new(tokio::sync::Mutex::new(Some(task))) }
+    /// Starts the writer's tasks.
+    pub fn start(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        options: WriterOptions,
+    ) -> Arc<Self> {
+        let writers = options.writers.max(1);
+        let shared = Arc::new(Shared {
+            ledger,
+            clock,
+            room: Arc::new(Semaphore::new(options.waiting.max(1))),
+            options,
+            state: Mutex::default(),
+            work: Notify::new(),
+            stats: WriterStats::default(),
+            heads_written: tokio::sync::Mutex::new(None),
+        });
+        let tasks = (0..writers).map(|_| tokio::spawn(Arc::clone(&shared).run())).collect();
+        Arc::new(Self { shared, tasks: Mutex::new(tasks) })
     }
 
-    /// Tells `report` of every commit from now on.
-    pub fn report_to(&self, report: Report) {
-        *self.report.write().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    /// What it has done.
+    pub fn stats(&self) -> &WriterStats {
+        &self.shared.stats
     }
 
-    /// Waits until everything submitted is committed, once every clone is gone but this one.
-    pub async fn close(self) {
-        let Self { submits, task, .. } = self;
-        drop(submits);
-        let task = task.lock().await.take();
-        if let Some(task) = task {
-            // A clone that lives on holds the writer up: the stop must not hang for it.
-            let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
+    /// Writes what waits, refuses what comes, ends; the heads are kept a last time.
+    pub async fn shutdown(&self) {
+        self.shared.close();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // A writer that panicked has answered its group by dropping it.
+            let _ = task.await;
+            self.shared.work.notify_one();
         }
+        self.shared.keep_heads(true).await;
+    }
+}
+
+impl Drop for GroupWriter {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }
 
 impl Write for GroupWriter {
     fn submit(&self, actions: Vec<Action>) -> BoxFuture<'_, Result<Vec<Outcome>, CommitError>> {
-        Box::pin(async move {
-            if actions.is_empty() {
-                return Ok(Vec::new());
-            }
-            let gone = || CommitError::NotCommitted("the bus is stopping".to_owned());
-            let (answer, answered) = oneshot::channel();
-            self.submits.send(Submit { actions, answer }).await.map_err(|_| gone())?;
-            answered
-                .await
-                .unwrap_or_else(|_| Err(CommitError::Unclear("the writer ended".to_owned())))
-        })
+        Box::pin(self.shared.submit(actions))
     }
 }
 
-struct Work {
-    ledger: Arc<dyn Ledger>,
-    clock: Arc<dyn Clock>,
-    waiting: mpsc::Receiver<Submit>,
-    /// Submits that met a conflict, in their order.
-    later: VecDeque<Submit>,
-    report: Arc<RwLock<Option<Report>>>,
-}
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl Work {
-    async fn run(mut self) {
+    async fn submit(&self, actions: Vec<Action>) -> Result<Vec<Outcome>, CommitError> {
+        if actions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let closed = || CommitError::NotCommitted("the writer has ended".to_owned());
+        let permits = u32::try_from(actions.len().min(self.options.waiting.max(1))).unwrap_or(1);
+        let room =
+            Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| closed())?;
+        let (answer, wait) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if state.closed {
+                return Err(closed());
+            }
+            self.stats.waiting.fetch_add(actions.len() as u64, Relaxed);
+            state.queue.push_back(Submission { actions, answer, room });
+        }
+        self.work.notify_one();
+        wait.await.unwrap_or_else(|_| Err(CommitError::Unclear("the writer ended".to_owned())))
+    }
+
+    fn close(&self) {
+        self.state().closed = true;
+        self.room.close();
+        self.work.notify_waiters();
+        self.work.notify_one();
+    }
+
+    async fn run(self: Arc<Self>) {
         loop {
-            let mut group = Group::default();
-            for submit in std::mem::take(&mut self.later) {
-                self.later.extend(group.take(submit));
+            let mut notified = std::pin::pin!(self.work.notified());
+            notified.as_mut().enable();
+            match self.take() {
+                Some(group) => self.write(group).await,
+                None if self.state().closed && self.state().queue.is_empty() => return,
+                None => notified.await,
             }
-            if group.is_empty() {
-                match self.waiting.recv().await {
-                    Some(submit) => self.later.extend(group.take(submit)),
-                    None => return,
-                }
-            }
-            while !group.is_full() && self.later.len() < WAITING {
-                match self.waiting.try_recv() {
-                    Ok(submit) => self.later.extend(group.take(submit)),
-                    Err(_) => break,
-                }
-            }
-            self.commit(group).await;
         }
     }
 
-    async fn commit(&self, group: Group) {
+    /// What waits, as far as it fits into one group. What does not fit stays, and all behind it: an
+    /// action must not overtake another of its delivery.
+    fn take(&self) -> Option<Vec<Submission>> {
+        let mut state = self.state();
+        let mut forming = Forming::default();
+        let mut group = Vec::new();
+        while let Some(next) = state.queue.front() {
+            if !forming.fits(&next.actions, &self.options, &state.in_flight) {
+                break;
+            }
+            forming.add(&next.actions, &self.options);
+            group.extend(state.queue.pop_front());
+        }
+        if group.is_empty() {
+            return None;
+        }
+        state.in_flight.extend(forming.keys.iter().map(|(_, target)| *target));
+        self.stats.waiting.fetch_sub(forming.rows as u64, Relaxed);
+        if !state.queue.is_empty() {
+            self.work.notify_one();
+        }
+        Some(group)
+    }
+
+    async fn write(&self, group: Vec<Submission>) {
+        let mut actions = Vec::with_capacity(group.iter().map(|each| each.actions.len()).sum());
+        let mut answers = Vec::with_capacity(group.len());
+        for submission in group {
+            answers.push((submission.actions.len(), submission.answer, submission.room));
+            actions.extend(submission.actions);
+        }
         let begun = self.clock.uptime();
-        let committed = self.ledger.commit(&group.actions, self.clock.now()).await;
-        let took = self.clock.uptime().saturating_sub(begun);
-        let report = self.report.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(report) = report {
-            report(committed.as_ref().map(|_| ()), group.actions.len(), took);
-        }
-        group.answer(committed);
-    }
-}
-
-/// What identifies an action for the purpose of conflicts: its name and its delivery.
-type Key = (Discriminant<Action>, i128);
-
-#[derive(Default)]
-struct Group {
-    actions: Vec<Action>,
-    keys: HashSet<Key>,
-    answers: Vec<(usize, Answer)>,
-    bytes: usize,
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.answers.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.actions.len() >= ROWS || self.bytes >= BYTES
-    }
-
-    /// Takes a submit, or gives it back where it conflicts or does not fit.
-    fn take(&mut self, submit: Submit) -> Option<Submit> {
-        let bytes: usize = submit.actions.iter().map(weight).sum();
-        let fits = self.actions.len() + submit.actions.len() <= ROWS && self.bytes + bytes <= BYTES;
-        let keys = submit.actions.iter().filter_map(key);
-        if !self.is_empty() && (!fits || keys.clone().any(|key| self.keys.contains(&key))) {
-            return Some(submit);
-        }
-        self.keys.extend(keys);
-        self.bytes += bytes;
-        self.answers.push((submit.actions.len(), submit.answer));
-        self.actions.extend(submit.actions);
-        None
-    }
-
-    fn answer(self, committed: Result<Vec<Outcome>, CommitError>) {
-        match committed {
-            Ok(outcomes) => {
-                let mut outcomes = outcomes.into_iter();
-                for (count, answer) in self.answers {
-                    // A submitter that went away needs no answer.
-                    let _ = answer.send(Ok(outcomes.by_ref().take(count).collect()));
-                }
+        let result = self.ledger.commit(&actions, self.clock.now()).await;
+        self.count(&result, actions.len(), self.clock.uptime().saturating_sub(begun));
+        {
+            let mut state = self.state();
+            for (_, target) in actions.iter().filter_map(guarded) {
+                state.in_flight.remove(&target);
             }
-            Err(error) => {
-                for (_, answer) in self.answers {
-                    let _ = answer.send(Err(error.clone()));
-                }
+        }
+        let mut outcomes = result.map(Vec::into_iter);
+        for (many, answer, _room) in answers {
+            let part = match &mut outcomes {
+                Ok(outcomes) => Ok(outcomes.take(many).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            // Who no longer waits has lost interest, not custody: the row says what happened.
+            let _ = answer.send(part);
+        }
+        self.work.notify_one();
+        self.keep_heads(false).await;
+    }
+
+    fn count(&self, result: &Result<Vec<Outcome>, CommitError>, rows: usize, took: Duration) {
+        if let Report(Some(hears)) = &self.options.report {
+            hears(result.as_ref().map(drop), rows, took);
+        }
+        let stats = &self.stats;
+        match result {
+            Ok(_) => {
+                stats.commits.fetch_add(1, Relaxed);
+                stats.rows.fetch_add(rows as u64, Relaxed);
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                stats.micros.fetch_add(micros, Relaxed);
+            }
+            Err(CommitError::NotCommitted(_)) => {
+                stats.not_committed.fetch_add(1, Relaxed);
+            }
+            Err(CommitError::Unclear(_)) => {
+                stats.unclear.fetch_add(1, Relaxed);
             }
         }
     }
+
+    /// Keeps the heads outside the database, at most once a second.
+    async fn keep_heads(&self, at_once: bool) {
+        let Some(path) = &self.options.heads else { return };
+        let Ok(mut written) = self.heads_written.try_lock() else { return };
+        let now = self.clock.uptime();
+        let early = written.is_some_and(|last| now.saturating_sub(last) < Duration::from_secs(1));
+        if early && !at_once {
+            return;
+        }
+        *written = Some(now);
+        if let Err(error) = prove::append_heads(&*self.ledger, path, self.clock.now()).await {
+            tracing::warn!(%error, "SN0839: the heads of the evidence were not kept");
+        }
+    }
 }
 
-fn weight(action: &Action) -> usize {
+impl Forming {
+    fn fits(
+        &self,
+        actions: &[Action],
+        options: &WriterOptions,
+        in_flight: &HashSet<Target>,
+    ) -> bool {
+        let registers = options.registrations_apart.then(|| registers(actions));
+        let keys = || actions.iter().filter_map(guarded);
+        if keys().any(|(_, target)| in_flight.contains(&target)) {
+            return false;
+        }
+        // A submission that is too large for any group is one of its own.
+        self.rows == 0
+            || self.rows + actions.len() <= options.rows
+                && self.bytes + bytes(actions) <= options.bytes
+                && self.registers == registers
+                && !keys().any(|key| self.keys.contains(&key))
+    }
+
+    fn add(&mut self, actions: &[Action], options: &WriterOptions) {
+        self.registers = options.registrations_apart.then(|| registers(actions));
+        self.rows += actions.len();
+        self.bytes += bytes(actions);
+        self.keys.extend(actions.iter().filter_map(guarded));
+    }
+}
+
+fn registers(actions: &[Action]) -> bool {
+    actions.iter().any(|action| {
+        matches!(action, Action::LedgerStep { effect: LedgerEffect::Register(_), .. })
+    })
+}
+
+fn bytes(actions: &[Action]) -> usize {
+    actions.iter().map(bytes_of).sum()
+}
+
+fn bytes_of(action: &Action) -> usize {
     match action {
         Action::Accept(accept) => accept.message.data.len(),
         Action::Settle { emits, .. } | Action::Done { emits, .. } => {
@@ -200,38 +383,4 @@ fn weight(action: &Action) -> usize {
         Action::Stray(stray) => stray.body.len(),
         _ => 0,
     }
-}
-
-/// None for actions that concern no single delivery.
-fn key(action: &Action) -> Option<Key> {
-    let delivery = match action {
-        Action::Mark { seq, .. }
-        | Action::HandOver { seq, .. }
-        | Action::HandBack { seq, .. }
-        | Action::Settle { seq, .. }
-        | Action::FastVerdict { seq, .. }
-        | Action::Claim { seq, .. }
-        | Action::Extend { seq, .. }
-        | Action::Intent { seq, .. }
-        | Action::LedgerStep { seq, .. }
-        | Action::Done { seq, .. }
-        | Action::Filter { seq, .. }
-        | Action::Verdict { seq, .. }
-        | Action::GiveBack { seq, .. }
-        | Action::OwnEnd { seq, .. }
-        | Action::Reconcile { seq, .. } => i128::from(*seq),
-        Action::DrainUnrouted { id, .. }
-        | Action::DrainPoison { id, .. }
-        | Action::Replay { id, .. }
-        | Action::Discard { id, .. }
-        | Action::ResolveDone { id, .. }
-        | Action::ResolveNotDone { id, .. } => i128::from_be_bytes(*id.0.as_bytes()),
-        Action::Accept(_)
-        | Action::Reject { .. }
-        | Action::Due { .. }
-        | Action::Expire { .. }
-        | Action::Stray(_)
-        | Action::DeclareDead { .. } => return None,
-    };
-    Some((discriminant(action), delivery))
 }

@@ -68,7 +68,6 @@ pub(super) fn spawn(bus: &Bus, metrics: &Arc<Metrics>, health: &Arc<Health>, exp
         Arc::clone(&bus.clock),
         stop.clone(),
     ));
-    bus.writer.report_to(report(Arc::clone(metrics)));
 }
 
 /// Steps a loop: at once where it did something, after a pause where not.
@@ -202,8 +201,8 @@ pub(super) fn spawn_room(bus: &Bus, room: &Arc<Room>) {
 }
 
 /// Tells the metrics of every commit.
-fn report(metrics: Arc<Metrics>) -> Report {
-    Arc::new(move |committed, rows, took| {
+pub(super) fn report(metrics: Arc<Metrics>) -> Report {
+    Report::to(move |committed, rows, took| {
         let result = match committed {
             Ok(()) => CommitResult::Committed,
             Err(CommitError::NotCommitted(_)) => CommitResult::NotCommitted,

@@ -58,6 +58,26 @@ pub fn sqlite() -> Bench {
     Bench { runtime, house: House::new(), open: Box::new(open) }
 }
 
+/// A database of its own on PostgreSQL for each world, with a ledger for each of its processes.
+///
+/// # Panics
+///
+/// Where PostgreSQL is not installed.
+pub fn postgres() -> Bench {
+    let runtime = runtime();
+    let open = move |runtime: &Runtime, processes: usize| {
+        let server = crate::postgres::server().expect("PostgreSQL is installed");
+        let url = server.database();
+        let one = |owner: usize| {
+            let store = Store::Postgres { url: url.clone(), connections: 2 };
+            let settings = Settings { store, slot: format!("slot{owner}") };
+            runtime.block_on(open(&settings)).expect("the ledger opens")
+        };
+        (0..processes).map(one).collect()
+    };
+    Bench { runtime, house: House::new(), open: Box::new(open) }
+}
+
 fn settings(path: &Path) -> Settings {
     let store = Store::Sqlite { path: path.to_owned(), durable: false };
     Settings { store, slot: "slot0".to_owned() }

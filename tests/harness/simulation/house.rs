@@ -118,10 +118,9 @@ impl House {
         &SENT
     }
 
-    /// A body; 13 is one that no route can map.
+    /// A body; 13 is one that no route can read.
     pub fn body(&self, n: u64) -> Vec<u8> {
-        let body = if n == 13 { json!({}) } else { json!({ "n": n }) };
-        body.to_string().into_bytes()
+        if n == 13 { b"{ broken".to_vec() } else { json!({ "n": n }).to_string().into_bytes() }
     }
 
     /// `instance.operation` of a step.
@@ -141,7 +140,7 @@ impl House {
 
 fn text(name: &str, from: &str, version: &str, rest: &str) -> String {
     format!(
-        "route: {name}\ntitle: The {version} {name}\noffice: sim\nfrom: {from}\npurpose: sim\n{RETRY}\n{rest}"
+        "route: {name}\ntitle: The {version} {name}\noffice: sim\nfrom: {from}\npurpose: sim\nactor: system\n{RETRY}\n{rest}"
     )
 }
 
@@ -154,6 +153,7 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
         json!({
             "type": "object",
             "properties": { "n": { "type": "integer" } },
+            "required": ["n"],
             "additionalProperties": false,
         })
     };
@@ -169,7 +169,9 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
         operations: BTreeMap::from([("far".to_owned(), far.operations())]),
     };
     let (compiled, mistakes) = compile(&house);
-    compiled.unwrap_or_else(|| panic!("the house has mistakes: {mistakes:#?}")).routes
+    let said = mistakes.iter().map(|mistake| format!("{}: {}", mistake.code, mistake.title));
+    let said: Vec<String> = said.collect();
+    compiled.unwrap_or_else(|| panic!("the house has mistakes: {said:#?}")).routes
 }
 
 const PURPOSE: &str =

@@ -10,6 +10,8 @@ use super::world::World;
 /// Rounds after which a world that does not come to rest never will. A delivery that is never
 /// answered, only asked about, is given up within these.
 const ROUNDS: u32 = 60;
+/// Acts in one round at most.
+const ACTS: u32 = 500;
 
 impl World<'_> {
     /// Heals the world and waits until it rests; then looks at what must hold at rest.
@@ -41,7 +43,11 @@ impl World<'_> {
             self.sweep(owner);
             self.reconcile(owner);
         }
-        while self.busy() {
+        self.run_tasks();
+        for _ in 0..ACTS {
+            if !self.busy() {
+                break;
+            }
             for owner in 0..self.instances.len() {
                 self.commit(owner);
                 self.read(owner);

@@ -554,6 +554,7 @@ async fn registrations_of_a_group_have_consecutive_numbers_and_their_steps() {
         assert_eq!(result_of(&outcomes[0])["number"], "0000001/2025");
         assert_eq!(outcomes[1], Outcome::Missed);
         assert_eq!(result_of(&outcomes[2])["number"], "0000002/2025");
+        assert_eq!(bench.one(actions[0].clone()).await, Outcome::Missed);
         assert_eq!(bench.state(1).await.0, IsClaimed);
         assert_eq!(bench.state(3).await.0, Completed);
         assert_eq!(bench.row(1).await.done[0].1.result["number"], "0000001/2025");

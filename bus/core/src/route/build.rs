@@ -19,7 +19,7 @@ use crate::{
     diagnostic::{Place, Problems, Words, help_with_nearest},
     ids::Digest,
     schema::{Schemas, Validator},
-    template::compile::{Read, Seen, Templates},
+    template::compile::{Name, Read, Seen, Templates},
     yaml::{Content, Node, fields::At},
 };
 use serde_json::Value;
@@ -134,6 +134,13 @@ impl<'b> Builder<'b, '_, '_> {
     fn step(&mut self, step: &'b StepFile) -> Option<Step> {
         let (verb, result) = match &step.verb {
             VerbFile::Use(target) => self.call(step, target),
+            VerbFile::Refused => {
+                // `$item` may be meant: what is wrong with the verb was said, not more.
+                self.templates.with_item(true);
+                self.part(&step.with, "with");
+                self.templates.with_item(false);
+                (None, None)
+            }
             VerbFile::Emit { kind, each, key, to } => {
                 (self.emit(step, kind, [each.as_ref(), key.as_ref(), to.as_ref()]), None)
             }
@@ -237,7 +244,8 @@ impl<'b> Builder<'b, '_, '_> {
                 (format!("`{name}` is missing here"), format!("add `{name}: ${{ … }}`"))
             };
             let title = format!("the field `{name}` is required by `{target}`");
-            let first = fields.first().map_or(with.span.clone(), |(key, _)| key.span.clone());
+            let first =
+                fields.first().map_or_else(|| with.span.clone(), |(key, _)| key.span.clone());
             self.error("SN0211", first, Words::new(title, label, help));
         }
         for name in &unknown {
@@ -246,7 +254,7 @@ impl<'b> Builder<'b, '_, '_> {
             let key = fields
                 .iter()
                 .find(|(key, _)| key.text.strip_suffix('?').unwrap_or(&key.text) == *name);
-            let span = key.map_or(with.span.clone(), |(key, _)| key.span.clone());
+            let span = key.map_or_else(|| with.span.clone(), |(key, _)| key.span.clone());
             self.error("SN0212", span, Words::new(title, "no such field", help));
         }
         missing.is_empty() && unknown.is_empty()
@@ -263,7 +271,7 @@ impl<'b> Builder<'b, '_, '_> {
     }
 
     /// The schema of what a path begins with, and the names after that.
-    fn schema_of<'r>(&self, read: &'r Read) -> Option<(Arc<Value>, &'r [(String, Range<usize>)])> {
+    fn schema_of<'r>(&self, read: &'r Read) -> Option<(Arc<Value>, &'r [Name])> {
         match read.variable.as_deref() {
             None => Some((Arc::clone(self.body?), &read.names)),
             Some("$message") if read.names.first().is_some_and(|(name, _)| name == "data") => {

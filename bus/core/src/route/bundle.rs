@@ -31,13 +31,13 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     /// It is not a bundle.
-    #[error("SN0801: the stored route cannot be read: {0}")]
+    #[error("SN0840: the stored route cannot be read: {0}")]
     NotABundle(String),
     /// A later version wrote it.
-    #[error("SN0802: the stored route has format {0}; this version reads {FORMAT}")]
+    #[error("SN0841: the stored route has format {0}; this version reads {FORMAT}")]
     Format(u32),
     /// Its route does not check any more.
-    #[error("SN0803: the stored route does not check: {}", titles(.0))]
+    #[error("SN0842: the stored route does not check: {}", titles(.0))]
     Mistakes(Vec<Diagnostic>),
 }
 

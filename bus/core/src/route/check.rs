@@ -235,7 +235,7 @@ impl<'g> Graph<'g> {
         self.files.iter().flat_map(|route| {
             route.steps.iter().filter_map(move |step| match &step.verb {
                 VerbFile::Emit { kind, .. } => Some((route, step, kind)),
-                VerbFile::Use(_) => None,
+                VerbFile::Use(_) | VerbFile::Refused => None,
             })
         })
     }
@@ -276,7 +276,8 @@ impl<'g> Graph<'g> {
             let first = self.takers(kind).next().is_some_and(|first| std::ptr::eq(first, route));
             let sure = self.takers(kind).any(|taker| taker.when.is_none())
                 || self.takes_all(kind)
-                || self.schemas.unclaimed_is_discarded(kind);
+                || self.schemas.unclaimed_is_discarded(kind)
+                || self.schemas.document(kind).is_none();
             if first && !sure {
                 let help =
                     "add a route for the rest, or `x-unclaimed: discard` to the type's schema";
@@ -321,28 +322,30 @@ impl<'g> Graph<'g> {
 
     /// A message must not come back to the route that made it.
     fn cycles(&mut self) {
-        let mut edges: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (route, _, kind) in self.emits() {
-            let takers = self.takers(&kind.value).map(|taker| taker.name.value.as_str());
-            edges.entry(route.name.value.as_str()).or_default().extend(takers);
-        }
-        let mut said: Vec<Vec<&str>> = Vec::new();
-        for (route, _, kind) in self.emits() {
-            let name = route.name.value.as_str();
-            for taker in self.takers(&kind.value) {
-                let Some(mut way) = way(&edges, &taker.name.value, name) else { continue };
-                let shown = format!("{name} → {}", way.join(" → "));
-                way.sort_unstable();
-                if said.contains(&way) {
-                    continue;
-                }
-                said.push(way);
-                let help =
-                    format!("the messages go round: {shown}; let one of them emit another type");
-                let title = format!("`{}` leads back to the route that emits it", kind.value);
-                let words = Words::new(title, "a cycle", help);
-                self.error(route, &kind.span, "SN0308", words);
+        let number =
+            |route: &RouteFile| self.files.iter().position(|known| std::ptr::eq(known, route));
+        let edges: Vec<Edge<'g>> = self
+            .emits()
+            .flat_map(|(route, _, kind)| {
+                self.takers(&kind.value).map(move |taker| (route, kind, taker))
+            })
+            .filter_map(|(route, kind, taker)| Some((number(route)?, kind, number(taker)?)))
+            .collect();
+        let mut said: Vec<Vec<usize>> = Vec::new();
+        for (from, kind, taker) in &edges {
+            let Some(mut way) = way(&edges, *taker, *from) else { continue };
+            let names: Vec<&str> =
+                way.iter().map(|at| self.files[*at].name.value.as_str()).collect();
+            let route = &self.files[*from];
+            let shown = format!("{} → {}", route.name.value, names.join(" → "));
+            way.sort_unstable();
+            if said.contains(&way) {
+                continue;
             }
+            said.push(way);
+            let help = format!("the messages go round: {shown}; let one of them emit another type");
+            let title = format!("`{}` leads back to the route that emits it", kind.value);
+            self.error(route, &kind.span, "SN0308", Words::new(title, "a cycle", help));
         }
     }
 
@@ -376,30 +379,25 @@ impl<'g> Graph<'g> {
     }
 }
 
+/// A route emits a type that a route takes; the routes by their place in the list of files.
+type Edge<'e> = (usize, &'e At<String>, usize);
+
 /// The routes on the way from `from` to `to`, both included.
-fn way<'e>(
-    edges: &HashMap<&'e str, Vec<&'e str>>,
-    from: &'e str,
-    to: &str,
-) -> Option<Vec<&'e str>> {
-    let mut before: HashMap<&str, Option<&str>> = HashMap::from([(from, None)]);
+fn way(edges: &[Edge<'_>], from: usize, to: usize) -> Option<Vec<usize>> {
+    let mut before: HashMap<usize, Option<usize>> = HashMap::from([(from, None)]);
     let mut open = vec![from];
     while let Some(at) = open.pop() {
         if at == to {
-            let mut way = vec![at];
-            let mut step = before[at];
-            while let Some(earlier) = step {
-                way.push(earlier);
-                step = before[earlier];
-            }
+            let mut way: Vec<usize> =
+                std::iter::successors(Some(at), |at| before.get(at).copied().flatten()).collect();
             way.reverse();
             return Some(way);
         }
-        for next in edges.get(at).into_iter().flatten() {
-            if !before.contains_key(next) {
-                before.insert(next, Some(at));
-                open.push(next);
-            }
+        for (_, _, next) in edges.iter().filter(|(emitter, ..)| *emitter == at) {
+            before.entry(*next).or_insert_with(|| {
+                open.push(*next);
+                Some(at)
+            });
         }
     }
     None

@@ -40,7 +40,14 @@ pub(super) struct StepFile {
 #[derive(Debug)]
 pub(super) enum VerbFile {
     Use(At<String>),
-    Emit { kind: At<String>, each: Option<Node>, key: Option<Node>, to: Option<Node> },
+    Emit {
+        kind: At<String>,
+        each: Option<Node>,
+        key: Option<Node>,
+        to: Option<Node>,
+    },
+    /// It was wrong, which was said.
+    Refused,
 }
 
 const ROUTE: Known = Known {
@@ -71,7 +78,7 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
     fields.required("actor", problems);
     let retry = fields
         .get("retry")
-        .map_or(Some(RetryPolicy::default()), |node| retry(file, node, problems));
+        .map_or_else(|| Some(RetryPolicy::default()), |node| retry(file, node, problems));
     let steps = fields.required("steps", problems).map(|node| steps(file, node, problems));
     // Where a part is missing the others are still checked, as far as they can be.
     let lost = || At { value: String::new(), span: 0..0 };
@@ -185,11 +192,13 @@ fn step(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<
         let words = Words::new(format!("`{}` is no id of a step", id.value), "not an id", help);
         problems.error("SN0112", Place::new(file, id.span.clone()), words);
     }
-    let fields = Fields::of(body, file, &STEP, problems)?;
-    let verb = verb(file, &fields, &id, problems);
-    let with = fields.required("with", problems).cloned();
-    let nothing = || Node { span: id.span.clone(), content: Content::Refused };
-    Some(StepFile { verb: verb?, with: with.unwrap_or_else(nothing), id })
+    let nothing = Node { span: id.span.clone(), content: Content::Refused };
+    let Some(fields) = Fields::of(body, file, &STEP, problems) else {
+        return Some(StepFile { id, verb: VerbFile::Refused, with: nothing });
+    };
+    let verb = verb(file, &fields, &id, problems).unwrap_or(VerbFile::Refused);
+    let with = fields.required("with", problems).cloned().unwrap_or(nothing);
+    Some(StepFile { id, verb, with })
 }
 
 fn verb(
@@ -200,7 +209,7 @@ fn verb(
 ) -> Option<VerbFile> {
     match (fields.get("use"), fields.get("emit")) {
         (Some(_), Some(_)) => {
-            let span = fields.key("emit").map_or(id.span.clone(), |key| key.span.clone());
+            let span = fields.key("emit").map_or_else(|| id.span.clone(), |key| key.span.clone());
             let words = Words::new("a step has one verb", "a second verb", "make two steps of it");
             problems.error("SN0114", Place::new(file, span), words);
             None

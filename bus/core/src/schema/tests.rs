@@ -60,7 +60,7 @@ fn documents_of_a_bundle_compile_again() {
     let again = Schemas::from_documents(documents).expect("was accepted before");
     assert!(again.kinds().eq(schemas.kinds()));
     let broken = BTreeMap::from([("a.b.v1".to_owned(), json!({"$ref": "c.v1.json"}))]);
-    assert_eq!(Schemas::from_documents(broken).expect_err("leads nowhere").code, "SN0114");
+    assert_eq!(Schemas::from_documents(broken).expect_err("leads nowhere").code, "SN0134");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn an_operation_may_refer_to_a_type_of_the_house() {
     assert!(!validator.is_valid(&json!({"where": {"istat": "x"}})));
     assert!(!validator.is_valid(&json!({"n": "1"})));
     let error = schemas.compile(&json!({"$ref": "http://169.254.169.254/"})).expect_err("remote");
-    assert_eq!((error.code, error.pointer.as_str()), ("SN0113", "/$ref"));
+    assert_eq!((error.code, error.pointer.as_str()), ("SN0133", "/$ref"));
     assert!(Schemas::default().compile(&json!({"type": "integer"})).is_ok());
 }
 
@@ -85,38 +85,38 @@ fn a_schema_that_is_not_offline_finite_linear_and_closed_does_not_load() {
         (0..200).map(|n| format!(r##""d{n}":{{"$ref":"#/$defs/d{}"}}"##, n + 1)).collect();
     let chain = format!(r##"{{"$ref":"#/$defs/d0","$defs":{{{},"d200":{{}}}}}}"##, chain.join(","));
     let table: &[(&str, &[&str])] = &[
-        ("{", &["SN0110"]),
-        (r#"{"type":"string","type":"integer"}"#, &["SN0110"]),
-        (&deep, &["SN0110"]),
-        (r#"{"$id":"a/c.v1.json"}"#, &["SN0111"]),
-        (r#"{"type":"object"}"#, &["SN0112"]),
-        (r#"{"type":["null","object"]}"#, &["SN0112"]),
-        (r#"{"properties":{"a":{}}}"#, &["SN0112"]),
-        (r#"{"items":{"type":"object"},"$defs":{"a":{"type":"object"}}}"#, &["SN0112", "SN0112"]),
+        ("{", &["SN0130"]),
+        (r#"{"type":"string","type":"integer"}"#, &["SN0130"]),
+        (&deep, &["SN0130"]),
+        (r#"{"$id":"a/c.v1.json"}"#, &["SN0131"]),
+        (r#"{"type":"object"}"#, &["SN0132"]),
+        (r#"{"type":["null","object"]}"#, &["SN0132"]),
+        (r#"{"properties":{"a":{}}}"#, &["SN0132"]),
+        (r#"{"items":{"type":"object"},"$defs":{"a":{"type":"object"}}}"#, &["SN0132", "SN0132"]),
         (r#"{"unevaluatedProperties":false,"allOf":[{"properties":{"a":{}}}]}"#, &[]),
-        (r#"{"$ref":"http://169.254.169.254/"}"#, &["SN0113"]),
-        (r#"{"$ref":"file:///etc/shadow"}"#, &["SN0113"]),
-        (r#"{"$ref":"../../secret.json"}"#, &["SN0113"]),
-        (r#"{"$ref":"c.v1.json"}"#, &["SN0114"]),
-        (r##"{"$ref":"#/$defs/a"}"##, &["SN0114"]),
-        (r##"{"$ref":"#"}"##, &["SN0115"]),
+        (r#"{"$ref":"http://169.254.169.254/"}"#, &["SN0133"]),
+        (r#"{"$ref":"file:///etc/shadow"}"#, &["SN0133"]),
+        (r#"{"$ref":"../../secret.json"}"#, &["SN0133"]),
+        (r#"{"$ref":"c.v1.json"}"#, &["SN0134"]),
+        (r##"{"$ref":"#/$defs/a"}"##, &["SN0134"]),
+        (r##"{"$ref":"#"}"##, &["SN0135"]),
         (
             r##"{"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"anyOf":[{"$ref":"#"}]}}}"##,
-            &["SN0115"],
+            &["SN0135"],
         ),
-        (&chain, &["SN0115"]),
+        (&chain, &["SN0135"]),
         (r##"{"items":{"$ref":"#"}}"##, &[]),
-        (r#"{"format":"codice-fisclae"}"#, &["SN0116"]),
+        (r#"{"format":"codice-fisclae"}"#, &["SN0136"]),
         (r#"{"format":"date"}"#, &[]),
-        (r#"{"pattern":"^(?!x).*$"}"#, &["SN0117"]),
-        (r#"{"pattern":"(a)\\1"}"#, &["SN0117"]),
-        (r#"{"pattern":"((a{1000}){1000}){1000}"}"#, &["SN0117"]),
-        (r#"{"patternProperties":{"(?=a)":{}}}"#, &["SN0117"]),
-        (r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#, &["SN0118"]),
-        (r#"{"$dynamicRef":"a"}"#, &["SN0118"]),
-        (r#"{"items":{"$id":"x"}}"#, &["SN0118"]),
-        (r#"{"type":"strin"}"#, &["SN0119"]),
-        (r#"{"minLength":"1"}"#, &["SN0119"]),
+        (r#"{"pattern":"^(?!x).*$"}"#, &["SN0137"]),
+        (r#"{"pattern":"(a)\\1"}"#, &["SN0137"]),
+        (r#"{"pattern":"((a{1000}){1000}){1000}"}"#, &["SN0137"]),
+        (r#"{"patternProperties":{"(?=a)":{}}}"#, &["SN0137"]),
+        (r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#, &["SN0138"]),
+        (r#"{"$dynamicRef":"a"}"#, &["SN0138"]),
+        (r#"{"items":{"$id":"x"}}"#, &["SN0138"]),
+        (r#"{"type":"strin"}"#, &["SN0139"]),
+        (r#"{"minLength":"1"}"#, &["SN0139"]),
         (r#"{"default":{"$ref":"http://not.a.schema/"},"const":{"type":"object"}}"#, &[]),
     ];
     for (text, expected) in table {
@@ -130,7 +130,7 @@ fn a_loop_through_two_files_is_found_in_both() {
         file("a/b.v1.json", r#"{"$ref":"c.v1.json"}"#),
         file("a/c.v1.json", r#"{"anyOf":[{"$ref":"b.v1.json"}]}"#),
     ];
-    assert_eq!(codes(&files), ["SN0115", "SN0115"]);
+    assert_eq!(codes(&files), ["SN0135", "SN0135"]);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn one_broken_file_leaves_the_others_in_use() {
     ];
     let (schemas, diagnostics) = Schemas::load(&files);
     let codes: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
-    assert_eq!(codes, ["SN0111", "SN0114"]);
+    assert_eq!(codes, ["SN0131", "SN0134"]);
     assert!(schemas.kinds().eq(["a.c.v1"]));
 }
 

@@ -137,9 +137,9 @@ impl<'a> House<'a> {
         let is_ours =
             written.as_str().and_then(|text| reference::resolve(kind, id, text)).is_some();
         let (code, title) = if is_ours {
-            ("SN0114", "this `$ref` leads to nothing")
+            ("SN0134", "this `$ref` leads to nothing")
         } else {
-            ("SN0113", "this `$ref` leads out of the house")
+            ("SN0133", "this `$ref` leads out of the house")
         };
         let help = "refer to a type by its path, such as `../anagrafe/address.v1.json`, or to a part \
             of this file, such as `#/$defs/address`; nothing is fetched";
@@ -152,7 +152,7 @@ impl<'a> House<'a> {
             let here = Target { kind: kind.to_owned(), pointer: visit.pointer.clone() };
             (!self.ends(here, &mut Vec::new(), &mut ends)).then(|| {
                 mistake(
-                    "SN0115",
+                    "SN0135",
                     visit.pointer,
                     "checking a value against this schema does not end",
                     "comes back to itself, or is deeper than 64, without going into the value",
@@ -256,7 +256,7 @@ fn vet_head(kind: &str, document: &Value) -> Option<SchemaError> {
     let says = |key: &str| document.get(key).map(|value| value.as_str().unwrap_or_default());
     if says("$schema").is_some_and(|draft| draft.trim_end_matches('#') != DRAFT) {
         return Some(mistake(
-            "SN0118",
+            "SN0138",
             "/$schema".to_owned(),
             "only JSON Schema 2020-12 is spoken here",
             "another draft",
@@ -270,7 +270,7 @@ fn vet_head(kind: &str, document: &Value) -> Option<SchemaError> {
     is_wrong.then(|| {
         let help = format!("let it end with `/{path}`, or leave it out");
         mistake(
-            "SN0111",
+            "SN0131",
             "/$id".to_owned(),
             "`$id` names another type than the file",
             "differs",
@@ -290,7 +290,7 @@ fn vet_closed(visit: &Visit<'_>) -> Option<SchemaError> {
     let is_closed = has("additionalProperties") || has("unevaluatedProperties");
     (is_object && !is_closed).then(|| {
         mistake(
-            "SN0112",
+            "SN0132",
             visit.pointer.clone(),
             "this object does not say whether it may have other fields",
             "`additionalProperties` is missing",
@@ -313,7 +313,7 @@ fn vet_words(visit: &Visit<'_>) -> Vec<SchemaError> {
             let title = format!("`{key}` is not taken here");
             let help = "use `$defs` and `$ref` with a JSON pointer";
             mistake(
-                "SN0118",
+                "SN0138",
                 format!("{}/{key}", visit.pointer),
                 &title,
                 "hides where it leads",
@@ -326,7 +326,7 @@ fn vet_words(visit: &Visit<'_>) -> Vec<SchemaError> {
     {
         let own: Vec<&str> = crate::formats::FORMATS.iter().map(|(name, _)| *name).collect();
         mistakes.push(mistake(
-            "SN0116",
+            "SN0136",
             format!("{}/format", visit.pointer),
             &format!("`{format}` is no format"),
             "unknown",
@@ -347,7 +347,7 @@ fn vet_patterns(visit: &Visit<'_>) -> Vec<SchemaError> {
         .filter(|(_, pattern)| options().build(&serde_json::json!({ "pattern": pattern })).is_err())
         .map(|(at, _)| {
             mistake(
-                "SN0117",
+                "SN0137",
                 format!("{}{at}", visit.pointer),
                 "this pattern cannot be run in linear time",
                 "not taken",

@@ -55,10 +55,11 @@ pub(crate) struct Read {
     /// The variable, with `$`; `None` for the body.
     pub(crate) variable: Option<String>,
     /// The names, each with its place in the file.
-    pub(crate) names: Vec<(String, Range<usize>)>,
-    /// Where the path stands in the file.
-    pub(crate) span: Range<usize>,
+    pub(crate) names: Vec<Name>,
 }
+
+/// A name of a path, with its place in the file.
+pub(crate) type Name = (String, Range<usize>);
 
 /// Text with the place of each of its bytes.
 struct Located<'t> {
@@ -188,7 +189,10 @@ impl<'c> Templates<'c> {
         let located = Located { text, offsets: &offsets };
         let whole = text.trim();
         let start = text.len() - text.trim_start().len();
-        if whole.starts_with("${") && closing(&whole[2..]) == Some(whole.len() - 3) {
+        if whole
+            .strip_prefix("${")
+            .is_some_and(|rest| closing(rest).map(|end| end + 1) == Some(rest.len()))
+        {
             let inner = located.part(start + 2..start + whole.len() - 1);
             return self.expression(&inner, at, false).map(Shape::Value);
         }
@@ -331,8 +335,10 @@ fn closing(text: &str) -> Option<usize> {
             }
             _ if in_text => {}
             '"' | '{' | '(' | '[' => stack.push(character),
-            '}' if stack.is_empty() => return Some(at),
-            '}' | ')' | ']' => {
+            // A bracket that was left open is jq's mistake to say, not a missing brace.
+            '}' if !stack.contains(&'{') => return Some(at),
+            '}' => stack.truncate(stack.iter().rposition(|open| *open == '{').unwrap_or(0)),
+            ')' | ']' if stack.last().is_some_and(|open| *open != '{') => {
                 stack.pop();
             }
             _ => {}
@@ -347,7 +353,9 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
         if !path.names.is_empty() {
             found.push(path);
         }
-        rest.iter().for_each(|(part, _)| read_part(located, part, body, found));
+        for (part, _) in rest {
+            read_part(located, part, body, found);
+        }
         return;
     }
     match term {
@@ -356,10 +364,14 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
                 read(located, term, body, found);
             }
         }),
-        Term::Arr(Some(inner)) | Term::Neg(inner) => read(located, inner, body, found),
+        Term::Arr(Some(inner)) | Term::Neg(inner) | Term::TryCatch(inner, _) => {
+            read(located, inner, body, found);
+        }
         Term::Obj(entries) => entries.iter().for_each(|(name, value)| {
             read(located, name, body, found);
-            value.iter().for_each(|value| read(located, value, body, found));
+            if let Some(value) = value {
+                read(located, value, body, found);
+            }
         }),
         Term::BinOp(left, operator, right) => {
             read(located, left, body, found);
@@ -371,22 +383,29 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
         }
         Term::Fold(_, over, Pattern::Var(_) | Pattern::Arr(_) | Pattern::Obj(_), arguments) => {
             read(located, over, body, found);
-            arguments.iter().for_each(|argument| read(located, argument, false, found));
+            for argument in arguments {
+                read(located, argument, false, found);
+            }
         }
-        Term::TryCatch(inner, _) => read(located, inner, body, found),
         Term::IfThenElse(branches, otherwise) => {
             for (condition, then) in branches {
                 read(located, condition, body, found);
                 read(located, then, body, found);
             }
-            otherwise.iter().for_each(|otherwise| read(located, otherwise, body, found));
+            if let Some(otherwise) = otherwise {
+                read(located, otherwise, body, found);
+            }
         }
         Term::Call(_, arguments) => {
-            arguments.iter().for_each(|argument| read(located, argument, false, found));
+            for argument in arguments {
+                read(located, argument, false, found);
+            }
         }
         Term::Path(head, Path(parts)) => {
             read(located, head, body, found);
-            parts.iter().for_each(|(part, _)| read_part(located, part, body, found));
+            for (part, _) in parts {
+                read_part(located, part, body, found);
+            }
         }
         _ => {}
     }
@@ -433,10 +452,6 @@ fn plain<'t, 's>(
         names.push((name, located.span(&span(located.text, slice))));
     }
     let rest = &parts[names.len()..];
-    let start = variable.map(|variable| located.span(&span(located.text, variable)).start);
-    let first = names.first().map(|(_, span)| span.start.saturating_sub(1));
-    let start = start.or(first).unwrap_or_else(|| located.span(&(0..0)).start);
-    let end = names.last().map_or(start + 1, |(_, span)| span.end);
     let variable = variable.map(str::to_owned);
-    Some((Read { variable, names, span: start..end }, rest))
+    Some((Read { variable, names }, rest))
 }

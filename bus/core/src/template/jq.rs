@@ -112,7 +112,7 @@ fn whole(parts: &[Vec<String>]) -> String {
     for (number, sources) in parts.iter().enumerate() {
         let lists: Vec<String> = sources.iter().map(|source| list_of(source)).collect();
         let list = lists.join(",");
-        text.push_str(&format!("if $__part == {number} then [{list}] else "));
+        text.extend(["if $__part == ", &number.to_string(), " then [", &list, "] else "]);
     }
     text.push_str("null");
     text.push_str(&" end".repeat(parts.len()));

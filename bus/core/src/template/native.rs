@@ -218,13 +218,11 @@ fn rank(value: &Value) -> u8 {
 }
 
 fn order_of_numbers(left: &Number, right: &Number) -> Ordering {
-    match (left.as_i128(), right.as_i128()) {
-        (Some(left), Some(right)) => left.cmp(&right),
-        _ => {
-            let float = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
-            float(left).partial_cmp(&float(right)).unwrap_or(Ordering::Equal)
-        }
+    if let (Some(left), Some(right)) = (left.as_i128(), right.as_i128()) {
+        return left.cmp(&right);
     }
+    let float = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
+    float(left).partial_cmp(&float(right)).unwrap_or(Ordering::Equal)
 }
 
 /// First all names in order, then all values in the order of their names.

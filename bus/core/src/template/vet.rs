@@ -179,7 +179,7 @@ pub(super) fn parse(source: &str) -> Result<Term<&str>, Vec<Mistake>> {
         };
         errors.into_iter().map(mistake).collect::<Vec<_>>()
     })?;
-    Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
+    Parser::new(&tokens).parse(Parser::term).map_err(|errors| {
         let mistake = |(expected, token): (
             jaq_core::load::parse::Expect<&str>,
             Option<&jaq_core::load::lex::Token<&str>>,
@@ -226,16 +226,17 @@ impl<'s> Vet<'s> {
             Term::Recurse => self.refuse("..", None, REFUSED[0].1),
             Term::Break(name) => self.refuse("break", Some(name), REFUSED[0].1),
             Term::Label(name, _) => self.refuse("label", Some(name), REFUSED[0].1),
-            Term::Def(definitions, body) => {
+            Term::Def(definitions, _) => {
                 let name = definitions.first().map(|definition| definition.name);
                 self.refuse("def", name, "definitions can call themselves without end");
-                self.term(body);
             }
             Term::Str(format, parts) => self.text(*format, parts),
             Term::Arr(Some(inner)) | Term::Neg(inner) => self.term(inner),
             Term::Obj(entries) => entries.iter().for_each(|(name, value)| {
                 self.term(name);
-                value.iter().for_each(|value| self.term(value));
+                if let Some(value) = value {
+                    self.term(value);
+                }
             }),
             Term::BinOp(left, operator, right) => self.binary(left, operator, right),
             Term::Fold(name, over, pattern, arguments) => {
@@ -247,23 +248,31 @@ impl<'s> Vet<'s> {
             }
             Term::TryCatch(inner, catch) => {
                 self.term(inner);
-                catch.iter().for_each(|catch| self.term(catch));
+                if let Some(catch) = catch {
+                    self.term(catch);
+                }
             }
             Term::IfThenElse(branches, otherwise) => {
                 for (condition, then) in branches {
                     self.term(condition);
                     self.term(then);
                 }
-                otherwise.iter().for_each(|otherwise| self.term(otherwise));
+                if let Some(otherwise) = otherwise {
+                    self.term(otherwise);
+                }
             }
             Term::Call(name, arguments) => {
                 self.call(name, arguments.len());
-                arguments.iter().for_each(|argument| self.term(argument));
+                for argument in arguments {
+                    self.term(argument);
+                }
             }
             Term::Var(name) => self.variable(name),
             Term::Path(head, Path(parts)) => {
                 self.term(head);
-                parts.iter().for_each(|(part, _)| self.part(part));
+                for (part, _) in parts {
+                    self.part(part);
+                }
             }
         }
     }
@@ -310,7 +319,11 @@ impl<'s> Vet<'s> {
     fn pattern(&mut self, pattern: &Pattern<&'s str>) {
         match pattern {
             Pattern::Var(name) => self.bound.push(name),
-            Pattern::Arr(items) => items.iter().for_each(|item| self.pattern(item)),
+            Pattern::Arr(items) => {
+                for item in items {
+                    self.pattern(item);
+                }
+            }
             Pattern::Obj(fields) => fields.iter().for_each(|(name, value)| {
                 if !matches!(name, Term::Var(_)) {
                     self.term(name);
@@ -376,7 +389,7 @@ impl<'s> Vet<'s> {
 
     /// `at` is the slice of the source to show; without one, the whole expression.
     fn refuse(&mut self, what: &str, at: Option<&'s str>, why: &str) {
-        let at = at.map_or(0..self.source.trim_end().len(), |at| span(self.source, at));
+        let at = at.map_or_else(|| 0..self.source.trim_end().len(), |at| span(self.source, at));
         let title = format!("a route may not use `{what}`");
         let help = "say it with map, select, any, all, first, reduce or a plain path; \
                     a value from outside comes with the message";

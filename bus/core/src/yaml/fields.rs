@@ -76,7 +76,7 @@ impl<'n> Fields<'n> {
     }
 
     fn first_line(&self) -> Range<usize> {
-        self.entries.first().map_or(self.span.clone(), |(key, _)| key.span.clone())
+        self.entries.first().map_or_else(|| self.span.clone(), |(key, _)| key.span.clone())
     }
 
     pub(crate) fn text(&self, name: &str, problems: &mut Problems) -> Option<At<String>> {

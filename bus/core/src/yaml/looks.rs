@@ -22,7 +22,9 @@ pub(super) fn scalar(
     if style != ScalarStyle::Plain {
         return Content::Text(text);
     }
-    match plain(&text) {
+    // Of an empty value the parser says `~`.
+    let written = file.text.get(span.clone()).unwrap_or_default();
+    match if written.trim().is_empty() { Plain::Empty } else { plain(&text) } {
         Plain::Text => Content::Text(text),
         Plain::Value(value) => Content::Plain(value),
         Plain::Empty => {
@@ -45,9 +47,6 @@ pub(super) fn scalar(
 
 /// An empty value has no bytes of its own: the key before it is shown.
 fn visible(file: &SourceFile, span: Range<usize>) -> Range<usize> {
-    if !span.is_empty() {
-        return span;
-    }
     let before = file.text[..span.start].trim_end();
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
     let indent = before[line..].len() - before[line..].trim_start().len();
@@ -63,7 +62,6 @@ enum Plain {
 
 fn plain(text: &str) -> Plain {
     match text {
-        "" => return Plain::Empty,
         "null" => return Plain::Value(Value::Null),
         "true" => return Plain::Value(Value::Bool(true)),
         "false" => return Plain::Value(Value::Bool(false)),
@@ -151,7 +149,7 @@ pub(super) fn unquoted_template(text: &str, at: usize) -> Option<Range<usize>> {
         let flow = before.replace("${", "").contains(['{', '[']);
         let broken = rest.contains(": ") || rest.contains(" #") || flow;
         if !in_quotes && broken {
-            let end = rest.find('}').map_or(rest.trim_end().len(), |end| end + 1);
+            let end = rest.find('}').map_or_else(|| rest.trim_end().len(), |end| end + 1);
             return Some(line_start + start..line_start + start + end);
         }
     }

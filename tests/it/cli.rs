@@ -1,0 +1,123 @@
+//! The command line as people and scripts use it: what goes where, and with which code it ends.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use snodo_tests::bus::binaries;
+
+const CONFIG: &str = "\
+data: data
+ledger: { sqlite: ledger.db }
+broker: { private: true }
+";
+
+fn house(config: &str) -> tempfile::TempDir {
+    let house = tempfile::tempdir().expect("a folder");
+    fs::create_dir_all(house.path().join("config")).expect("made");
+    fs::write(house.path().join("config/snodo.yaml"), config).expect("written");
+    house
+}
+
+fn command(house: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binaries().expect("built").join("snodo"));
+    command.args(arguments).arg("--house").arg(house).env_remove("SNODO_ENV");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(house: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        command(house, arguments).output().expect("started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+#[test]
+fn a_house_in_order_checks_with_code_0_and_says_nothing_on_the_standard_output() {
+    let house = house(CONFIG);
+    let (code, out, err) = run(house.path(), &["check"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "nothing is wrong\n"));
+    let (code, out, _) = run(house.path(), &["check", "--format", "json"]);
+    assert_eq!((code, out.as_str()), (0, "[]\n"));
+}
+
+#[test]
+fn mistakes_end_with_code_2_and_are_all_said() {
+    let house = house("data: data\nledger: { sqlite: l.db }\nbrokr: { private: true }\n");
+    let (code, out, err) = run(house.path(), &["check"]);
+    assert_eq!((code, err.as_str()), (2, "mistakes: 2\n"));
+    insta::assert_snapshot!(out.trim_end(), @r"
+    error[SN0443]: the key `broker` is missing
+     --> config/snodo.yaml:1:1
+      |
+    1 | data: data
+      | ^ is missing here
+      |
+    help: write broker: { private: true } or broker: { uris: [amqp://user@host:5672/vhost], password: { file } }
+
+    error[SN0442]: the key `brokr` is not known
+     --> config/snodo.yaml:3:1
+      |
+    3 | brokr: { private: true }
+      | ^^^^^ not known here
+      |
+    help: write `broker`, the nearest of the keys here
+    ");
+    let (_, json, _) = run(house.path(), &["check", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(said[1]["code"], "SN0442");
+    assert_eq!((&said[1]["line"], &said[1]["column"]), (&3.into(), &1.into()));
+    let (_, sarif, _) = run(house.path(), &["check", "--format", "sarif"]);
+    let said: serde_json::Value = serde_json::from_str(&sarif).expect("JSON");
+    assert_eq!(said["version"], "2.1.0");
+}
+
+#[test]
+fn mistakes_on_the_command_line_end_with_code_2_and_help_with_0() {
+    let house = house(CONFIG);
+    for wrong in [&["frob"][..], &["parked", "replay", "x"], &["explain", "SN9999"], &[]] {
+        let (code, out, err) = run(house.path(), wrong);
+        assert_eq!((code, out.as_str()), (2, ""), "{wrong:?}");
+        assert!(!err.is_empty(), "{wrong:?}");
+    }
+    let (code, out, err) = run(house.path(), &["--help"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("check"));
+}
+
+#[test]
+fn a_command_of_operators_works_without_a_bus() {
+    let house = house(CONFIG);
+    fs::create_dir(house.path().join("data")).expect("made");
+    let (code, out, err) = run(house.path(), &["parked", "list", "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert_eq!(out, "{\"deliveries\":[],\"next\":null}\n");
+    let unknown = "00000000-0000-8000-8000-000000000000";
+    let (code, out, _) = run(house.path(), &["parked", "discard", unknown, "--reason", "test"]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(out, @r"
+    SN0861: there is no such delivery
+      expected: an id that a list shows
+      who: operator
+    ");
+    let (code, out, _) = run(house.path(), &["ledger", "stats", "--json"]);
+    let stats: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &stats["sound"]), (0, &true.into()));
+    let (code, _, _) = run(house.path(), &["instances", "list"]);
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let house = house("data: data\nledger: { sqlite: l.db }\n");
+    let mut child = command(house.path(), &["check"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
