@@ -133,6 +133,7 @@ impl Lane {
         Ok(json!({
             "uris": [format!("{uri}/{vhost}")],
             "password": { "file": house.path.join("broker.password") },
+            "management": endpoint.management,
         }))
     }
 
@@ -182,7 +183,8 @@ fn postgres_settings(url: &str, house: &HouseFolder) -> Result<Value, Failure> {
         return Err(io::Error::other("the tests' server has another kind of URL").into());
     };
     Ok(json!({ "postgres": {
-        "host": host.replace("%2F", "/"),
+        // Stays as it stands in a URL: there a folder of sockets is one word.
+        "host": host,
         "database": database,
         "user": user,
         "password": { "file": house.path.join("ledger.password") },

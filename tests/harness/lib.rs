@@ -2,6 +2,7 @@
 //! for, the bus as a process, a lean client, the checker, the simulated world.
 //!
 //! Invariant: nothing here waits for time to pass; it waits for something to be so, with a bound.
+//! Everything that is started here ends with the process, and listens on this machine only.
 //! Everything that is started ends with its process and listens on this machine only.
 
 pub mod bus;
