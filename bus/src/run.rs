@@ -19,7 +19,11 @@ use crate::{
     edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
-    ledger::{self, Ledger, RouteVersion, Started, Write, slot::SlotLock, writer::{GroupWriter, WriterOptions}},
+    ledger::{
+        self, Ledger, RouteVersion, Started, Write,
+        slot::SlotLock,
+        writer::{GroupWriter, WriterOptions},
+    },
     metrics::{Labels, Metrics},
     operators::{DirectWrite, Office, socket::Socket},
     settings::{LedgerSettings, Settings},
@@ -101,6 +105,7 @@ pub struct Bus {
     pub ledger: Arc<dyn Ledger>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     settings: Settings,
     started: Started,
     broker: BrokerSide,
@@ -182,6 +187,7 @@ impl Bus {
             engine,
             ledger,
             clock,
+            metrics: Arc::clone(&metrics),
             settings,
             started,
             broker,
@@ -192,9 +198,9 @@ impl Bus {
             _slot: slot,
         };
         let expires = matches!(bus.settings.ledger, LedgerSettings::Postgres { .. });
-        loops::spawn(&bus, &metrics, &health, expires);
+        loops::spawn(&bus, &health, expires);
         if scope.consume {
-            bus.consume(&metrics);
+            bus.consume();
         }
         bus.open_office(&write)?;
         let room = Arc::new(Room::new(bus.settings.limits.waiting_per_route));
@@ -221,13 +227,13 @@ impl Bus {
     }
 
     /// Starts to consume every queue of the bus.
-    pub fn consume(&self, metrics: &Arc<Metrics>) {
+    pub fn consume(&self) {
         let mut consume = |queue: String, source| {
             let consumer = self.broker.consumer(&queue);
             if let Some(route) = queue.strip_prefix("route.") {
                 self.tasks.spawn(loops::watch_consumer(
                     consumer.observe(),
-                    Arc::clone(metrics),
+                    Arc::clone(&self.metrics),
                     route.to_owned(),
                 ));
             }

@@ -11,11 +11,14 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
+use snodo::broker::node::{NodeOptions, PrivateNode};
 use sqlx::{
     QueryBuilder, Sqlite, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{mpsc, oneshot};
+
+use crate::measure::Measured;
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Waiting = (Bytes, oneshot::Sender<bool>);
@@ -23,8 +26,15 @@ type Waiting = (Bytes, oneshot::Sender<bool>);
 /// Rows of a group at most.
 const GROUP: usize = 500;
 
-/// Serves on `listen` until it is killed.
-pub async fn serve(uri: &str, listen: SocketAddr, folder: &Path) -> Result<(), Failure> {
+/// Starts a private node in `folder` and serves on the address that stands in `<folder>/listen`.
+pub async fn in_folder(folder: &Path) -> Result<Measured, Failure> {
+    let node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
+    let listen = std::fs::read_to_string(folder.join("listen"))?.trim().parse()?;
+    serve(&crate::relay::uri(&node).await?, listen, folder).await?;
+    Err("the server ended".into())
+}
+
+async fn serve(uri: &str, listen: SocketAddr, folder: &Path) -> Result<(), Failure> {
     let pool = open(folder).await?;
     let connection = Connection::connect(uri, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
@@ -66,7 +76,11 @@ async fn take(State(rows): State<mpsc::Sender<Waiting>>, body: Bytes) -> StatusC
     }
 }
 
-async fn append(pool: &SqlitePool, mut waiting: mpsc::Receiver<Waiting>, copies: mpsc::Sender<Bytes>) {
+async fn append(
+    pool: &SqlitePool,
+    mut waiting: mpsc::Receiver<Waiting>,
+    copies: mpsc::Sender<Bytes>,
+) {
     let mut group = Vec::with_capacity(GROUP);
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let committed = commit(pool, &group).await.is_ok();
@@ -96,7 +110,9 @@ async fn publish(channel: &Channel, mut committed: mpsc::Receiver<Bytes>) -> Res
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();
         open.push_back(
-            channel.basic_publish("".into(), "bench.bare".into(), options, &body, properties).await?,
+            channel
+                .basic_publish("".into(), "bench.bare".into(), options, &body, properties)
+                .await?,
         );
         while open.len() > 512 {
             if let Some(confirm) = open.pop_front() {

@@ -28,8 +28,12 @@ impl Report {
 
 /// The value that `share` of the sorted `values` do not exceed.
 pub fn quantile(values: &[Duration], share: f64) -> Duration {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
-        reason = "an index into a short list")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index into a short list"
+    )]
     let index = ((values.len() as f64) * share) as usize;
     values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or_default()
 }

@@ -15,6 +15,9 @@ pub struct Measured {
     pub seconds: f64,
     /// CPU time of the measured process, user and system.
     pub cpu_seconds: f64,
+    /// What else is known of where the time went.
+    #[serde(default)]
+    pub stages: serde_json::Value,
 }
 
 impl Measured {
@@ -49,7 +52,12 @@ impl Start {
     /// Ends it.
     pub fn stop(&self, messages: u64, elapsed: Duration) -> Measured {
         let cpu = cpu_of_this_process().saturating_sub(self.cpu);
-        Measured { messages, seconds: elapsed.as_secs_f64(), cpu_seconds: cpu.as_secs_f64() }
+        Measured {
+            messages,
+            seconds: elapsed.as_secs_f64(),
+            cpu_seconds: cpu.as_secs_f64(),
+            stages: serde_json::Value::Null,
+        }
     }
 }
 
@@ -57,4 +65,19 @@ impl Start {
 pub fn cpu_of_this_process() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// User and system time of another process so far.
+pub fn cpu_of(pid: u32) -> std::io::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name may hold spaces; the figures come after its closing bracket.
+    let figures = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 = figures
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|text| text.parse::<u64>().ok())
+        .sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_micros(ticks * 1_000_000 / per_second.max(1)))
 }

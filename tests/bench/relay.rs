@@ -2,7 +2,7 @@
 //!
 //! Invariant: a message is acknowledged only after its copy was confirmed; nothing else is done to it.
 
-use std::{collections::VecDeque, error::Error, time::Instant};
+use std::{collections::VecDeque, error::Error, path::Path, time::Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
@@ -15,6 +15,7 @@ use lapin::{
 };
 
 use crate::measure::{self, Measured};
+use snodo::broker::node::{NodeOptions, PrivateNode};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -22,6 +23,22 @@ type Failure = Box<dyn Error + Send + Sync>;
 const WINDOW: usize = 512;
 /// Tags settled by one ack.
 const ACK_EVERY: u64 = 64;
+
+/// The same, on a private node in `folder`.
+pub async fn in_folder(folder: &Path, messages: u64, body: &[u8]) -> Result<Measured, Failure> {
+    let mut node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
+    let measured = run(&uri(&node).await?, messages, body).await;
+    node.stop().await;
+    measured
+}
+
+/// The address of a private node, its password in it: it lives as long as the run.
+pub async fn uri(node: &PrivateNode) -> Result<String, Failure> {
+    let endpoint = node.endpoint();
+    let host =
+        endpoint.nodes.first().and_then(|node| node.strip_prefix("amqp://")).ok_or("no node")?;
+    Ok(format!("amqp://{}:{}@{host}/%2f", endpoint.user, endpoint.password.read().await?))
+}
 
 /// Fills a queue with `messages` bodies, then relays them all to another queue, measured.
 pub async fn run(uri: &str, messages: u64, body: &[u8]) -> Result<Measured, Failure> {

@@ -11,5 +11,6 @@ pub mod checker;
 pub mod client;
 pub mod node;
 pub mod postgres;
+#[cfg(feature = "faults")]
 pub mod simulation;
 pub mod wait;

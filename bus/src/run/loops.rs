@@ -37,7 +37,7 @@ const RECONCILE: Duration = Duration::from_secs(5);
 const STATISTICS_LAG: Duration = Duration::from_secs(15);
 
 /// Spawns relay, feeder, sweeper, reconciler and the watch on the broker.
-pub(super) fn spawn(bus: &Bus, metrics: &Arc<Metrics>, health: &Arc<Health>, expires: bool) {
+pub(super) fn spawn(bus: &Bus, health: &Arc<Health>, expires: bool) {
     let engine = &bus.engine;
     let stop = &bus.stop_writing;
     let mut relay = Relay::new(Arc::clone(engine));

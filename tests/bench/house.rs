@@ -1,0 +1,150 @@
+//! The house of the benchmark: one route that only maps and emits, one with a registration.
+//!
+//! Invariant: the message is 1 KiB; the mapping has six fields, one interpolation and one expression
+//! that is not native.
+
+use std::{error::Error, fs, path::Path};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use snodo_tests::{bus::HouseFolder, postgres};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// The token of the sender.
+pub(crate) const TOKEN: &str = "bench-sender";
+
+const SETTINGS: &str = "\
+instance: { slot: a }
+data: DATA
+ledger: LEDGER
+broker: { private: true }
+http: { listen: HTTP }
+metrics: { listen: METRICS }
+limits: { waiting_per_route: 100000000 }
+adapters:
+  protocollo: { kind: protocollo, aoo: c_g273 }
+";
+const FAST: &str = "\
+route: fast
+title: Maps and emits
+office: bench
+from: bench.fast.v1
+purpose: bench
+actor: system
+steps:
+  - forward:
+      emit: bench.forwarded.v1
+      with:
+        number: ${ .number }
+        office: ${ .office }
+        taxpayer: ${ .owner.taxCode }
+        subject: Practice ${ .number } of ${ .office }
+        instalments: ${ if .amount > 20000 then 2 else 1 end }
+        note: ${ .note }
+";
+const REGISTER: &str = "\
+route: register
+title: Registers
+office: bench
+from: bench.register.v1
+purpose: bench
+actor: system
+steps:
+  - register:
+      use: protocollo.register
+      with:
+        direction: incoming
+        subject: Practice ${ .number } of ${ .office }
+        sender: { name: \"${ .owner.taxCode }\" }
+";
+const SENDER: &str = "\
+party: sender
+title: The sender
+token: { sha256: DIGEST }
+sends: [bench.fast.v1, bench.register.v1]
+";
+const SINK: &str = "\
+party: sink
+title: The sink
+token: { sha256: DIGEST }
+receives: [{ type: bench.forwarded.v1, all: true, law: bench }]
+queue: { vhost: sink, name: inbox }
+";
+
+/// Writes the house into `folder`.
+pub(crate) fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Failure> {
+    fs::create_dir_all(folder)?;
+    let house = HouseFolder::new(&folder.canonicalize()?)?;
+    let ledger =
+        if on_postgres { postgres_ledger(&house)? } else { "{ sqlite: ledger.db }".to_owned() };
+    let settings = SETTINGS
+        .replace("DATA", &house.path.join("data").display().to_string())
+        .replace("LEDGER", &ledger)
+        .replace("HTTP", &house.http.to_string())
+        .replace("METRICS", &house.metrics.to_string());
+    house.write("config/snodo.yaml", &settings)?;
+    house.write("config/parties/sender.yaml", &SENDER.replace("DIGEST", &digest(TOKEN)))?;
+    house.write("config/parties/sink.yaml", &SINK.replace("DIGEST", &digest("bench-sink")))?;
+    house.write("routes/fast.yaml", FAST)?;
+    house.write("routes/register.yaml", REGISTER)?;
+    house.write("routes/laws.yaml", "bench:\n  title: Bench\n  source: bench\n")?;
+    house.write("routes/purposes/bench.yaml", "purpose: bench\ntitle: Bench\nlaws: [bench]\nprocessing: { description: none }\nretention: 30d\n")?;
+    for (kind, document) in schemas() {
+        house.write(&format!("schemas/bench/{kind}.v1.json"), &document.to_string())?;
+    }
+    Ok(house)
+}
+
+fn digest(token: &str) -> String {
+    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn postgres_ledger(house: &HouseFolder) -> Result<String, Failure> {
+    let url = postgres::server().ok_or("PostgreSQL is not installed")?.database();
+    let rest = url.strip_prefix("postgres://").ok_or("another kind of URL")?;
+    let (user, rest) = rest.split_once('@').ok_or("another kind of URL")?;
+    let (host, database) = rest.split_once('/').ok_or("another kind of URL")?;
+    house.write("ledger.password", "trusted\n")?;
+    let password = house.path.join("ledger.password");
+    Ok(format!(
+        "{{ postgres: {{ host: \"{host}\", database: {database}, user: {user}, password: {{ file: {} }} }} }}",
+        password.display()
+    ))
+}
+
+fn schemas() -> [(&'static str, Value); 3] {
+    let text = json!({ "type": "string", "maxLength": 2000 });
+    let object = |properties: Value| {
+        let required: Vec<&String> =
+            properties.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+        json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+                "required": required, "properties": properties, "additionalProperties": false })
+    };
+    let owner = json!({ "type": "object", "required": ["taxCode"], "additionalProperties": false,
+                        "properties": { "taxCode": { "type": "string", "format": "codice-fiscale" } } });
+    let input = object(json!({ "number": { "type": "integer" }, "office": text, "owner": owner,
+                               "amount": { "type": "integer" }, "note": text }));
+    let output = object(json!({ "number": { "type": "integer" }, "office": text,
+                                "taxpayer": { "type": "string", "format": "codice-fiscale" },
+                                "subject": text, "instalments": { "type": "integer" }, "note": text }));
+    [("fast", input.clone()), ("register", input), ("forwarded", output)]
+}
+
+/// The data of message `number`, about 1 KiB.
+pub(crate) fn data_of(number: u64) -> Value {
+    json!({ "number": number, "office": "ufficio tributi", "owner": { "taxCode": "RSSMRA80A01G273Z" },
+            "amount": 25_840, "note": "x".repeat(880) })
+}
+
+/// The same as bytes.
+pub(crate) fn body_of(number: u64) -> Vec<u8> {
+    data_of(number).to_string().into_bytes()
+}
+
+/// A whole CloudEvent of message `number` for route `kind`.
+pub(crate) fn event_of(kind: &str, number: u64) -> Value {
+    json!({ "specversion": "1.0", "id": number.to_string(), "source": "/bench",
+            "type": format!("bench.{kind}.v1"), "datacontenttype": "application/json",
+            "data": data_of(number) })
+}
