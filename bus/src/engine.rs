@@ -319,3 +319,27 @@ impl Drop for Alive {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the runtime spawns must be able to change threads; this fails to compile where it cannot.
+    #[test]
+    fn every_loop_and_every_path_may_be_spawned() {
+        fn spawned<T: Send>(_: fn(&'static Engine) -> T) {}
+        fn path<F: Future + Send>(_: impl Fn(&'static Engine, &'static Copy) -> F) {}
+        path(|engine, copy| async move { engine.carry(copy).await });
+        path(|engine, copy| async move { engine.fast_batch(std::slice::from_ref(copy)).await });
+        spawned(|_| Option::<relay::Relay>::None);
+        spawned(|_| Option::<relay::Feeder>::None);
+        spawned(|_| Option::<sweep::Sweeper>::None);
+    }
+
+    #[test]
+    fn a_party_has_its_own_address() {
+        assert_eq!(address_of("party:region"), Address::Party("region".to_owned()));
+        assert_eq!(address_of("archive"), Address::Route("archive".to_owned()));
+        assert_eq!(&*party_subscriber("region"), "party:region");
+    }
+}

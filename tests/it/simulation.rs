@@ -17,6 +17,11 @@ use snodo_tests::{
 
 const STEPS: u32 = 300;
 
+#[expect(clippy::print_stdout, reason = "what a run of the simulation found is read by people")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
 }
@@ -36,7 +41,7 @@ fn first_broken(seeds: u64, one: &(dyn Fn(u64) -> Outcome + Sync)) -> Option<Out
                     let begun = std::time::Instant::now();
                     let outcome = one(seed);
                     if env::var_os("SNODO_SIM_TIMES").is_some() {
-                        eprintln!("seed {seed}: {:?}, {:?}", begun.elapsed(), outcome.states);
+                        say(&format!("seed {seed}: {:?}, {:?}", begun.elapsed(), outcome.states));
                     }
                     if outcome.broken.is_some() {
                         *found.lock().expect("whole") = Some(outcome);
@@ -92,24 +97,28 @@ fn whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done
     }
 }
 
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let told = |seed| {
+        let plan = Plan { seed, steps: STEPS, processes: 1, troubles: None };
+        run(&bench::sqlite(), plan).story
+    };
+    for seed in 0..4 {
+        assert!(told(seed) == told(seed), "seed {seed} tells another story each time");
+    }
+}
+
 const SQLITE: &str =
     "simulation::whatever_strikes_on_sqlite_nothing_is_lost_and_nothing_done_twice";
 const POSTGRESQL: &str = "simulation::whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done_twice";
 
 /// Guards of the rule book (custody §e), each with the troubles that bring its absence to light.
-const MUTANTS: [(&str, &str, &str); 36] = [
+const MUTANTS: [(&str, &str, &str); 27] = [
     ("ack-before-commit", SQLITE, "NotCommitted,AnswerLost"),
     ("answer-before-commit", SQLITE, "NotCommitted,AnswerLost"),
     ("unconditional-mark", SQLITE, "ConfirmLost,Disconnect"),
-    ("mark-without-round", SQLITE, "Unrouted,FalseAlarm,Transient,AnswerLate"),
+    ("mark-without-round", SQLITE, "NotCommitted,Transient"),
     ("settle-without-guard", SQLITE, "FalseAlarm,ConfirmLost,Disconnect"),
-    ("emit-unconditional", SQLITE, "FalseAlarm"),
-    ("emit-unconditional,random-id", SQLITE, "FalseAlarm"),
-    ("claim-without-fence", POSTGRESQL, "AnswerLate,LeaseLapses"),
-    ("claim-without-token", SQLITE, "ConfirmLost,AnswerLost,Disconnect"),
-    ("intent-without-fence", SQLITE, "AnswerLost,TimeOut,Crash"),
-    ("recall-too-early", SQLITE, "Crash"),
-    ("recall-beside-a-zombie", POSTGRESQL, "AnswerLate,LeaseLapses"),
     ("resolve-too-early", SQLITE, "Operator,TimeOut"),
     ("no-intent", SQLITE, "Crash,TimeOut"),
     ("once-retried", SQLITE, "Crash"),
@@ -131,8 +140,6 @@ const MUTANTS: [(&str, &str, &str); 36] = [
     ("held-for-ever", SQLITE, "AnswerLost,NotCommitted"),
     ("held-after-commit", SQLITE, "AnswerLate"),
     ("named-for-ever", SQLITE, "Crash"),
-    ("zombie-never-ends", POSTGRESQL, "AnswerLate,LeaseLapses,Operator"),
-    ("step-by-index", SQLITE, "Reload,Refuse,Operator"),
     ("suspect-beside-others", SQLITE, "Pill"),
 ];
 
@@ -167,7 +174,7 @@ fn mutants() {
             continue;
         }
         match missed_by(mutant, test, troubles) {
-            Some(found) => println!("{mutant}: {found}"),
+            Some(found) => say(&format!("{mutant}: {found}")),
             None => survived.push(mutant),
         }
     }
