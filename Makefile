@@ -44,7 +44,7 @@ chaos: rust install build ## Kill bus and broker under load, and at each crash p
 # Two builds, so that the measured `snodo` has no crash points: the feature `faults` comes with the tests.
 bench: rust install ## Measure against the bare relay, in one run (release build)
 	$(CARGO) build --release --locked -p snodo --bin snodo
-	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench
+	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
 	$(RELEASE)/snodo-bench
 
 lint: rust ## Formatting and lints, warnings are errors
