@@ -15,9 +15,8 @@ pub(crate) const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "o
 const CALLED: [&str; 3] = ["idempotent", "recallable", "once"];
 /// How the messages go round: who is killed in a call has most calls to make again one by one where they
 /// are idempotent, so those are fewer.
-const ROUND: [&str; 8] = [
-    "register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent",
-];
+const ROUND: [&str; 8] =
+    ["register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent"];
 /// The driver's `source`.
 pub(crate) const SOURCE: &str = "/driver";
 /// The driver's token; the house holds its digest.
@@ -68,7 +67,8 @@ pub(crate) fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
     house.write("config/parties/driver.yaml", &driver().to_string())?;
     house.write("routes/purposes/chaos.yaml", &purpose().to_string())?;
     let object = |properties: Value| {
-        let required: Vec<&String> = properties.as_object().into_iter().flatten().map(|(k, _)| k).collect();
+        let required: Vec<&String> =
+            properties.as_object().into_iter().flatten().map(|(k, _)| k).collect();
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object", "required": required, "properties": properties, "additionalProperties": false
@@ -143,7 +143,7 @@ retry: { first: 100ms, longest: 2s, give_up_after: 1h }
 fn settings(house: &HouseFolder, places: &Places) -> Value {
     let operation = |path: &str, effect: Value| {
         json!({ "method": "POST", "path": path, "input": "chaos/call.v1", "effect": effect,
-                "deadline": "4s", "settles_within": "4s" })
+                "deadline": "2s", "settles_within": "2s" })
     };
     json!({
         "instance": { "slot": "a" },
@@ -160,7 +160,7 @@ fn settings(house: &HouseFolder, places: &Places) -> Value {
                 "operations": {
                     "idempotent": operation("/idempotent", json!("idempotent")),
                     "recallable": operation("/recallable", json!({ "recallable": "find" })),
-                    "find": { "method": "GET", "path": "/recallable/{key}", "deadline": "4s" },
+                    "find": { "method": "GET", "path": "/recallable/{key}", "deadline": "2s" },
                     "once": operation("/once", json!("once")),
                 },
             },
