@@ -143,7 +143,7 @@ retry: { first: 100ms, longest: 2s, give_up_after: 1h }
 fn settings(house: &HouseFolder, places: &Places) -> Value {
     let operation = |path: &str, effect: Value| {
         json!({ "method": "POST", "path": path, "input": "chaos/call.v1", "effect": effect,
-                "deadline": "4s", "settles_within": "4s" })
+                "deadline": "2s", "settles_within": "2s" })
     };
     json!({
         "instance": { "slot": "a" },
@@ -160,7 +160,7 @@ fn settings(house: &HouseFolder, places: &Places) -> Value {
                 "operations": {
                     "idempotent": operation("/idempotent", json!("idempotent")),
                     "recallable": operation("/recallable", json!({ "recallable": "find" })),
-                    "find": { "method": "GET", "path": "/recallable/{key}", "deadline": "4s" },
+                    "find": { "method": "GET", "path": "/recallable/{key}", "deadline": "2s" },
                     "once": operation("/once", json!("once")),
                 },
             },

@@ -27,6 +27,7 @@ use snodo_tests::{
     },
     postgres,
 };
+use tokio::sync::RwLock;
 
 use crate::{
     books::Books,
@@ -40,7 +41,7 @@ use crate::{
 pub(crate) struct Lane {
     ledger: LedgerKind,
     folder: PathBuf,
-    node: PrivateNode,
+    node: RwLock<PrivateNode>,
     fault: Option<String>,
 }
 
@@ -54,11 +55,11 @@ impl Lane {
         let folder = folder.join(ledger.word());
         let options = NodeOptions { fresh: true, ..NodeOptions::default() };
         let node = PrivateNode::start(&folder.join("node"), options).await?;
-        Ok(Self { ledger, folder, node, fault })
+        Ok(Self { ledger, folder, node: RwLock::new(node), fault })
     }
 
     /// Runs, reports, and keeps the folder only where something was wrong.
-    pub(crate) async fn run(&mut self, run: &Run) -> RunReport {
+    pub(crate) async fn run(&self, run: &Run) -> RunReport {
         let begun = Instant::now();
         let name = run.strike.to_string().to_lowercase();
         let folder = self.folder.join(&name);
@@ -82,11 +83,7 @@ impl Lane {
         report
     }
 
-    async fn try_run(
-        &mut self,
-        run: &Run,
-        folder: &Path,
-    ) -> Result<RunReport, (RunReport, Failure)> {
+    async fn try_run(&self, run: &Run, folder: &Path) -> Result<RunReport, (RunReport, Failure)> {
         let mut scene = match self.set_up(run, folder).await {
             Ok(scene) => scene,
             Err(error) => return Err((RunReport::new(run), error)),
@@ -103,26 +100,19 @@ impl Lane {
         }
     }
 
-    async fn set_up(&mut self, run: &Run, folder: &Path) -> Result<Scene<'_>, Failure> {
+    async fn set_up(&self, run: &Run, folder: &Path) -> Result<Scene<'_>, Failure> {
         let vhost = run.strike.to_string().to_lowercase();
         let house = HouseFolder::new(folder)?;
         let broker = self.broker(&vhost, &house).await?;
         let (ledger, books) = self.ledger(&house)?;
         let target = Target::start(&folder.join("target.log"), run.seed, DELAY_MS).await?;
         house::write(&house, &Places { ledger, broker, target: target.address() })?;
-        Ok(Scene::new(
-            RunReport::new(run),
-            &mut self.node,
-            house,
-            books,
-            target,
-            self.fault.clone(),
-        ))
+        Ok(Scene::new(RunReport::new(run), &self.node, house, books, target, self.fault.clone()))
     }
 
     /// A vhost with the topology of the house, and the configuration that names it.
     async fn broker(&self, vhost: &str, house: &HouseFolder) -> Result<Value, Failure> {
-        let endpoint = self.node.endpoint().in_vhost(vhost);
+        let endpoint = self.node.read().await.endpoint().in_vhost(vhost);
         let bus = BusNeeds {
             vhost: vhost.to_owned(),
             user: endpoint.user.clone(),
@@ -159,7 +149,7 @@ impl Lane {
     }
 
     async fn drop_vhost(&self, vhost: &str) -> Result<(), Failure> {
-        let management = Management::of(&self.node.endpoint())?;
+        let management = Management::of(&self.node.read().await.endpoint())?;
         Ok(management.delete(&format!("/api/vhosts/{}", segment(vhost))).await?)
     }
 }

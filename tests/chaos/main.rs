@@ -7,10 +7,12 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
 };
 
 use clap::Parser;
+use futures_util::{StreamExt as _, stream};
 use snodo_tests::{
     bus::binaries,
     chaos::{
@@ -29,6 +31,9 @@ mod lane;
 mod office;
 mod scene;
 mod strikes;
+
+/// Crash points of one ledger that are tried beside each other: most of their time is waiting.
+const BESIDE: usize = 3;
 
 /// Kills bus and broker under load and judges what became of every message.
 #[derive(Debug, Parser)]
@@ -103,7 +108,7 @@ fn drawn() -> u64 {
         % 1_000_000
 }
 
-/// The runs of one ledger, one after the other. With a guard switched off the first that fails is enough.
+/// The runs of one ledger: the kills one after the other, then the crash points, some beside each other. With a guard switched off the first that fails is enough.
 async fn lane(
     ledger: LedgerKind,
     wish: Wish,
@@ -116,9 +121,13 @@ async fn lane(
         return Ok(reports);
     }
     let mutated = fault.is_some();
-    let mut lane = Lane::start(ledger, folder, fault).await?;
-    for run in &planned {
-        let report = lane.run(run).await;
+    let lane = Lane::start(ledger, folder, fault).await?;
+    let (kills, points): (Vec<_>, Vec<_>) =
+        planned.iter().partition(|run| !matches!(run.strike, Strike::CrashPoint(_)));
+    let kills = stream::iter(kills).then(|run| lane.run(run));
+    let points = stream::iter(points).map(|run| lane.run(run)).buffered(BESIDE);
+    let mut all = pin!(kills.chain(points));
+    while let Some(report) = all.next().await {
         say(&report::line(&report));
         let failed = !report.failures().is_empty();
         reports.push(report);

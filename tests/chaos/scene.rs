@@ -20,6 +20,7 @@ use snodo_tests::{
     checker::{Effect, Logs, judge},
     client::{Client, get},
 };
+use tokio::sync::RwLock;
 
 use crate::{books::Books, drive::Driver, ends, house, office::Office};
 
@@ -43,7 +44,7 @@ pub(crate) struct Scene<'a> {
     /// Its chance.
     pub(crate) dice: Dice,
     /// Its broker.
-    pub(crate) node: &'a mut PrivateNode,
+    pub(crate) node: &'a RwLock<PrivateNode>,
     house: HouseFolder,
     books: Books,
     target: Target,
@@ -63,7 +64,7 @@ impl<'a> Scene<'a> {
     /// Before anything has started.
     pub(crate) fn new(
         report: RunReport,
-        node: &'a mut PrivateNode,
+        node: &'a RwLock<PrivateNode>,
         house: HouseFolder,
         books: Books,
         target: Target,

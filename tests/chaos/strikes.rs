@@ -66,12 +66,14 @@ async fn kill_broker(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
     for _ in 0..times * 2 {
         wait_for_a_moment(scene).await?;
         let open = scene.figures().await.map_or(0, |figures| figures.open());
-        scene.node.kill();
+        let mut node = scene.node.write().await;
+        node.kill();
         let open = u64::try_from(open).unwrap_or(0);
         if open >= OPEN {
             scene.report.struck(open);
         }
-        scene.node.start_again().await?;
+        node.start_again().await?;
+        drop(node);
         scene.ready().await?;
         if scene.report.fired == times {
             break;

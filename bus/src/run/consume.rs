@@ -14,6 +14,7 @@ use crate::{
         consume::{Consumer, Settler, Tag},
     },
     engine::{Engine, Lane},
+    faults,
 };
 
 /// Copies of a batch at most.
@@ -107,6 +108,9 @@ async fn single(
     work: Single,
     stop: CancellationToken,
 ) {
+    if faults::off("ack-before-commit") {
+        settler.settle(tag, Settlement::Ack);
+    }
     let settlement = match work {
         Single::Carry(copy) => engine.carry(&copy).await,
         Single::Drain(Source::Poison, received) => engine.drain_poison(*received).await,
@@ -129,6 +133,9 @@ async fn fast_batch(
     stop: CancellationToken,
 ) {
     let (tags, copies): (Vec<Tag>, Vec<Copy>) = batch.into_iter().unzip();
+    if faults::off("ack-before-commit") {
+        settler.settle_all(tags.iter().map(|tag| (*tag, Settlement::Ack)));
+    }
     let settlements = engine.fast_batch(&copies).await;
     if settlements.contains(&Settlement::Return) {
         keep_back(&stop).await;
