@@ -70,8 +70,10 @@ fn simulate(name: &str, seeds: u64, open: &(dyn Fn() -> bench::Bench + Sync), pr
     }
     let troubles = env::var("SNODO_SIM_TROUBLES").ok();
     let one = |seed| {
-        let bench = BENCH
-            .with_borrow_mut(|bench| Arc::clone(bench.get_or_insert_with(|| Arc::new(open()))));
+        let kept = BENCH.with_borrow_mut(Option::take);
+        // A server keeps the connections of a world until its runtime goes.
+        let bench = kept.filter(|_| processes == 1).unwrap_or_else(|| Arc::new(open()));
+        BENCH.set(Some(Arc::clone(&bench)));
         run(&bench, Plan { seed, steps: STEPS, processes, troubles: troubles.as_deref() })
     };
     if let Some(seed) = number("SNODO_SIM_SEED") {

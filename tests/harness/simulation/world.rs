@@ -1016,7 +1016,9 @@ impl<'a> World<'a> {
                 return Err(format!("cause: {} is parked without a cause", row.id));
             }
         }
-        if self.troubles.iter().all(|trouble| *trouble == Trouble::AnswerLate)
+        // A second process may publish what the first is slow with: once five seconds old.
+        if self.instances.len() == 1
+            && self.troubles.iter().all(|trouble| *trouble == Trouble::AnswerLate)
             && let Some((key, times)) = state.published.iter().find(|(key, n)| **n > 1 || key.1 > 1)
         {
             return Err(format!("copies: {} round {} was sent {times} times", key.0, key.1));
