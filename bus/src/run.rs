@@ -120,6 +120,7 @@ pub struct Bus {
 
 /// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once.
 pub async fn run(checked: Checked) -> Result<(), StartError> {
+    say_where_it_panicked();
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let bus = tokio::select! {
@@ -295,6 +296,14 @@ impl Bus {
     }
 }
 
+/// A panic's words may hold what was in a message: only its place is logged.
+fn say_where_it_panicked() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "SN0902 a mistake of the bus: a task panicked");
+    }));
+}
+
 /// The data folder, for this user alone.
 fn prepare(data: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -403,5 +412,7 @@ fn postgres_url(host: &str, port: u16, database: &str, user: &str, password: &st
             })
             .collect()
     };
+    // The folder of a server's Unix socket is one word of the address.
+    let host = host.replace('/', "%2F");
     format!("postgres://{}:{}@{host}:{port}/{}", escape(user), escape(password), escape(database))
 }
