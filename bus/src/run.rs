@@ -19,7 +19,11 @@ use crate::{
     edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
-    ledger::{self, Ledger, RouteVersion, Started, Write, slot::SlotLock, writer::{GroupWriter, WriterOptions}},
+    ledger::{
+        self, Ledger, RouteVersion, Started, Write,
+        slot::SlotLock,
+        writer::{GroupWriter, WriterOptions},
+    },
     metrics::{Labels, Metrics},
     operators::{DirectWrite, Office, socket::Socket},
     settings::{LedgerSettings, Settings},

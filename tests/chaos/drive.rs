@@ -62,7 +62,8 @@ impl Driver {
     /// Starts posting `rate` messages a second, numbered from `first` on.
     pub(crate) fn start(bus: SocketAddr, logs: &Path, first: u64, rate: u32) -> io::Result<Self> {
         let attempted = Arc::new(NumberLog::create(&logs.join(format!("attempted-{first}.log")))?);
-        let acknowledged = Arc::new(NumberLog::create(&logs.join(format!("acknowledged-{first}.log")))?);
+        let acknowledged =
+            Arc::new(NumberLog::create(&logs.join(format!("acknowledged-{first}.log")))?);
         let stop = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicU64::new(first));
         let (due, waiting) = tokio::sync::mpsc::channel::<()>(CONNECTIONS);

@@ -15,9 +15,8 @@ pub(crate) const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "o
 const CALLED: [&str; 3] = ["idempotent", "recallable", "once"];
 /// How the messages go round: who is killed in a call has most calls to make again one by one where they
 /// are idempotent, so those are fewer.
-const ROUND: [&str; 8] = [
-    "register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent",
-];
+const ROUND: [&str; 8] =
+    ["register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent"];
 /// The driver's `source`.
 pub(crate) const SOURCE: &str = "/driver";
 /// The driver's token; the house holds its digest.
@@ -68,7 +67,8 @@ pub(crate) fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
     house.write("config/parties/driver.yaml", &driver().to_string())?;
     house.write("routes/purposes/chaos.yaml", &purpose().to_string())?;
     let object = |properties: Value| {
-        let required: Vec<&String> = properties.as_object().into_iter().flatten().map(|(k, _)| k).collect();
+        let required: Vec<&String> =
+            properties.as_object().into_iter().flatten().map(|(k, _)| k).collect();
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object", "required": required, "properties": properties, "additionalProperties": false

@@ -110,7 +110,14 @@ impl Lane {
         let (ledger, books) = self.ledger(&house)?;
         let target = Target::start(&folder.join("target.log"), run.seed, DELAY_MS).await?;
         house::write(&house, &Places { ledger, broker, target: target.address() })?;
-        Ok(Scene::new(RunReport::new(run), &mut self.node, house, books, target, self.fault.clone()))
+        Ok(Scene::new(
+            RunReport::new(run),
+            &mut self.node,
+            house,
+            books,
+            target,
+            self.fault.clone(),
+        ))
     }
 
     /// A vhost with the topology of the house, and the configuration that names it.

@@ -99,7 +99,8 @@ async fn session(options: Options) -> Result<bool, Failure> {
 
 /// Small, so that people can type it.
 fn drawn() -> u64 {
-    uuid::Uuid::now_v7().as_fields().3.iter().fold(0, |seed, byte| seed * 31 + u64::from(*byte)) % 1_000_000
+    uuid::Uuid::now_v7().as_fields().3.iter().fold(0, |seed, byte| seed * 31 + u64::from(*byte))
+        % 1_000_000
 }
 
 /// The runs of one ledger, one after the other. With a guard switched off the first that fails is enough.

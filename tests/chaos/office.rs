@@ -63,11 +63,13 @@ impl Office {
         // A step key is the delivery's id, a slash, the step.
         let step_key = format!("{id}/");
         let done = lines.iter().any(|line| line.applied && line.key.starts_with(&step_key));
-        self.act(id, "resolve", &json!({ "reason": "read in the target's log", "done": done })).await
+        self.act(id, "resolve", &json!({ "reason": "read in the target's log", "done": done }))
+            .await
     }
 
     async fn replay(&self, id: &str) -> Result<bool, Failure> {
-        self.act(id, "replay", &json!({ "reason": "the cause is gone", "same_version": true })).await
+        self.act(id, "replay", &json!({ "reason": "the cause is gone", "same_version": true }))
+            .await
     }
 
     /// Whether the bus took it; 409 is its no: too early, or no longer so.
@@ -87,7 +89,9 @@ impl Office {
             let path = format!("/deliveries?state={state}&after={after}&limit=500");
             let answer = over_socket(&self.socket, "GET", &path, "").await?;
             if answer.status != 200 {
-                return Err(format!("the operators' socket answered {} to a list", answer.status).into());
+                return Err(
+                    format!("the operators' socket answered {} to a list", answer.status).into()
+                );
             }
             let page = answer.json();
             let found = page["deliveries"].as_array().map_or(&[][..], Vec::as_slice);

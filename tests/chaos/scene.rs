@@ -143,7 +143,11 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits until so many deliveries are open, by the bus's own figures.
-    pub(crate) async fn wait_open(&mut self, wanted: i64, within: Duration) -> Result<i64, Failure> {
+    pub(crate) async fn wait_open(
+        &mut self,
+        wanted: i64,
+        within: Duration,
+    ) -> Result<i64, Failure> {
         let begun = Instant::now();
         while begun.elapsed() < within {
             if let Some(open) = self.figures().await.map(|figures| figures.open())

@@ -25,7 +25,11 @@ const REACHING: Duration = Duration::from_secs(20);
 const TRIES: u32 = 6;
 
 /// Has it strike so many times, and leaves a bus that runs and a driver that rests.
-pub(crate) async fn strike(scene: &mut Scene<'_>, strike: Strike, times: u32) -> Result<(), Failure> {
+pub(crate) async fn strike(
+    scene: &mut Scene<'_>,
+    strike: Strike,
+    times: u32,
+) -> Result<(), Failure> {
     match strike {
         Strike::KillBus => kill_bus(scene, times).await,
         Strike::KillBroker => kill_broker(scene, times).await,

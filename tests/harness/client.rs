@@ -116,7 +116,12 @@ fn content_length(head: &str) -> usize {
 }
 
 /// Sends one request of operators over the bus's socket and reads the answer.
-pub async fn over_socket(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+pub async fn over_socket(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> io::Result<Answer> {
     let exchange = async {
         let mut stream = UnixStream::connect(socket).await?;
         let request = format!(

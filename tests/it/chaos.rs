@@ -97,8 +97,21 @@ fn the_file_has_the_fields_that_were_agreed_and_no_others() {
     let file: serde_json::Value = serde_json::from_str(&file(&[good_run()])).expect("JSON");
     let mut fields: Vec<&String> = file["runs"][0].as_object().expect("a run").keys().collect();
     let mut agreed = [
-        "name", "ledger", "seed", "accepted", "effects", "fired", "open_at_kill", "recovered",
-        "uncertain", "reconciled", "unexpected", "lost", "duplicate_effects", "stuck", "altered",
+        "name",
+        "ledger",
+        "seed",
+        "accepted",
+        "effects",
+        "fired",
+        "open_at_kill",
+        "recovered",
+        "uncertain",
+        "reconciled",
+        "unexpected",
+        "lost",
+        "duplicate_effects",
+        "stuck",
+        "altered",
         "double_terminal",
     ];
     fields.sort();
@@ -129,7 +142,11 @@ fn both_equations_are_read_from_the_figures() {
     let key = |bucket: &str| ("once".to_owned(), bucket.to_owned());
     let found: Vec<_> = figures.deliveries().into_iter().collect();
     assert_eq!(found, [(key("completed"), 1), (key("open"), 1), (key("uncertain"), 2)]);
-    let broken = Figures::read(&SCRAPE.replace("_accepted_total{source=\"driver\"} 4", "_accepted_total{source=\"driver\"} 3"));
+    let broken =
+        Figures::read(&SCRAPE.replace(
+            "_accepted_total{source=\"driver\"} 4",
+            "_accepted_total{source=\"driver\"} 3",
+        ));
     assert_eq!(broken.broken_equations(), ["of driver 5 received but 4 accepted or rejected"]);
     let broken = Figures::read(&SCRAPE.replace("\"uncertain\"} 2", "\"uncertain\"} 1"));
     assert_eq!(broken.broken_equations(), ["for once 4 created but 3 somewhere"]);

@@ -54,7 +54,9 @@ type Hears = dyn Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync;
 
 impl Report {
     /// Tells `hears`.
-    pub fn to(hears: impl Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync + 'static) -> Self {
+    pub fn to(
+        hears: impl Fn(Result<(), &CommitError>, usize, Duration) + Send + Sync + 'static,
+    ) -> Self {
         Self(Some(Arc::new(hears)))
     }
 }

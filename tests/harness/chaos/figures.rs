@@ -28,7 +28,9 @@ impl Figures {
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
         let fits = |figure: &&Figure| {
             figure.name == name
-                && labels.iter().all(|(key, value)| figure.labels.get(*key).is_some_and(|v| v == value))
+                && labels
+                    .iter()
+                    .all(|(key, value)| figure.labels.get(*key).is_some_and(|v| v == value))
         };
         let sum: f64 = self.0.iter().filter(fits).map(|figure| figure.value).sum();
         #[expect(clippy::cast_possible_truncation, reason = "counts are whole and far below 2^53")]
@@ -76,14 +78,17 @@ impl Figures {
                 self.sum(&format!("snodo_messages_{word}_total"), &[("source", source)])
             };
             let (received, ended) = (n("received"), n("accepted") + n("rejected"));
-            (received != ended).then(|| format!("of {source} {received} received but {ended} accepted or rejected"))
+            (received != ended).then(|| {
+                format!("of {source} {received} received but {ended} accepted or rejected")
+            })
         });
         let owed = self.deliveries();
         let routes = self.values_of("snodo_deliveries_created_total", "route");
         let deliveries = routes.iter().filter_map(|route| {
             let created = self.sum("snodo_deliveries_created_total", &[("route", route)]);
             let there: i64 = owed.iter().filter(|((r, _), _)| r == route).map(|(_, n)| n).sum();
-            (created != there).then(|| format!("for {route} {created} created but {there} somewhere"))
+            (created != there)
+                .then(|| format!("for {route} {created} created but {there} somewhere"))
         });
         messages.chain(deliveries).collect()
     }

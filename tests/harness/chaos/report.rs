@@ -102,7 +102,8 @@ impl RunReport {
             double_terminal,
             recovered,
         } = *verdicts;
-        (self.lost, self.unexpected, self.duplicate_effects) = (lost, unexpected, duplicate_effects);
+        (self.lost, self.unexpected, self.duplicate_effects) =
+            (lost, unexpected, duplicate_effects);
         (self.stuck, self.altered, self.recovered) = (stuck, altered, recovered);
         self.double_terminal = double_terminal;
     }

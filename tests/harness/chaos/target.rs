@@ -47,7 +47,8 @@ pub struct Line {
 
 /// The digest of a body: over its members in the order of their names.
 pub fn digest(body: &Value) -> String {
-    let members: std::collections::BTreeMap<_, _> = body.as_object().into_iter().flatten().collect();
+    let members: std::collections::BTreeMap<_, _> =
+        body.as_object().into_iter().flatten().collect();
     let text = serde_json::to_string(&members).unwrap_or_default();
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -72,11 +73,8 @@ impl Target {
     pub async fn start(log: &Path, seed: u64, delay_ms: (u64, u64)) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let world = World {
-            writer: writer(log)?,
-            dice: Arc::new(Mutex::new(Dice::new(seed))),
-            delay_ms,
-        };
+        let world =
+            World { writer: writer(log)?, dice: Arc::new(Mutex::new(Dice::new(seed))), delay_ms };
         let router = Router::new()
             .route("/idempotent", post(idempotent))
             .route("/recallable", post(recallable))
@@ -150,7 +148,9 @@ async fn find(State(world): State<World>, UrlPath(key): UrlPath<String>) -> Stat
 impl World {
     async fn act(&self, operation: &str, headers: &HeaderMap, body: Value) -> StatusCode {
         let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
-        let (Some(key), Some(n)) = (key, body["n"].as_u64()) else { return StatusCode::BAD_REQUEST };
+        let (Some(key), Some(n)) = (key, body["n"].as_u64()) else {
+            return StatusCode::BAD_REQUEST;
+        };
         let line = Line {
             key: key.to_owned(),
             operation: operation.to_owned(),
