@@ -37,7 +37,7 @@ const RECONCILE: Duration = Duration::from_secs(5);
 const STATISTICS_LAG: Duration = Duration::from_secs(15);
 
 /// Spawns relay, feeder, sweeper, reconciler and the watch on the broker.
-pub(super) fn spawn(bus: &Bus, metrics: &Arc<Metrics>, health: &Arc<Health>, expires: bool) {
+pub(super) fn spawn(bus: &Bus, health: &Arc<Health>, expires: bool) {
     let engine = &bus.engine;
     let stop = &bus.stop_writing;
     let mut relay = Relay::new(Arc::clone(engine));
@@ -118,7 +118,7 @@ async fn reconcile(
             None => return,
             Some(Ok(0)) => {}
             Some(Ok(rows)) => {
-                tracing::warn!(rows, "copies were lost in the broker and are published again")
+                tracing::warn!(rows, "copies were lost in the broker and are published again");
             }
             Some(Err(error)) => tracing::debug!(%error, "not reconciled"),
         }

@@ -45,6 +45,7 @@ pub struct Unacked {
 }
 
 /// A publish under way.
+#[derive(Debug)]
 pub struct Flight {
     /// Who publishes.
     pub owner: usize,
@@ -58,7 +59,7 @@ pub struct Flight {
 }
 
 /// The state of the broker.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
     /// Ready copies, by queue.
     pub queues: BTreeMap<String, VecDeque<Item>>,

@@ -21,6 +21,7 @@ use snodo_core::{
 use tokio::{runtime::Runtime, sync::oneshot};
 
 /// A commit that waits.
+#[derive(Debug)]
 pub struct Commit {
     /// What is to be committed.
     pub actions: Vec<Action>,

@@ -27,6 +27,7 @@ pub const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A call that has not been answered.
+#[derive(Debug)]
 pub struct Waiting {
     /// Whose process made it.
     pub owner: usize,
@@ -42,6 +43,7 @@ pub struct Waiting {
 }
 
 /// A question about an earlier call.
+#[derive(Debug)]
 pub struct Question {
     /// Names the step.
     pub key: String,
@@ -49,7 +51,7 @@ pub struct Question {
 }
 
 /// What the far side knows.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
     /// Calls in flight.
     pub calls: Vec<Waiting>,

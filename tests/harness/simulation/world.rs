@@ -660,9 +660,10 @@ impl<'a> World<'a> {
                 let received = Received::Copy { copy, redelivered };
                 let poison = queue == POISON;
                 self.spawn_settled(owner, async move {
-                    let settlement = match poison {
-                        true => engine.drain_poison(received).await,
-                        false => engine.drain_unrouted(received).await,
+                    let settlement = if poison {
+                        engine.drain_poison(received).await
+                    } else {
+                        engine.drain_unrouted(received).await
                     };
                     vec![(tag, settlement)]
                 });
