@@ -51,6 +51,7 @@ impl Observe for Seen {
 }
 
 /// What a process needs of its world.
+#[derive(Debug)]
 pub struct Around<'a> {
     /// Chance.
     pub dice: &'a Dice,
