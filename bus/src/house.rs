@@ -131,16 +131,20 @@ fn wrong_options(adapter: &AdapterSettings, error: &OpenError, problems: &mut Pr
     problems.error("SN0449", adapter.place(&error.pointer), words);
 }
 
+fn has_ending(path: &str, ending: &str) -> bool {
+    Path::new(path).extension().is_some_and(|found| found == ending)
+}
+
 /// Reads the text files of the house; what cannot be read is said.
 pub fn read(house: &Path, problems: &mut Problems) -> Files {
-    let is_route = |path: &str| path.ends_with(".yaml") && !path.ends_with(".test.yaml");
+    let is_route = |path: &str| has_ending(path, "yaml") && !path.ends_with(".test.yaml");
     let mut routes = folder(house, "routes", 1, is_route, problems);
     let laws = routes
         .iter()
         .position(|file| file.path == "routes/laws.yaml")
         .map(|index| routes.remove(index));
-    let yaml = |path: &str| path.ends_with(".yaml");
-    let json = |path: &str| path.ends_with(".json");
+    let yaml = |path: &str| has_ending(path, "yaml");
+    let json = |path: &str| has_ending(path, "json");
     let schemas = folder(house, "schemas", DEEPEST, json, problems);
     Files {
         routes,

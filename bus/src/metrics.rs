@@ -315,9 +315,9 @@ impl Metrics {
     pub fn called(&self, target: &str, failed: bool, took: Duration) {
         if let Some((ok, fault, duration)) = child(&self.work.calls, target) {
             if failed {
-                fault.inc()
+                fault.inc();
             } else {
-                ok.inc()
+                ok.inc();
             }
             duration.observe(took.as_secs_f64());
         }

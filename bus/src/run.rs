@@ -47,7 +47,8 @@ const COMPONENTS: [&str; 2] = ["ledger", "broker"];
 pub enum StartError {
     /// The data folder.
     #[error(
-        "SN0834: the data folder {0} cannot be used: {1}; make it writable for this user, or name another under `data:`"
+        "SN0834: the data folder {0} cannot be used: {1}; make it writable for this user, \
+         or name another under `data:`"
     )]
     Data(String, std::io::Error),
     /// The slot is held.
@@ -229,7 +230,7 @@ impl Bus {
 
     /// Starts to consume every queue of the bus.
     pub fn consume(&self) {
-        let mut consume = |queue: String, source| {
+        let consume = |queue: String, source| {
             let consumer = self.broker.consumer(&queue);
             if let Some(route) = queue.strip_prefix("route.") {
                 self.tasks.spawn(loops::watch_consumer(

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use config::{Config, Environment, Map, Value, ValueKind};
+use config::{Config, ConfigBuilder, Environment, Map, Value, ValueKind, builder::DefaultState};
 use serde_json::Value as Json;
 use snodo_core::diagnostic::{Place, Problems, SourceFile, Words};
 
@@ -199,22 +199,20 @@ pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Opt
         .separator("__")
         .source(Some(variables));
     let builder =
-        layers.iter().cloned().fold(Config::builder(), |builder, layer| builder.add_source(layer));
+        layers.iter().cloned().fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
     let built = builder.add_source(environment).build();
     let mut reader = Reader { layers: &layers, problems };
-    match built.map(|config| config.cache.kind) {
-        Ok(ValueKind::Table(map)) => checked(house, &mut reader, &map),
-        Ok(_) | Err(_) => {
-            let place = reader.place("", None);
-            let words = Words::new(
-                "the layers of the configuration do not fit together",
-                "a key is a table in one layer and a value in another",
-                "write the key alike in snodo.yaml, config/env/ and the environment",
-            );
-            reader.error("SN0441", place, words);
-            None
-        }
-    }
+    let Ok(ValueKind::Table(map)) = built.map(|config| config.cache.kind) else {
+        let place = reader.place("", None);
+        let words = Words::new(
+            "the layers of the configuration do not fit together",
+            "a key is a table in one layer and a value in another",
+            "write the key alike in snodo.yaml, config/env/ and the environment",
+        );
+        reader.error("SN0441", place, words);
+        return None;
+    };
+    checked(house, &mut reader, &map)
 }
 
 /// The main file and the one of the environment.

@@ -6,7 +6,7 @@
 use std::{io, net::SocketAddr};
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use snodo_core::ids::Digest;
 use snodo_tests::{bus::HouseFolder, chaos::target::digest};
 
 /// The routes, each with its type; `transit` passes its message on to `idempotent`.
@@ -170,7 +170,7 @@ fn settings(house: &HouseFolder, places: &Places) -> Value {
 
 fn driver() -> Value {
     let sends: Vec<String> = ROUTES.iter().map(|kind| format!("chaos.{kind}.v1")).collect();
-    let digest = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = Digest::of(TOKEN.as_bytes()).to_string();
     json!({ "party": "driver", "title": "The driver", "token": { "sha256": digest }, "sends": sends })
 }
 

@@ -28,11 +28,11 @@ use crate::{books::Books, drive::Driver, ends, house, office::Office};
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A start takes no longer.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// The quiet time: what is open after it is stuck.
-const QUIET: Duration = Duration::from_secs(120);
+const QUIET: Duration = Duration::from_mins(2);
 /// An orderly stop takes no longer.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 

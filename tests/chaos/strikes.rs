@@ -18,7 +18,7 @@ const RATE_AT_POINT: u32 = 150;
 /// Deliveries open at a crash point that counts.
 const OPEN_AT_POINT: u64 = 40;
 /// How long deliveries may take to become that many.
-const FILLING: Duration = Duration::from_secs(60);
+const FILLING: Duration = Duration::from_mins(1);
 /// How long the bus may take to reach its crash point.
 const REACHING: Duration = Duration::from_secs(20);
 /// Tries of one crash.

@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, path::Path};
 
-use sha2::{Digest as _, Sha256};
+use snodo_core::ids::Digest;
 use snodo_tests::bus::HouseFolder;
 
 /// The online desk's token in this run.
@@ -32,7 +32,7 @@ pub(crate) fn write(house: &HouseFolder, repository: &Path, region: SocketAddr) 
 fn give_token(house: &HouseFolder, party: &str, token: &str) -> io::Result<()> {
     let file = format!("config/parties/{party}.yaml");
     let text = std::fs::read_to_string(house.path.join(&file))?;
-    let digest: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Digest::of(token.as_bytes());
     let lines = text.lines().map(|line| {
         if line.starts_with("token:") {
             format!("token: {{ sha256: {digest} }}")

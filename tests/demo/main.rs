@@ -26,9 +26,9 @@ use story::{Expected, Scene, scenes};
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// A broker that starts for the first time takes a while on two busy cores.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 /// Everything of the story has ended by then.
-const STORY_WITHIN: Duration = Duration::from_secs(60);
+const STORY_WITHIN: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {

@@ -604,6 +604,7 @@ async fn a_consuming_channel_that_the_broker_closes_in_silence_is_replaced() {
 /// Not a test of its own: the process that the next test kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by `a_node_ends_with_the_process_that_started_it`"]
+#[expect(clippy::disallowed_methods, reason = "how a test tells its child process where")]
 async fn holds_a_node_until_it_is_killed() {
     let folder = std::env::var("SNODO_TEST_NODE").expect("set by the test that runs this");
     let folder = std::path::PathBuf::from(folder);

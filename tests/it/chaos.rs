@@ -65,10 +65,13 @@ fn good_run() -> RunReport {
     report
 }
 
+/// What a case changes in what is well.
+type Change<T> = fn(&mut T);
+
 #[test]
 fn a_run_passes_only_if_it_struck_and_carried_and_harmed_nothing() {
     assert_eq!(good_run().failures(), Vec::<String>::new());
-    let changes: [(fn(&mut RunReport), &str); 11] = [
+    let changes: [(Change<RunReport>, &str); 11] = [
         (|run| run.lost = 1, "1 lost"),
         (|run| run.unexpected = 1, "1 unexpected"),
         (|run| run.duplicate_effects = 2, "2 duplicate effects"),
@@ -254,7 +257,7 @@ fn logs() -> Logs {
 #[test]
 fn each_harm_is_counted_where_it_belongs() {
     let none = Verdicts::default();
-    let changes: [(fn(&mut Logs), Verdicts); 9] = [
+    let changes: [(Change<Logs>, Verdicts); 9] = [
         (|_| {}, none),
         (
             |logs| {

@@ -22,11 +22,18 @@ fn say(line: &str) {
     println!("{line}");
 }
 
+/// What the person who runs the tests asks for.
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+fn asked(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
 fn number(name: &str) -> Option<u64> {
-    env::var(name).ok()?.parse().ok()
+    asked(name)?.parse().ok()
 }
 
 /// Runs seeds until one breaks something or all have run, on every core.
+#[expect(clippy::print_stderr, reason = "`SNODO_SIM_TIMES` asks for it")]
 fn first_broken(seeds: u64, one: &(dyn Fn(u64) -> Outcome + Sync)) -> Option<Outcome> {
     let next = AtomicU64::new(0);
     let found: Mutex<Option<Outcome>> = Mutex::new(None);
@@ -68,7 +75,7 @@ fn simulate(name: &str, seeds: u64, open: &(dyn Fn() -> bench::Bench + Sync), pr
     thread_local! {
         static BENCH: std::cell::RefCell<Option<Arc<bench::Bench>>> = const { std::cell::RefCell::new(None) };
     }
-    let troubles = env::var("SNODO_SIM_TROUBLES").ok();
+    let troubles = asked("SNODO_SIM_TROUBLES");
     let one = |seed| {
         let kept = BENCH.with_borrow_mut(Option::take);
         // A server keeps the connections of a world until its runtime goes.
@@ -167,7 +174,7 @@ fn missed_by(mutant: &str, test: &str, troubles: &str) -> Option<String> {
 
 #[test]
 fn mutants() {
-    let only = env::var("SNODO_SIM_MUTANT").ok();
+    let only = asked("SNODO_SIM_MUTANT");
     let mut survived = Vec::new();
     for (mutant, test, troubles) in MUTANTS {
         let skipped = only.as_deref().is_some_and(|only| only != mutant)

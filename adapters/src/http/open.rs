@@ -163,7 +163,10 @@ fn typed(
 ) -> Result<Option<Operation>, OpenError> {
     let at = |field: &str| format!("/operations/{name}/{field}");
     let Some(input) = &written.input else {
-        let asks = |other: &OperationOptions| matches!(&other.effect, Some(Effect::Recallable(lookup)) if lookup == name);
+        let asks = |other: &OperationOptions| match &other.effect {
+            Some(Effect::Recallable(lookup)) => lookup == name,
+            _ => false,
+        };
         let text = format!("`{name}` has no `input`, and no operation recalls by it");
         return if all.values().any(asks) {
             Ok(None)

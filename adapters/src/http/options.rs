@@ -34,7 +34,8 @@ pub struct OperationOptions {
     pub method: Method,
     /// The path below `base`; `{field}` is filled from the input.
     pub path: String,
-    /// The schema of the input, `scuola/enrolment.v1`. Left out only where another operation recalls by this one.
+    /// The schema of the input, `scuola/enrolment.v1`. Left out only where another operation recalls
+    /// by this one.
     #[serde(default)]
     pub input: Option<String>,
     /// The schema of the answer; left out where the answer says nothing.

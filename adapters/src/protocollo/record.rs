@@ -1,6 +1,7 @@
 //! What a registration holds, and what DPR 445/2000 art. 53 demands of it. Pure.
 //!
-//! The schema demands little of texts, so that a route can copy any field unchanged; `check` demands the rest.
+//! The schema demands little of texts, so that a route can copy any field unchanged; `check` demands
+//! the rest.
 //!
 //! Invariant: a record that passes [`Register::check`] is complete; nothing is added to it later.
 

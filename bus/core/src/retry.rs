@@ -16,8 +16,8 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             first: Duration::from_secs(5),
-            longest: Duration::from_secs(15 * 60),
-            give_up_after: Duration::from_secs(3 * 24 * 3600),
+            longest: Duration::from_mins(15),
+            give_up_after: Duration::from_hours(72),
         }
     }
 }

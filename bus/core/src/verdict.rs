@@ -120,7 +120,7 @@ mod tests {
             give_up_at: Some(at(2_000_000)),
             jitter: 1.0,
             effect,
-            settles_within: Duration::from_secs(60),
+            settles_within: Duration::from_mins(1),
         }
     }
 
@@ -138,7 +138,7 @@ mod tests {
         check(FaultClass::Transient { retry_after: None }, Some(Once), &soon);
         let asked = FaultClass::Transient { retry_after: Some(Duration::from_secs(90)) };
         check(asked, None, &Verdict::Retry { at: at(1_090_000), counts: true });
-        let greedy = FaultClass::Transient { retry_after: Some(Duration::from_secs(86_400)) };
+        let greedy = FaultClass::Transient { retry_after: Some(Duration::from_hours(24)) };
         check(greedy, None, &Verdict::Retry { at: at(1_900_000), counts: true });
         check(FaultClass::Outage, Some(Once), &Verdict::Retry { at: at(1_030_000), counts: false });
         check(FaultClass::Refused, Some(Idempotent), &Verdict::Park);

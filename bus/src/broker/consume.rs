@@ -64,6 +64,10 @@ impl Consumers {
     /// Starts to consume a queue.
     pub fn consumer(&self, queue: &str) -> Consumer {
         self.count.fetch_add(1, Relaxed);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the prefetch bounds it: the broker sends no more than is unacknowledged"
+        )]
         let (deliveries, received) = mpsc::unbounded_channel();
         let (wanted, wants) = watch::channel(true);
         let (state, observed) = watch::channel(ConsumerState::default());

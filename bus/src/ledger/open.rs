@@ -63,12 +63,14 @@ pub enum OpenError {
     Slot(#[from] SlotError),
     /// A newer version wrote it.
     #[error(
-        "SN0833: the ledger was written by a newer version of snodo (schema {0}); run that version or a later one"
+        "SN0833: the ledger was written by a newer version of snodo (schema {0}); \
+         run that version or a later one"
     )]
     Newer(i64),
     /// The database said no.
     #[error(
-        "SN0830: the ledger cannot be opened: {0}; check that the file or server of `ledger` in config/snodo.yaml exists and may be written"
+        "SN0830: the ledger cannot be opened: {0}; \
+         check that the file or server of `ledger` in config/snodo.yaml exists and may be written"
     )]
     Database(String),
 }

@@ -29,7 +29,10 @@ pub enum SlotError {
         pid: Option<u32>,
     },
     /// The lock's file cannot be made.
-    #[error("SN0832: the lock {} cannot be taken: {why}; make its folder writable for this user", path.display())]
+    #[error(
+        "SN0832: the lock {} cannot be taken: {why}; make its folder writable for this user",
+        path.display()
+    )]
     NoFile {
         /// The lock's file.
         path: PathBuf,

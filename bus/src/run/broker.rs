@@ -99,7 +99,7 @@ impl BrokerSide {
 }
 
 /// The endpoint that the configuration names; none for a private node.
-pub fn cluster(settings: &BrokerSettings) -> Option<Endpoint> {
+pub(super) fn cluster(settings: &BrokerSettings) -> Option<Endpoint> {
     let BrokerSettings::Cluster { uris, password, management } = settings else { return None };
     let parts: Vec<_> = uris.iter().filter_map(|uri| take_apart(uri)).collect();
     let (_, user, vhost) = parts.first()?.clone();
@@ -126,7 +126,7 @@ fn take_apart(uri: &str) -> Option<(String, String, String)> {
 }
 
 /// The queues of parties that take their messages from one.
-pub fn party_queues(parties: &Parties) -> Vec<PartyQueue> {
+pub(super) fn party_queues(parties: &Parties) -> Vec<PartyQueue> {
     let queue = |party: &Arc<snodo_core::party::Party>| {
         let queue = party.queue.as_ref()?;
         Some(PartyQueue {
@@ -139,7 +139,7 @@ pub fn party_queues(parties: &Parties) -> Vec<PartyQueue> {
 }
 
 /// What the broker must hold for these routes and parties.
-pub fn planned(endpoint: &Endpoint, routes: &Routes, queues: &[PartyQueue]) -> Topology {
+pub(super) fn planned(endpoint: &Endpoint, routes: &Routes, queues: &[PartyQueue]) -> Topology {
     let needs = BusNeeds {
         vhost: endpoint.vhost.clone(),
         user: endpoint.user.clone(),
@@ -150,7 +150,10 @@ pub fn planned(endpoint: &Endpoint, routes: &Routes, queues: &[PartyQueue]) -> T
 }
 
 /// A password per party of a private node, made at its first start and kept beside the data.
-pub fn passwords(data: &Path, queues: &[PartyQueue]) -> std::io::Result<BTreeMap<String, Secret>> {
+pub(super) fn passwords(
+    data: &Path,
+    queues: &[PartyQueue],
+) -> std::io::Result<BTreeMap<String, Secret>> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let folder = data.join("parties");
     std::fs::create_dir_all(&folder)?;
@@ -182,7 +185,10 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
             Err(words)
         }
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the broker's topology could not be verified; messages are accepted and wait");
+            tracing::warn!(
+                %error,
+                "the broker's topology could not be verified; messages are accepted and wait"
+            );
             Ok(())
         }
         Err(_) => {

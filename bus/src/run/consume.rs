@@ -27,7 +27,7 @@ const KEPT_BACK: Duration = Duration::from_secs(2);
 
 /// Which queue a consumer empties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// A route's.
     Route,
     /// What no queue took.
@@ -37,7 +37,7 @@ pub enum Source {
 }
 
 /// Consumes until `stop`; then gives back what nobody began and waits for what is under way.
-pub async fn consume(
+pub(super) async fn consume(
     engine: Arc<Engine>,
     mut consumer: Consumer,
     source: Source,
@@ -61,7 +61,8 @@ pub async fn consume(
                     match lane(&engine, source, received) {
                         Work::Fast(copy) => fast.push((tag, copy)),
                         Work::Single(work) => {
-                            singles.spawn(single(Arc::clone(&engine), settler.clone(), tag, work, stop.clone()));
+                            let (engine, settler) = (Arc::clone(&engine), settler.clone());
+                            singles.spawn(single(engine, settler, tag, work, stop.clone()));
                         }
                     }
                 }

@@ -118,7 +118,7 @@ async fn reconcile(
             None => return,
             Some(Ok(0)) => {}
             Some(Ok(rows)) => {
-                tracing::warn!(rows, "copies were lost in the broker and are published again")
+                tracing::warn!(rows, "copies were lost in the broker and are published again");
             }
             Some(Err(error)) => tracing::debug!(%error, "not reconciled"),
         }

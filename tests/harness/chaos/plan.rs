@@ -151,7 +151,10 @@ pub fn runs(wish: &Wish, ledger: LedgerKind) -> Vec<Run> {
         return Vec::new();
     }
     Strike::all()
-        .filter(|strike| wish.only.map_or(!wish.short || strike.is_short(), |only| only == *strike))
+        .filter(|strike| match wish.only {
+            Some(only) => only == *strike,
+            None => !wish.short || strike.is_short(),
+        })
         .map(|strike| Run {
             strike,
             ledger,

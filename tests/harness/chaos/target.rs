@@ -22,7 +22,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use snodo_core::ids::Digest;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use super::plan::Dice;
@@ -50,7 +50,7 @@ pub fn digest(body: &Value) -> String {
     let members: std::collections::BTreeMap<_, _> =
         body.as_object().into_iter().flatten().collect();
     let text = serde_json::to_string(&members).unwrap_or_default();
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(text.as_bytes()).to_string()
 }
 
 /// Every whole line of a log.

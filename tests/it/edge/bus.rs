@@ -130,7 +130,7 @@ impl Bus {
         let (house, checked) = checked();
         std::fs::create_dir_all(&checked.settings.data).expect("made");
         let opened = open::Settings::sqlite(checked.settings.data.join("ledger.db"));
-        let ledger = open::open(&opened).await.expect("opened");
+        let ledger = open(&opened).await.expect("opened");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let desk = Arc::new(desk(checked, ledger, clock).await);
         let (parties, monitors) = (free().await, free().await);
@@ -193,7 +193,7 @@ pub(super) fn binary(token: &str, id: &str) -> String {
 /// Reads an answer: to its `Content-Length`, or to the end.
 pub(super) async fn answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    let mut chunk = [0; 16 * 1024];
+    let mut chunk = vec![0; 16 * 1024];
     while !is_whole(&answer) {
         match stream.read(&mut chunk).await {
             Ok(0) | Err(_) => break,
