@@ -6,7 +6,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use snodo_core::{adapter::Instances, admission::Limits as AdmissionLimits, route::Routes};
+use snodo_core::{
+    adapter::Instances, admission::Limits as AdmissionLimits, party::Parties, route::Routes,
+    schema::Schemas,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -20,7 +23,7 @@ use crate::{
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{
-        self, Ledger, RouteVersion, Started, Write,
+        self, Ledger, RouteVersion, Started,
         slot::SlotLock,
         writer::{GroupWriter, WriterOptions},
     },
@@ -146,85 +149,94 @@ fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartErro
     signal(kind).map_err(|error| StartError::Listen("a signal".to_owned(), error))
 }
 
-impl Bus {
-    /// Starts everything, in order: slot, ledger, broker, engine, edge.
-    pub async fn start(checked: Checked, scope: Scope) -> Result<Self, StartError> {
-        let labels = labels(&checked);
-        let Checked { settings, schemas, instances, mut routes, parties, .. } = checked;
+/// What is there before the broker is asked: the slot, the ledger under its lock, this start in it.
+struct Base {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    ledger: Arc<dyn Ledger>,
+    started: Started,
+    slot: SlotLock,
+}
+
+impl Base {
+    async fn open(settings: Settings, routes: &mut Arc<Routes>) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         prepare(&settings.data)?;
         let slot = SlotLock::take(&settings.data, &settings.slot)?;
         let ledger = ledger::open::open(&ledger_settings(&settings)?).await?;
-        pin(&*ledger, Arc::make_mut(&mut routes)).await?;
+        pin(&*ledger, Arc::make_mut(routes)).await?;
         let started = ledger.start(&settings.slot, clock.now()).await?;
         log_start(&started);
-        let metrics =
-            Metrics::new(&labels).map_err(|error| StartError::Metrics(error.to_string()))?;
-        let health = Arc::new(Health::new(&COMPONENTS, Arc::clone(&metrics), clock.now()));
-        health.set("ledger", Ok(()), clock.now());
-        let broker =
-            BrokerSide::start(&settings, &routes, &parties).await.map_err(StartError::Broker)?;
-        let heads = Some(settings.data.join("heads.log"));
-        let mut options = match settings.ledger {
+        Ok(Self { settings, clock, ledger, started, slot })
+    }
+
+    fn writer(&self, metrics: &Arc<Metrics>) -> Arc<GroupWriter> {
+        let heads = Some(self.settings.data.join("heads.log"));
+        let mut options = match self.settings.ledger {
             LedgerSettings::Sqlite(_) => WriterOptions::sqlite(heads),
             LedgerSettings::Postgres { .. } => WriterOptions::postgres(heads),
         };
-        options.report = loops::report(Arc::clone(&metrics));
-        let writer = GroupWriter::start(Arc::clone(&ledger), Arc::clone(&clock), options);
-        let write: Arc<dyn Write> = Arc::<GroupWriter>::clone(&writer);
-        let engine = Engine::new(Parts {
-            routes: Arc::clone(&routes),
-            instances,
-            ledger: Arc::clone(&ledger),
-            write: Arc::clone(&write),
-            publish: broker.publisher(),
-            clock: Arc::clone(&clock),
-            chance: Arc::new(SystemChance),
-            deadlines: Arc::new(TimerDeadlines),
-            started: started.clone(),
-            observer: Arc::new(Observer::new(Arc::clone(&metrics))),
-            limits: scope.limits,
-        });
-        let bus = Self {
+        options.report = loops::report(Arc::clone(metrics));
+        GroupWriter::start(Arc::clone(&self.ledger), Arc::clone(&self.clock), options)
+    }
+
+    fn with(
+        self,
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        broker: BrokerSide,
+        writer: Arc<GroupWriter>,
+    ) -> Bus {
+        Bus {
             engine,
-            ledger,
-            clock,
-            metrics: Arc::clone(&metrics),
-            settings,
-            started,
+            ledger: self.ledger,
+            clock: self.clock,
+            metrics,
+            settings: self.settings,
+            started: self.started,
             broker,
             writer,
             tasks: TaskTracker::new(),
             stop_taking: CancellationToken::new(),
             stop_writing: CancellationToken::new(),
-            _slot: slot,
-        };
-        let expires = matches!(bus.settings.ledger, LedgerSettings::Postgres { .. });
-        loops::spawn(&bus, &health, expires);
+            _slot: self.slot,
+        }
+    }
+}
+
+impl Bus {
+    /// Starts everything, in order: slot, ledger, broker, engine, edge.
+    pub async fn start(checked: Checked, scope: Scope) -> Result<Self, StartError> {
+        let metrics = Metrics::new(&labels(&checked))
+            .map_err(|error| StartError::Metrics(error.to_string()))?;
+        let Checked { settings, schemas, instances, mut routes, parties, .. } = checked;
+        let base = Base::open(settings, &mut routes).await?;
+        let health = Arc::new(Health::new(&COMPONENTS, Arc::clone(&metrics), base.clock.now()));
+        health.set("ledger", Ok(()), base.clock.now());
+        let broker = BrokerSide::start(&base.settings, &routes, &parties)
+            .await
+            .map_err(StartError::Broker)?;
+        let writer = base.writer(&metrics);
+        let engine = Engine::new(Parts {
+            routes,
+            instances,
+            ledger: Arc::clone(&base.ledger),
+            write: Arc::<GroupWriter>::clone(&writer),
+            publish: broker.publisher(),
+            clock: Arc::clone(&base.clock),
+            chance: Arc::new(SystemChance),
+            deadlines: Arc::new(TimerDeadlines),
+            started: base.started.clone(),
+            observer: Arc::new(Observer::new(Arc::clone(&metrics))),
+            limits: scope.limits,
+        });
+        let bus = base.with(engine, Arc::clone(&metrics), broker, writer);
+        loops::spawn(&bus, &health);
         if scope.consume {
             bus.consume();
         }
-        bus.open_office(&write)?;
-        let room = Arc::new(Room::new(bus.settings.limits.waiting_per_route));
-        loops::spawn_room(&bus, &room);
-        let desk = Arc::new(Desk {
-            engine: Arc::clone(&bus.engine),
-            ledger: Arc::clone(&bus.ledger),
-            clock: Arc::clone(&bus.clock),
-            gate: Gate {
-                schemas,
-                limits: AdmissionLimits {
-                    body: bus.settings.limits.body,
-                    ..AdmissionLimits::default()
-                },
-            },
-            callers: Callers::of(&parties),
-            room,
-            health,
-            metrics,
-            limits: EdgeLimits { body: bus.settings.limits.body, ..EdgeLimits::default() },
-        });
-        bus.open_edge(desk).await?;
+        bus.open_office()?;
+        bus.open_edge(schemas, &parties, health).await?;
         Ok(bus)
     }
 
@@ -249,14 +261,14 @@ impl Bus {
         consume(snodo_core::topology::POISON.to_owned(), consume::Source::Poison);
     }
 
-    fn open_office(&self, write: &Arc<dyn Write>) -> Result<(), StartError> {
+    fn open_office(&self) -> Result<(), StartError> {
         let path = self.settings.socket();
         let socket = Socket::bind(&path)
             .map_err(|error| StartError::Listen(path.display().to_string(), error))?;
         let engine = Arc::clone(&self.engine);
         let office = Office {
             ledger: Arc::clone(&self.ledger),
-            write: Arc::clone(write),
+            write: Arc::<GroupWriter>::clone(&self.writer),
             routes: Box::new(move || engine.routes()),
             clock: Arc::clone(&self.clock),
         };
@@ -264,11 +276,33 @@ impl Bus {
         Ok(())
     }
 
-    async fn open_edge(&self, desk: Arc<Desk>) -> Result<(), StartError> {
+    async fn open_edge(
+        &self,
+        schemas: Arc<Schemas>,
+        parties: &Parties,
+        health: Arc<Health>,
+    ) -> Result<(), StartError> {
+        let limits = self.settings.limits;
+        let room = Arc::new(Room::new(limits.waiting_per_route));
+        loops::spawn_room(self, &room);
+        let desk = Desk {
+            engine: Arc::clone(&self.engine),
+            ledger: Arc::clone(&self.ledger),
+            clock: Arc::clone(&self.clock),
+            gate: Gate {
+                schemas,
+                limits: AdmissionLimits { body: limits.body, ..AdmissionLimits::default() },
+            },
+            callers: Callers::of(parties),
+            room,
+            health,
+            metrics: Arc::clone(&self.metrics),
+            limits: EdgeLimits { body: limits.body, ..EdgeLimits::default() },
+        };
         let parties = bind(self.settings.http).await?;
         let monitors = bind(self.settings.metrics).await?;
         tracing::info!(http = %self.settings.http, metrics = %self.settings.metrics, "listening");
-        self.tasks.spawn(edge::serve(desk, parties, monitors, self.stop_taking.clone()));
+        self.tasks.spawn(edge::serve(Arc::new(desk), parties, monitors, self.stop_taking.clone()));
         Ok(())
     }
 

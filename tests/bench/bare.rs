@@ -27,7 +27,7 @@ type Waiting = (Bytes, oneshot::Sender<bool>);
 const GROUP: usize = 500;
 
 /// Starts a private node in `folder` and serves on the address that stands in `<folder>/listen`.
-pub async fn in_folder(folder: &Path) -> Result<Measured, Failure> {
+pub(crate) async fn in_folder(folder: &Path) -> Result<Measured, Failure> {
     let node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
     let listen = std::fs::read_to_string(folder.join("listen"))?.trim().parse()?;
     serve(&crate::relay::uri(&node).await?, listen, folder).await?;

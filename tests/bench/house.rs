@@ -6,7 +6,7 @@
 use std::{error::Error, fs, path::Path};
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use snodo_core::ids::Digest;
 use snodo_tests::{bus::HouseFolder, postgres};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -97,7 +97,7 @@ pub(crate) fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Fai
 }
 
 fn digest(token: &str) -> String {
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(token.as_bytes()).to_string()
 }
 
 fn postgres_ledger(house: &HouseFolder) -> Result<String, Failure> {

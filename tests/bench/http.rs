@@ -77,7 +77,7 @@ async fn bare(folder: &Path) -> Result<Measured, Failure> {
         .spawn()?;
     let begun = Instant::now();
     while tokio::net::TcpStream::connect(address).await.is_err() {
-        if begun.elapsed() > Duration::from_secs(60) {
+        if begun.elapsed() > Duration::from_mins(1) {
             return Err("the bare server did not start".into());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -91,7 +91,7 @@ async fn bare(folder: &Path) -> Result<Measured, Failure> {
 async fn bus(folder: &Path) -> Result<Measured, Failure> {
     let house = house::write(&folder.join("http"), false)?;
     let mut bus = BusProcess::spawn(&house, &[("SNODO_LOG", "warn")])?;
-    bus.ready(Duration::from_secs(60)).await?;
+    bus.ready(Duration::from_mins(1)).await?;
     let pid = bus.pid().ok_or("it ended")?;
     let server = Server { address: house.http, metrics: Some(house.metrics), pid, next: 0 };
     let measured = search(server).await;
@@ -181,7 +181,7 @@ async fn latency(folder: &Path, table: &mut Table) -> Result<(), Failure> {
     const SECONDS: u32 = 20;
     let house = house::write(&folder.join("latency"), false)?;
     let mut bus = BusProcess::spawn(&house, &[("SNODO_LOG", "warn")])?;
-    bus.ready(Duration::from_secs(60)).await?;
+    bus.ready(Duration::from_mins(1)).await?;
     let request: Request =
         Arc::new(|number| post_message(house::TOKEN, &house::event_of("fast", number)));
     let report = load::run(house.http, CONNECTIONS, RATE, SECONDS, 0, request).await;

@@ -10,24 +10,24 @@ use tokio::{task::JoinSet, time::Instant};
 
 /// What a load was answered.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Messages answered 202.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// Messages answered otherwise, or not at all.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// From due time to answer, in order.
-    pub waits: Vec<Duration>,
+    pub(crate) waits: Vec<Duration>,
 }
 
 impl Report {
     /// The wait that `share` of the messages did not exceed.
-    pub fn quantile(&self, share: f64) -> Duration {
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
         quantile(&self.waits, share)
     }
 }
 
 /// The value that `share` of the sorted `values` do not exceed.
-pub fn quantile(values: &[Duration], share: f64) -> Duration {
+pub(crate) fn quantile(values: &[Duration], share: f64) -> Duration {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -39,10 +39,10 @@ pub fn quantile(values: &[Duration], share: f64) -> Duration {
 }
 
 /// Makes the request of a message by its number.
-pub type Request = Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>;
+pub(crate) type Request = Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>;
 
 /// Posts `rate` messages a second for `seconds`, numbered from `first`.
-pub async fn run(
+pub(crate) async fn run(
     server: SocketAddr,
     connections: u32,
     rate: u32,

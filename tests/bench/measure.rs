@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 
 /// The figures of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// How many messages.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// In how long.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// CPU time of the measured process, user and system.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// What else is known of where the time went.
     #[serde(default)]
-    pub stages: serde_json::Value,
+    pub(crate) stages: serde_json::Value,
 }
 
 impl Measured {
     /// Messages a second.
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         as_float(self.messages) / self.seconds
     }
 
     /// CPU time a message, in microseconds.
-    pub fn cpu_us_per_message(&self) -> f64 {
+    pub(crate) fn cpu_us_per_message(&self) -> f64 {
         self.cpu_seconds * 1e6 / as_float(self.messages)
     }
 }
@@ -39,18 +39,18 @@ fn as_float(count: u64) -> f64 {
 
 /// The start of a measured stretch in this process.
 #[derive(Debug)]
-pub struct Start {
+pub(crate) struct Start {
     cpu: Duration,
 }
 
 /// Starts measuring this process.
-pub fn start() -> Start {
+pub(crate) fn start() -> Start {
     Start { cpu: cpu_of_this_process() }
 }
 
 impl Start {
     /// Ends it.
-    pub fn stop(&self, messages: u64, elapsed: Duration) -> Measured {
+    pub(crate) fn stop(&self, messages: u64, elapsed: Duration) -> Measured {
         let cpu = cpu_of_this_process().saturating_sub(self.cpu);
         Measured {
             messages,
@@ -62,13 +62,13 @@ impl Start {
 }
 
 /// User and system time of this process so far.
-pub fn cpu_of_this_process() -> Duration {
+pub(crate) fn cpu_of_this_process() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// User and system time of another process so far.
-pub fn cpu_of(pid: u32) -> std::io::Result<Duration> {
+pub(crate) fn cpu_of(pid: u32) -> std::io::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The command's name may hold spaces; the figures come after its closing bracket.
     let figures = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

@@ -25,7 +25,11 @@ const WINDOW: usize = 512;
 const ACK_EVERY: u64 = 64;
 
 /// The same, on a private node in `folder`.
-pub async fn in_folder(folder: &Path, messages: u64, body: &[u8]) -> Result<Measured, Failure> {
+pub(crate) async fn in_folder(
+    folder: &Path,
+    messages: u64,
+    body: &[u8],
+) -> Result<Measured, Failure> {
     let mut node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
     let measured = run(&uri(&node).await?, messages, body).await;
     node.stop().await;
@@ -33,7 +37,7 @@ pub async fn in_folder(folder: &Path, messages: u64, body: &[u8]) -> Result<Meas
 }
 
 /// The address of a private node, its password in it: it lives as long as the run.
-pub async fn uri(node: &PrivateNode) -> Result<String, Failure> {
+pub(crate) async fn uri(node: &PrivateNode) -> Result<String, Failure> {
     let endpoint = node.endpoint();
     let host =
         endpoint.nodes.first().and_then(|node| node.strip_prefix("amqp://")).ok_or("no node")?;
@@ -41,7 +45,7 @@ pub async fn uri(node: &PrivateNode) -> Result<String, Failure> {
 }
 
 /// Fills a queue with `messages` bodies, then relays them all to another queue, measured.
-pub async fn run(uri: &str, messages: u64, body: &[u8]) -> Result<Measured, Failure> {
+pub(crate) async fn run(uri: &str, messages: u64, body: &[u8]) -> Result<Measured, Failure> {
     let consuming = Connection::connect(uri, ConnectionProperties::default()).await?;
     let publishing = Connection::connect(uri, ConnectionProperties::default()).await?;
     let input = consuming.create_channel().await?;
@@ -91,13 +95,13 @@ async fn confirm_down_to(
 ) -> Result<(), Failure> {
     while open.len() > left {
         if let Some(confirm) = open.pop_front() {
-            expect_ack(confirm.await?)?;
+            expect_ack(&confirm.await?)?;
         }
     }
     Ok(())
 }
 
-fn expect_ack(confirmation: lapin::Confirmation) -> Result<(), Failure> {
+fn expect_ack(confirmation: &lapin::Confirmation) -> Result<(), Failure> {
     if confirmation.is_ack() { Ok(()) } else { Err("the broker refused a copy".into()) }
 }
 
@@ -138,7 +142,7 @@ async fn first_confirmed(
     let confirmation =
         if must_wait { Some(confirm.await?) } else { confirm.now_or_never().transpose()? };
     let Some(confirmation) = confirmation else { return Ok(None) };
-    expect_ack(confirmation)?;
+    expect_ack(&confirmation)?;
     open.pop_front();
     Ok(Some(tag))
 }

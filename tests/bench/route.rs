@@ -34,7 +34,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 const AT_ONCE: usize = 256;
 
 /// Measures `messages` through the route called `name`.
-pub async fn run(folder: &Path, name: &str, messages: u64) -> Result<Measured, Failure> {
+pub(crate) async fn run(folder: &Path, name: &str, messages: u64) -> Result<Measured, Failure> {
     let catalog = snodo_adapters::catalog();
     let (checked, said) = check(folder, &Surroundings::default(), &catalog);
     let checked = checked.ok_or_else(|| snodo_core::diagnostic::render_text(&said))?;
@@ -111,7 +111,7 @@ async fn until(bus: &Bus, subscribers: &[&str], messages: u64) -> Result<(), Fai
         if subscribers.iter().all(|name| done(name)) {
             return Ok(());
         }
-        if begun.elapsed() > Duration::from_secs(300) {
+        if begun.elapsed() > Duration::from_mins(5) {
             return Err(format!("not every delivery ended: {totals:?}").into());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -214,7 +214,7 @@ async fn a_chunked_body_is_cut_at_the_limit_and_the_connection_closed() {
         binary(TOKEN, "E-1")
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
-    let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+    let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 0x1_0000], b"\r\n"].concat();
     let mut chunks = 0;
     while chunks < 10_000 && stream.write_all(&chunk).await.is_ok() {
         chunks += 1;

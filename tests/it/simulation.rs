@@ -33,7 +33,6 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs seeds until one breaks something or all have run, on every core.
-#[expect(clippy::print_stderr, reason = "`SNODO_SIM_TIMES` asks for it")]
 fn first_broken(seeds: u64, one: &(dyn Fn(u64) -> Outcome + Sync)) -> Option<Outcome> {
     let next = AtomicU64::new(0);
     let found: Mutex<Option<Outcome>> = Mutex::new(None);

@@ -37,13 +37,13 @@ impl Gate {
     }
 
     /// Reads a request: binding, syntax, limits, schema.
-    pub fn admit(&self, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Turned> {
+    pub fn admit(&self, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Box<Turned>> {
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let incoming = http::read(pairs, body, &self.limits.json)
-            .map_err(|rejection| Turned { rejection, named: None })?;
+            .map_err(|rejection| Box::new(Turned { rejection, named: None }))?;
         let named = Some((incoming.source.clone(), incoming.sender_id.clone()));
         admission::admit(incoming, &self.schemas, &self.limits)
-            .map_err(|rejection| Turned { rejection, named })
+            .map_err(|rejection| Box::new(Turned { rejection, named }))
     }
 }
 

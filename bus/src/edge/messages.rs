@@ -71,8 +71,8 @@ struct Turn {
     recorded: bool,
 }
 
-impl From<Turned> for Turn {
-    fn from(turned: Turned) -> Self {
+impl From<Box<Turned>> for Turn {
+    fn from(turned: Box<Turned>) -> Self {
         let recorded = turned.rejection.is_recorded();
         Self { refusal: turned.rejection.into(), named: turned.named, recorded }
     }

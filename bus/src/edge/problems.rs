@@ -53,7 +53,8 @@ impl Refused {
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
-        const FRAMING: &str = "HTTP/1.1 with one `Content-Length` or `Transfer-Encoding: chunked`, lines ending in CRLF";
+        const FRAMING: &str = "HTTP/1.1 with one `Content-Length` or `Transfer-Encoding: chunked`, \
+                               lines ending in CRLF";
         Self::from(match refused {
             Refused::Framing => Problem::malformed_request("framing", FRAMING),
             Refused::HeadTooLarge => {

@@ -107,13 +107,13 @@ async fn connection(stream: TcpStream, router: Router, head: HeadLimits, stop: C
     let connection = http.serve_connection(TokioIo::new(Door::new(stream, head)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        ended = connection.as_mut() => return ended.unwrap_or_else(log),
+        ended = connection.as_mut() => return ended.unwrap_or_else(|error| log(&error)),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    connection.await.unwrap_or_else(log);
+    connection.await.unwrap_or_else(|error| log(&error));
 }
 
-fn log(error: hyper::Error) {
+fn log(error: &hyper::Error) {
     tracing::debug!(%error, "a connection ended early");
 }
 

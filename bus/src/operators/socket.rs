@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_user_is_named_as_the_machine_names_it() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\n";
+        let users = "root:x:0:0:root:/root:/bin/sh\nanna:x:1000:1000::/srv/anna:/bin/sh\n";
         assert_eq!(name_in(users, 1000).as_deref(), Some("anna"));
         assert_eq!(name_in(users, 7), None);
     }

@@ -25,6 +25,7 @@ use crate::{
     },
     ledger::{CommitError, writer::Report},
     metrics::{CommitResult, Metrics},
+    settings::LedgerSettings,
 };
 
 /// Between looks where there was nothing to do.
@@ -37,7 +38,8 @@ const RECONCILE: Duration = Duration::from_secs(5);
 const STATISTICS_LAG: Duration = Duration::from_secs(15);
 
 /// Spawns relay, feeder, sweeper, reconciler and the watch on the broker.
-pub(super) fn spawn(bus: &Bus, health: &Arc<Health>, expires: bool) {
+pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
+    let expires = matches!(bus.settings.ledger, LedgerSettings::Postgres { .. });
     let engine = &bus.engine;
     let stop = &bus.stop_writing;
     let mut relay = Relay::new(Arc::clone(engine));
