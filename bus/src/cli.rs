@@ -125,6 +125,11 @@ fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SNODO_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Later directives win: whatever was asked for, no body gets into the log.
+    let filter = match crate::broker::LOG_FILTER.parse() {
+        Ok(never) => filter.add_directive(never),
+        Err(_) => tracing_subscriber::EnvFilter::new("info,lapin=off"),
+    };
     let _ =
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
 }
