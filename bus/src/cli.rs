@@ -24,6 +24,7 @@ mod client;
 mod desk;
 mod explain;
 mod send;
+mod topology;
 
 /// The once-only integration bus for public administrations.
 #[derive(Debug, Parser)]
@@ -73,6 +74,9 @@ enum Command {
     /// What the ledger holds, and its proof
     #[command(subcommand)]
     Ledger(desk::Books),
+    /// What the broker must hold, and whether it does
+    #[command(subcommand)]
+    Topology(topology::Action),
 }
 
 /// Reads the command line, does it, and says how it ended.
@@ -110,6 +114,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Uncertain(uncertain) => block_on(uncertain.run(common, catalog)),
         Command::Instances(instances) => block_on(instances.run(common, catalog)),
         Command::Ledger(books) => block_on(books.run(common, catalog)),
+        Command::Topology(action) => block_on(action.run(common, catalog)),
     }
 }
 

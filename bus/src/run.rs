@@ -4,9 +4,19 @@
 //! written in it; at the end consuming stops first, and what is under way is finished or left to the
 //! next start. Only this module and those below it spawn the loops of the engine.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use snodo_core::{adapter::Instances, admission::Limits as AdmissionLimits, route::Routes};
+use snodo_core::{
+    adapter::Instances,
+    admission::Limits as AdmissionLimits,
+    route::Routes,
+    topology::{PartyQueue, Topology},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -15,6 +25,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    broker::session::{Endpoint, Secret},
     clock::{Clock, SystemClock},
     edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
@@ -157,7 +168,7 @@ impl Bus {
         health.set("ledger", Ok(()), clock.now());
         let broker =
             BrokerSide::start(&settings, &routes, &parties).await.map_err(StartError::Broker)?;
-        let heads = Some(settings.data.join("heads.log"));
+        let heads = Some(heads_log(&settings));
         let mut options = match settings.ledger {
             LedgerSettings::Sqlite(_) => WriterOptions::sqlite(heads),
             LedgerSettings::Postgres { .. } => WriterOptions::postgres(heads),
@@ -251,6 +262,7 @@ impl Bus {
             write: Arc::clone(write),
             routes: Box::new(move || engine.routes()),
             clock: Arc::clone(&self.clock),
+            heads: heads_log(&self.settings),
         };
         self.tasks.spawn(socket.serve(Arc::new(office), self.stop_taking.clone()));
         Ok(())
@@ -382,7 +394,52 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
         write: Arc::new(write),
         routes: Box::new(move || Arc::clone(&routes)),
         clock,
+        heads: heads_log(&checked.settings),
     })
+}
+
+/// Where the heads of the evidence are kept, outside the ledger.
+fn heads_log(settings: &Settings) -> PathBuf {
+    settings.data.join("heads.log")
+}
+
+/// The names that a private broker has for itself; where it listens is known once it runs.
+fn names_in_private() -> Endpoint {
+    Endpoint {
+        nodes: Vec::new(),
+        vhost: "/".to_owned(),
+        user: "snodo".to_owned(),
+        password: Secret::Text(String::new()),
+        management: None,
+    }
+}
+
+/// What the broker must hold for a checked house, and where that broker is.
+#[derive(Debug)]
+pub struct Planned {
+    /// The broker; none where it is the bus's own, which only the running bus reaches.
+    pub endpoint: Option<Endpoint>,
+    /// What it must hold.
+    pub topology: Topology,
+    queues: Vec<PartyQueue>,
+    data: PathBuf,
+}
+
+impl Planned {
+    /// Works it out; no network.
+    pub fn of(checked: &Checked) -> Self {
+        let endpoint = broker::cluster(&checked.settings.broker);
+        let queues = broker::party_queues(&checked.parties);
+        let names = endpoint.clone().unwrap_or_else(names_in_private);
+        let topology = broker::planned(&names, &checked.routes, &queues);
+        Self { endpoint, topology, queues, data: checked.settings.data.clone() }
+    }
+
+    /// The parties' passwords, made where there are none yet.
+    pub fn passwords(&self) -> std::io::Result<BTreeMap<String, Secret>> {
+        prepare(&self.data).map_err(std::io::Error::other)?;
+        broker::passwords(&self.data, &self.queues)
+    }
 }
 
 /// The address of a PostgreSQL server; user and password are written so that no sign of them is lost.

@@ -230,7 +230,9 @@ mod tests {
                 && !path.ends_with("tests.rs")
             {
                 let text = fs::read_to_string(&path).expect("readable");
-                said.extend(codes_in(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()));
+                said.extend(codes_in(
+                    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default(),
+                ));
             }
         }
     }
