@@ -95,6 +95,7 @@ pages! {
     "SN0618"
     "SN0619"
     "SN0620"
+    "SN0701"
     "SN0703"
     "SN0710"
     "SN0711"
@@ -187,6 +188,9 @@ mod tests {
 
     use super::*;
 
+    /// For adapters that have no closer code; the bus itself has one for everything.
+    const OF_ADAPTERS: &str = "SN0701";
+
     #[test]
     fn every_page_is_in_the_list_and_complete() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/codes");
@@ -215,6 +219,7 @@ mod tests {
         for folder in ["core/src", "src", "../adapters/src"] {
             collect(&bus.join(folder), &mut said);
         }
+        said.insert(OF_ADAPTERS.to_owned());
         let paged: BTreeSet<String> = all().map(str::to_owned).collect();
         assert_eq!(said, paged, "said on the left, with a page on the right");
     }
