@@ -156,11 +156,15 @@ fn what_a_broker_must_hold_is_planned_without_one() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let house = house(CONFIG);
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let mut explain = command(house.path(), &["explain", "SN0101"]);
-    let ended = explain.stdout(writer).output().expect("started");
-    assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+fn a_reader_that_goes_away_is_no_failure_and_hides_no_mistake() {
+    let wrong = "data: data\nledger: { sqlite: l.db }\n";
+    for (config, arguments, expected) in
+        [(CONFIG, &["explain", "SN0101"][..], 0), (CONFIG, &["check"], 0), (wrong, &["check"], 2)]
+    {
+        let house = house(config);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = command(house.path(), arguments).stdout(writer).status().expect("started");
+        assert_eq!(ended.code(), Some(expected), "{arguments:?} {config}");
+    }
 }
