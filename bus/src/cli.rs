@@ -24,6 +24,7 @@ mod client;
 mod desk;
 mod explain;
 mod send;
+mod topology;
 
 /// The once-only integration bus for public administrations.
 #[derive(Debug, Parser)]
@@ -73,6 +74,9 @@ enum Command {
     /// What the ledger holds, and its proof
     #[command(subcommand)]
     Ledger(desk::Books),
+    /// What the broker must hold, and whether it does
+    #[command(subcommand)]
+    Topology(topology::Action),
 }
 
 /// Reads the command line, does it, and says how it ended.
@@ -110,6 +114,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Uncertain(uncertain) => block_on(uncertain.run(common, catalog)),
         Command::Instances(instances) => block_on(instances.run(common, catalog)),
         Command::Ledger(books) => block_on(books.run(common, catalog)),
+        Command::Topology(action) => block_on(action.run(common, catalog)),
     }
 }
 
@@ -125,6 +130,11 @@ fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SNODO_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Later directives win: whatever was asked for, no body gets into the log.
+    let filter = match crate::broker::LOG_FILTER.parse() {
+        Ok(never) => filter.add_directive(never),
+        Err(_) => tracing_subscriber::EnvFilter::new("info,lapin=off"),
+    };
     let _ =
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
 }

@@ -3,7 +3,7 @@
 //! Invariant: whatever a person does is written with who and why; nothing shows a message's data or
 //! subject.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -31,6 +31,8 @@ pub struct Office {
     pub routes: Box<dyn Fn() -> Arc<Routes> + Send + Sync>,
     /// The two clocks.
     pub clock: Arc<dyn Clock>,
+    /// The file of the heads that are kept outside the ledger.
+    pub heads: PathBuf,
 }
 
 impl fmt::Debug for Office {
@@ -55,6 +57,8 @@ pub fn router(office: Arc<Office>) -> Router {
         .route("/instances", get(books::instances))
         .route("/instances/{id}/declare-dead", post(acts::declare_dead))
         .route("/ledger/stats", get(books::stats))
+        .route("/ledger/verify", get(books::verified))
+        .route("/ledger/proofs/{id}", get(books::proof))
         .with_state(office)
 }
 

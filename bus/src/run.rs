@@ -4,11 +4,20 @@
 //! written in it; at the end consuming stops first, and what is under way is finished or left to the
 //! next start. Only this module and those below it spawn the loops of the engine.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use snodo_core::{
-    adapter::Instances, admission::Limits as AdmissionLimits, party::Parties, route::Routes,
+    adapter::Instances,
+    admission::Limits as AdmissionLimits,
+    party::Parties,
+    route::Routes,
     schema::Schemas,
+    topology::{PartyQueue, Topology},
 };
 use tokio::{
     net::TcpListener,
@@ -18,6 +27,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    broker::session::{Endpoint, Secret},
     clock::{Clock, SystemClock},
     edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
@@ -171,7 +181,7 @@ impl Base {
     }
 
     fn writer(&self, metrics: &Arc<Metrics>) -> Arc<GroupWriter> {
-        let heads = Some(self.settings.data.join("heads.log"));
+        let heads = Some(heads_log(&self.settings));
         let mut options = match self.settings.ledger {
             LedgerSettings::Sqlite(_) => WriterOptions::sqlite(heads),
             LedgerSettings::Postgres { .. } => WriterOptions::postgres(heads),
@@ -271,6 +281,7 @@ impl Bus {
             write: Arc::<GroupWriter>::clone(&self.writer),
             routes: Box::new(move || engine.routes()),
             clock: Arc::clone(&self.clock),
+            heads: heads_log(&self.settings),
         };
         self.tasks.spawn(socket.serve(Arc::new(office), self.stop_taking.clone()));
         Ok(())
@@ -432,7 +443,52 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
         write: Arc::new(write),
         routes: Box::new(move || Arc::clone(&routes)),
         clock,
+        heads: heads_log(&checked.settings),
     })
+}
+
+/// Where the heads of the evidence are kept, outside the ledger.
+fn heads_log(settings: &Settings) -> PathBuf {
+    settings.data.join("heads.log")
+}
+
+/// The names that a private broker has for itself; where it listens is known once it runs.
+fn names_in_private() -> Endpoint {
+    Endpoint {
+        nodes: Vec::new(),
+        vhost: "/".to_owned(),
+        user: "snodo".to_owned(),
+        password: Secret::Text(String::new()),
+        management: None,
+    }
+}
+
+/// What the broker must hold for a checked house, and where that broker is.
+#[derive(Debug)]
+pub struct Planned {
+    /// The broker; none where it is the bus's own, which only the running bus reaches.
+    pub endpoint: Option<Endpoint>,
+    /// What it must hold.
+    pub topology: Topology,
+    queues: Vec<PartyQueue>,
+    data: PathBuf,
+}
+
+impl Planned {
+    /// Works it out; no network.
+    pub fn of(checked: &Checked) -> Self {
+        let endpoint = broker::cluster(&checked.settings.broker);
+        let queues = broker::party_queues(&checked.parties);
+        let names = endpoint.clone().unwrap_or_else(names_in_private);
+        let topology = broker::planned(&names, &checked.routes, &queues);
+        Self { endpoint, topology, queues, data: checked.settings.data.clone() }
+    }
+
+    /// The parties' passwords, made where there are none yet.
+    pub fn passwords(&self) -> std::io::Result<BTreeMap<String, Secret>> {
+        prepare(&self.data).map_err(std::io::Error::other)?;
+        broker::passwords(&self.data, &self.queues)
+    }
 }
 
 /// The address of a PostgreSQL server; user and password are written so that no sign of them is lost.

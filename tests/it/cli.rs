@@ -110,13 +110,61 @@ fn a_command_of_operators_works_without_a_bus() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let house = house("data: data\nledger: { sqlite: l.db }\n");
-    let mut child = command(house.path(), &["check"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("started");
-    drop(child.stdout.take());
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
+fn the_evidence_is_verified_and_proved_without_a_bus() {
+    let house = house(CONFIG);
+    let data = house.path().join("data");
+    fs::create_dir(&data).expect("made");
+    let (code, out, err) = run(house.path(), &["ledger", "verify", "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert_eq!(out, "{\"findings\":[],\"headsKept\":0,\"sound\":true}\n");
+    // A head that was kept of a chain of which the ledger holds nothing: it was cut off.
+    let hash = "0".repeat(64);
+    let head = format!(
+        "{{\"at\":\"2026-01-01T00:00:00.000000Z\",\"chain\":\"0\",\"n\":3,\"hash\":\"{hash}\"}}\n"
+    );
+    fs::write(data.join("heads.log"), head).expect("written");
+    let (code, out, _) = run(house.path(), &["ledger", "verify"]);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(code, 1, "{out}");
+    assert_eq!(told["findings"][0]["finding"], "truncated", "{out}");
+    assert_eq!(told["findings"][0]["text"], "chain 0: events 1 to 3 were cut off the end");
+    let unknown = "00000000-0000-8000-8000-000000000000";
+    let (code, out, _) = run(house.path(), &["ledger", "prove", unknown]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with("SN0861: there is no such message"), "{out}");
+}
+
+#[test]
+fn a_code_is_explained_from_its_page() {
+    let house = house(CONFIG);
+    let (code, out, err) = run(house.path(), &["explain", "sn0834"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("# SN0834 The data folder cannot be used\n"), "{out}");
+}
+
+#[test]
+fn what_a_broker_must_hold_is_planned_without_one() {
+    let house = house(CONFIG);
+    let (code, out, err) = run(house.path(), &["topology", "plan"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.lines().any(|line| line == "queue     /  snodo.unrouted"), "{out}");
+    for act in ["apply", "verify"] {
+        let (code, out, err) = run(house.path(), &["topology", act]);
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.contains("private broker") && err.contains("start the bus again"), "{err}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure_and_hides_no_mistake() {
+    let wrong = "data: data\nledger: { sqlite: l.db }\n";
+    for (config, arguments, expected) in
+        [(CONFIG, &["explain", "SN0101"][..], 0), (CONFIG, &["check"], 0), (wrong, &["check"], 2)]
+    {
+        let house = house(config);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = command(house.path(), arguments).stdout(writer).status().expect("started");
+        assert_eq!(ended.code(), Some(expected), "{arguments:?} {config}");
+    }
 }

@@ -36,6 +36,16 @@ pages! {
     "SN0123"
     "SN0124"
     "SN0125"
+    "SN0130"
+    "SN0131"
+    "SN0132"
+    "SN0133"
+    "SN0134"
+    "SN0135"
+    "SN0136"
+    "SN0137"
+    "SN0138"
+    "SN0139"
     "SN0201"
     "SN0209"
     "SN0211"
@@ -55,6 +65,50 @@ pages! {
     "SN0423"
     "SN0424"
     "SN0425"
+    "SN0440"
+    "SN0441"
+    "SN0442"
+    "SN0443"
+    "SN0444"
+    "SN0445"
+    "SN0446"
+    "SN0447"
+    "SN0448"
+    "SN0449"
+    "SN0601"
+    "SN0602"
+    "SN0603"
+    "SN0604"
+    "SN0605"
+    "SN0606"
+    "SN0607"
+    "SN0608"
+    "SN0609"
+    "SN0610"
+    "SN0611"
+    "SN0612"
+    "SN0613"
+    "SN0614"
+    "SN0615"
+    "SN0616"
+    "SN0617"
+    "SN0618"
+    "SN0619"
+    "SN0620"
+    "SN0701"
+    "SN0703"
+    "SN0710"
+    "SN0711"
+    "SN0712"
+    "SN0713"
+    "SN0720"
+    "SN0721"
+    "SN0722"
+    "SN0723"
+    "SN0724"
+    "SN0725"
+    "SN0726"
+    "SN0727"
     "SN0751"
     "SN0752"
     "SN0753"
@@ -63,9 +117,59 @@ pages! {
     "SN0756"
     "SN0757"
     "SN0758"
+    "SN0760"
+    "SN0761"
+    "SN0762"
+    "SN0763"
+    "SN0764"
+    "SN0765"
+    "SN0766"
+    "SN0767"
+    "SN0768"
+    "SN0769"
+    "SN0770"
+    "SN0771"
     "SN0801"
     "SN0802"
     "SN0803"
+    "SN0804"
+    "SN0805"
+    "SN0806"
+    "SN0810"
+    "SN0811"
+    "SN0812"
+    "SN0813"
+    "SN0814"
+    "SN0815"
+    "SN0816"
+    "SN0817"
+    "SN0818"
+    "SN0819"
+    "SN0820"
+    "SN0821"
+    "SN0822"
+    "SN0830"
+    "SN0831"
+    "SN0832"
+    "SN0833"
+    "SN0834"
+    "SN0835"
+    "SN0836"
+    "SN0837"
+    "SN0838"
+    "SN0839"
+    "SN0840"
+    "SN0841"
+    "SN0842"
+    "SN0861"
+    "SN0862"
+    "SN0863"
+    "SN0864"
+    "SN0865"
+    "SN0866"
+    "SN0901"
+    "SN0902"
+    "SN0903"
 }
 
 /// The page of a code, in Markdown; `None` where there is no such code.
@@ -80,9 +184,12 @@ pub fn all() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
+
+    /// For adapters that have no closer code; the bus itself has one for everything.
+    const OF_ADAPTERS: &str = "SN0701";
 
     #[test]
     fn every_page_is_in_the_list_and_complete() {
@@ -96,38 +203,49 @@ mod tests {
         assert_eq!(names, listed, "list every page in codes.rs, in order");
         for code in all() {
             let page = page(code).expect("listed");
-            assert!(page.starts_with(&format!("# {code}: ")), "{code} has its title");
-            for part in ["## Why", "## What to do", "## Who"] {
-                assert!(page.contains(part), "{code} has `{part}`");
+            assert!(page.starts_with(&format!("# {code} ")), "{code} has its title");
+            let mut from = 0;
+            for part in ["What happened", "Why", "What to do", "Who"] {
+                let at = page[from..].find(&format!("\n**{part}.**"));
+                from += at.unwrap_or_else(|| panic!("{code} has `{part}`, in this order")) + 1;
             }
         }
     }
 
     #[test]
-    fn every_code_of_the_compiler_has_a_page() {
-        let sources = [
-            include_str!("route/file.rs"),
-            include_str!("route/build.rs"),
-            include_str!("route/check.rs"),
-            include_str!("route/bundle.rs"),
-            include_str!("template.rs"),
-            include_str!("template/compile.rs"),
-            include_str!("template/vet.rs"),
-            include_str!("yaml.rs"),
-            include_str!("yaml/looks.rs"),
-            include_str!("yaml/fields.rs"),
-            include_str!("party.rs"),
-        ];
-        let mut said = 0;
-        for source in sources {
-            for (at, _) in source.match_indices("SN0") {
-                let code = &source[at..at + 6];
-                if code[2..].bytes().all(|byte| byte.is_ascii_digit()) {
-                    said += 1;
-                    assert!(page(code).is_some(), "{code} has no page");
-                }
+    fn every_code_that_is_said_has_a_page_and_every_page_is_of_a_code_that_is_said() {
+        let bus = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut said = BTreeSet::new();
+        for folder in ["core/src", "src", "../adapters/src"] {
+            collect(&bus.join(folder), &mut said);
+        }
+        said.insert(OF_ADAPTERS.to_owned());
+        let paged: BTreeSet<String> = all().map(str::to_owned).collect();
+        assert_eq!(said, paged, "said on the left, with a page on the right");
+    }
+
+    /// The codes in the Rust files of a folder, the tests in them left out.
+    fn collect(folder: &Path, said: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                collect(&path, said);
+            } else if path.extension().is_some_and(|end| end == "rs")
+                && !path.ends_with("codes.rs")
+                && !path.ends_with("tests.rs")
+            {
+                let text = fs::read_to_string(&path).expect("readable");
+                said.extend(codes_in(
+                    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default(),
+                ));
             }
         }
-        assert!(said > 50, "the sources were read");
+    }
+
+    fn codes_in(text: &str) -> impl Iterator<Item = String> + '_ {
+        text.match_indices("SN").filter_map(|(at, _)| {
+            let code = text.get(at..at + 6)?;
+            code[2..].bytes().all(|byte| byte.is_ascii_digit()).then(|| code.to_owned())
+        })
     }
 }

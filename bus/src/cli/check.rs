@@ -35,18 +35,26 @@ impl Check {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
         let (checked, said) = house::check(&common.house, &common.around(), catalog);
         let format = if common.json { Format::Json } else { self.format };
-        let mut out = io::stdout().lock();
-        match format {
-            Format::Text => out.write_all(render_text(&said).as_bytes())?,
-            Format::Json => writeln!(out, "{}", render_json(&said))?,
-            Format::Sarif => writeln!(out, "{}", render_sarif(&said))?,
+        match say(format, &said) {
+            // Whoever read goes away, the mistakes stay: the exit code still says them.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            said => said?,
         }
-        out.flush()?;
         if format == Format::Text {
             let _ = writeln!(io::stderr(), "{}", summary(&said));
         }
         Ok(if checked.is_some() { Exit::Done } else { Exit::Mistakes })
     }
+}
+
+fn say(format: Format, said: &[Diagnostic]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Text => out.write_all(render_text(said).as_bytes())?,
+        Format::Json => writeln!(out, "{}", render_json(said))?,
+        Format::Sarif => writeln!(out, "{}", render_sarif(said))?,
+    }
+    out.flush()
 }
 
 fn summary(said: &[Diagnostic]) -> String {

@@ -118,6 +118,13 @@ pub(super) enum Instances {
 pub(super) enum Books {
     /// Show totals and whether they are sound
     Stats,
+    /// Check every chain of evidence against itself and against heads.log
+    Verify,
+    /// Write the proof that a message was accepted and how it ended
+    Prove {
+        /// The message's id
+        id: String,
+    },
 }
 
 /// One question to the office.
@@ -236,10 +243,13 @@ impl Instances {
 
 impl Books {
     pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
-        let (told, exit) = match self {
-            Self::Stats => common.ask(catalog, &Question::get("/ledger/stats")).await?,
+        let (path, text): (String, fn(&Value) -> String) = match self {
+            Self::Stats => ("/ledger/stats".to_owned(), stats),
+            Self::Verify => ("/ledger/verify".to_owned(), pretty),
+            Self::Prove { id } => (format!("/ledger/proofs/{}", escaped(id)), pretty),
         };
-        let text = if exit == Exit::Done { stats } else { problem };
+        let (told, exit) = common.ask(catalog, &Question::get(path)).await?;
+        let text = if exit == Exit::Done { text } else { problem };
         common.print(&told, text)?;
         let sound = told["sound"] != json!(false);
         Ok(if sound { exit } else { Exit::Failed })

@@ -176,11 +176,14 @@ pub(super) struct Door<S> {
     /// Bytes at the front of `buffer` that may pass.
     passing: usize,
     alarm: Pin<Box<Sleep>>,
-    lingering: Option<Instant>,
+    /// How many bytes are still swallowed, once our side has ended.
+    lingering: Option<usize>,
 }
 
 /// How long the rest of a refused request is swallowed, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// How much of it is swallowed at most: a fast sender could go on for gigabytes in that time.
+const SWALLOW: usize = 8 * 1024 * 1024;
 const CHUNK: usize = 16 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
@@ -345,9 +348,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            let until = Instant::now() + LINGER;
-            self.lingering = Some(until);
-            self.alarm.as_mut().reset(until);
+            self.lingering = Some(SWALLOW);
+            self.alarm.as_mut().reset(Instant::now() + LINGER);
         }
         loop {
             if self.alarm.as_mut().poll(cx).is_ready() {
@@ -356,7 +358,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
             let mut chunk = [0; CHUNK];
             let mut into = ReadBuf::new(&mut chunk);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut into))?;
-            if into.filled().is_empty() {
+            let read = into.filled().len();
+            let left = self.lingering.map_or(0, |left| left.saturating_sub(read));
+            self.lingering = Some(left);
+            if read == 0 || left == 0 {
                 return Poll::Ready(Ok(()));
             }
         }

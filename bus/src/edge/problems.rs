@@ -115,8 +115,7 @@ pub(super) async fn page(Path(code): Path<String>) -> Result<Response<Body>, Ref
 
 /// The page of a code.
 pub(crate) fn page_of(code: &str) -> Option<&'static str> {
-    let _ = code;
-    None
+    snodo_core::codes::page(code)
 }
 
 /// Every code with which the edge may refuse a request.

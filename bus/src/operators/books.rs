@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Path, State},
+};
 use serde_json::{Value, json};
+use snodo_core::ids::MessageId;
 
-use super::{Office, Told};
-use crate::ledger::Total;
+use super::{No, Office, Told};
+use crate::ledger::{
+    ReadError, Total,
+    prove::{Finding, Head, prove, read_heads, verify},
+};
 
 /// `GET /instances`.
 pub(super) async fn instances(State(office): State<Arc<Office>>) -> Told {
@@ -30,6 +37,40 @@ pub(super) async fn stats(State(office): State<Arc<Office>>) -> Told {
         "heads": heads,
         "sound": broken.is_empty(),
     })))
+}
+
+/// `GET /ledger/verify`: every chain against itself and against the heads kept outside.
+pub(super) async fn verified(State(office): State<Arc<Office>>) -> Told {
+    // Read before the chains, which only grow: a head kept meanwhile is no finding.
+    let kept = kept(&office).await?;
+    let findings = verify(&*office.ledger, &kept).await?;
+    Ok(Json(json!({
+        "sound": findings.is_empty(),
+        "headsKept": kept.len(),
+        "findings": findings.iter().map(located).collect::<Vec<_>>(),
+    })))
+}
+
+/// `GET /ledger/proofs/{id}`: what a third party can check without this bus.
+pub(super) async fn proof(State(office): State<Arc<Office>>, Path(id): Path<String>) -> Told {
+    let id = id.parse().map(MessageId).map_err(|_| No::unknown("message"))?;
+    let proof = prove(&*office.ledger, id, &kept(&office).await?).await?;
+    proof.map(Json).ok_or_else(|| No::unknown("message"))
+}
+
+/// The heads that were kept outside the database.
+async fn kept(office: &Office) -> Result<Vec<Head>, ReadError> {
+    let path = office.heads.clone();
+    let read = tokio::task::spawn_blocking(move || read_heads(&path)).await;
+    let read = read.map_err(std::io::Error::other).and_then(|heads| heads);
+    read.map_err(|error| ReadError(format!("heads.log: {}", error.kind())))
+}
+
+/// A finding with its place, for programs and for people.
+fn located(finding: &Finding) -> Value {
+    let mut located = json!(finding);
+    located["text"] = json!(finding.to_string());
+    located
 }
 
 fn as_json(totals: &[Total]) -> Value {

@@ -5,9 +5,10 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use snodo_core::{
+    diagnostic::Severity,
     party::Parties,
     route::Routes,
-    topology::{BusNeeds, PartyQueue, Topology, plan},
+    topology::{BusNeeds, Finding, PartyQueue, Topology, plan},
 };
 use tokio::time::timeout;
 
@@ -173,17 +174,7 @@ pub(super) fn passwords(
 /// Refuses on a difference. A broker that does not answer is no difference: custody needs none.
 async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
     match timeout(VERIFY_WITHIN, topology::verify(endpoint, planned)).await {
-        Ok(Ok(findings)) if findings.is_empty() => Ok(()),
-        Ok(Ok(findings)) => {
-            let mut words = String::from(
-                "SN0822 the broker differs from the plan; run `snodo topology apply`:",
-            );
-            for finding in findings {
-                words.push_str("\n  ");
-                words.push_str(&finding.to_string());
-            }
-            Err(words)
-        }
+        Ok(Ok(findings)) => refuse(findings),
         Ok(Err(error)) => {
             tracing::warn!(
                 %error,
@@ -196,6 +187,20 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+/// Differences that lose or hold up messages refuse the start; the others are said.
+fn refuse(findings: Vec<Finding>) -> Result<(), String> {
+    let is_error = |finding: &Finding| finding.severity == Severity::Error;
+    let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_error);
+    for warning in warnings {
+        tracing::warn!(%warning, "the broker differs from the plan");
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let lines: String = errors.iter().map(|finding| format!("\n  {finding}")).collect();
+    Err(format!("SN0822 the broker differs from the plan; run `snodo topology apply`:{lines}"))
 }
 
 /// 256 bits from the system, in hexadecimal.
