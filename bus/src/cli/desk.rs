@@ -1,5 +1,6 @@
 //! The commands of operators: asked of the running bus, or of the ledger under its lock.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -162,7 +163,7 @@ fn escaped(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped
@@ -173,7 +174,7 @@ impl List {
         let mut path = format!("/deliveries?state={state}&after={}", self.after);
         for (name, value) in [("route", &self.route), ("code", &self.code)] {
             if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", escaped(value)));
+                let _ = write!(path, "&{name}={}", escaped(value));
             }
         }
         Question::get(path)
@@ -322,14 +323,15 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 fn table(told: &Value) -> String {
     let mut text = String::new();
     for row in items(told, "deliveries") {
-        text.push_str(&format!(
-            "{}  {}  {:<24}  {}  {}\n",
+        let _ = writeln!(
+            text,
+            "{}  {}  {:<24}  {}  {}",
             word(row, "id"),
             word(row, "since"),
             word(row, "route"),
             word(row, "code"),
             word(row, "step"),
-        ));
+        );
     }
     text
 }
@@ -356,11 +358,11 @@ fn stats(told: &Value) -> String {
     for what in ["messages", "deliveries"] {
         for total in items(told, what) {
             let (name, bucket) = (word(total, "name"), word(total, "bucket"));
-            text.push_str(&format!("{what:<10}  {name:<32}  {bucket:<10}  {}\n", total["n"]));
+            let _ = writeln!(text, "{what:<10}  {name:<32}  {bucket:<10}  {}", total["n"]);
         }
     }
     for broken in items(told, "brokenInvariants") {
-        text.push_str(&format!("BROKEN  {}\n", broken.as_str().unwrap_or_default()));
+        let _ = writeln!(text, "BROKEN  {}", broken.as_str().unwrap_or_default());
     }
     text
 }
@@ -378,10 +380,7 @@ fn story(told: &Value, depth: usize) -> String {
     for row in items(told, "deliveries") {
         let code = row["code"].as_str().map(|code| format!("  {code}")).unwrap_or_default();
         let (since, route, state) = (word(row, "since"), word(row, "route"), word(row, "state"));
-        text.push_str(&format!(
-            "{indent}  → {route}  {state}  {since}{code}  {}\n",
-            word(row, "id")
-        ));
+        let _ = writeln!(text, "{indent}  → {route}  {state}  {since}{code}  {}", word(row, "id"));
     }
     for derived in items(told, "derived") {
         text.push_str(&story(derived, depth + 2));

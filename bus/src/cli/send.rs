@@ -1,5 +1,6 @@
 //! `snodo send`: takes a CloudEvent from a file to the edge.
 
+use std::fmt::Write as _;
 use std::{io::Read as _, path::PathBuf};
 
 use axum::body::Body;
@@ -78,7 +79,7 @@ pub(super) fn problem(told: &Value) -> String {
         ("who", "who_must_act"),
     ] {
         if !word(key).is_empty() {
-            text.push_str(&format!("  {name}: {}\n", word(key)));
+            let _ = writeln!(text, "  {name}: {}", word(key));
         }
     }
     if told["retryable"] == json!(true) {

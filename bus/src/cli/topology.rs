@@ -9,6 +9,7 @@ use snodo_core::{
     diagnostic::Severity,
     topology::{Finding, Topology},
 };
+use std::fmt::Write as _;
 
 use super::Common;
 use crate::{
@@ -105,13 +106,13 @@ fn text(told: &Value) -> String {
     let mut text = String::new();
     for (key, kind) in [("vhosts", "vhost"), ("users", "user")] {
         for name in told[key].as_array().into_iter().flatten() {
-            text.push_str(&format!("{kind:<8}  {}\n", word(name)));
+            let _ = writeln!(text, "{kind:<8}  {}", word(name));
         }
     }
     for (key, kind) in [("exchanges", "exchange"), ("queues", "queue")] {
         for one in told[key].as_array().into_iter().flatten() {
             let (vhost, name) = (word(&one["vhost"]), word(&one["name"]));
-            text.push_str(&format!("{kind:<8}  {vhost}  {name}\n"));
+            let _ = writeln!(text, "{kind:<8}  {vhost}  {name}");
         }
     }
     text
