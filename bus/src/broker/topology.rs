@@ -49,9 +49,7 @@ pub enum TopologyError {
         cause: lapin::Error,
     },
     /// A user is to be made and nobody said with which password.
-    #[error(
-        "SN0819 user `{0}` has no password: write `queue: {{ password: {{ file: … }} }}` for it"
-    )]
+    #[error("SN0819 user `{0}` has no password: run `snodo topology apply`, which makes one")]
     NoPassword(String),
 }
 

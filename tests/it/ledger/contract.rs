@@ -734,7 +734,7 @@ async fn claims_and_intents_are_found_by_their_process() {
 async fn a_file_in_use_is_refused() {
     let bench = Bench::sqlite().await;
     let refused = open(&bench.settings).await.err().expect("refused").to_string();
-    assert!(refused.starts_with("SN0802"), "{refused}");
+    assert!(refused.starts_with("SN0831"), "{refused}");
     assert!(refused.contains(&std::process::id().to_string()), "{refused}");
 }
 
@@ -748,7 +748,7 @@ async fn a_ledger_that_a_newer_version_wrote_is_refused() {
             bench.shut().await;
         }
         let refused = open(&bench.settings).await.err().expect("refused").to_string();
-        assert!(refused.starts_with("SN0804"), "{refused}");
+        assert!(refused.starts_with("SN0833"), "{refused}");
         assert!(refused.contains("9999"), "{refused}");
     }
 }
