@@ -521,7 +521,8 @@ async fn nothing_confirmed_is_lost_when_the_broker_is_killed_and_restarted_under
     }
     let (seen, consumer) = reading.await.expect("read");
     assert_eq!(seen.len(), COUNT as usize);
-    assert!(consumer.observe().borrow().sessions >= 3);
+    // The second stop may come after the last copy was read; the kill cannot.
+    assert!(consumer.observe().borrow().sessions >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
