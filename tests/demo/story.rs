@@ -112,7 +112,7 @@ pub(crate) fn lines(trace: &Value) -> Vec<Line> {
     let own = trace["deliveries"].as_array().into_iter().flatten().map(|delivery| Line {
         message: text(&trace["id"]),
         route: text(&delivery["route"]),
-        steps: steps(delivery, |step| text(&step["step"])),
+        steps: shown_steps(delivery),
         number: steps(delivery, |step| match step["operation"].as_str() {
             Some("protocollo.register") => text(&step["reference"]),
             _ => String::new(),
@@ -125,6 +125,17 @@ pub(crate) fn lines(trace: &Value) -> Vec<Line> {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A route that only maps and emits is one commit: it has no steps of its own to show.
+fn shown_steps(delivery: &Value) -> String {
+    let done = steps(delivery, |step| text(&step["step"]));
+    let to_party = delivery["route"].as_str().is_some_and(|route| route.starts_with("party:"));
+    match (done.is_empty(), to_party) {
+        (false, _) => done,
+        (true, true) => "handed over".to_owned(),
+        (true, false) => "mapped in one commit".to_owned(),
+    }
 }
 
 fn steps(delivery: &Value, show: impl Fn(&Value) -> String) -> String {

@@ -586,14 +586,18 @@ impl<'a> Group<'a> {
                     gone.push([seq.into(), step.step.as_str().into()]);
                 }
                 Action::LedgerStep { step, operation, route_digest, last, .. } => {
-                    let result = self.results.get(&index).map(ToString::to_string);
+                    let result = self.results.get(&index);
+                    // The register's number is how people and late receipts ask for the step.
+                    let number = result.and_then(|result| result["number"].as_str());
+                    let reference = number.map(str::to_owned);
+                    let result = result.map(ToString::to_string);
                     done.push([
                         seq.into(),
                         step.as_str().into(),
                         operation.as_str().into(),
                         result.into(),
                         (&route_digest.0).into(),
-                        Cell::Null,
+                        reference.into(),
                         Cell::Null,
                         Cell::Null,
                     ]);
