@@ -35,7 +35,7 @@ use crate::{
     ledger::{
         self, Ledger, RouteVersion, Started,
         slot::SlotLock,
-        writer::{GroupWriter, WriterOptions},
+        writer::{GroupWriter, WriterOptions, WriterStats},
     },
     metrics::{Labels, Metrics},
     operators::{DirectWrite, Office, socket::Socket},
@@ -248,6 +248,11 @@ impl Bus {
         bus.open_office()?;
         bus.open_edge(schemas, &parties, health).await?;
         Ok(bus)
+    }
+
+    /// What the group writer has done so far.
+    pub fn commits(&self) -> &WriterStats {
+        self.writer.stats()
     }
 
     /// Starts to consume every queue of the bus.

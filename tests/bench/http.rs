@@ -14,13 +14,14 @@ use std::{
 
 use serde_json::json;
 use snodo_tests::{
+    bench_house as house,
     bus::{BusProcess, HouseFolder, free_port},
     client::{Client, get, post_message},
 };
 use tokio::process::Command;
 
 use crate::{
-    Table, house,
+    Table,
     load::{self, Report, Request},
     measure::{Measured, cpu_of},
 };

@@ -11,15 +11,15 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use snodo_tests::bus::binaries;
+use snodo_tests::{bench_house as house, bus::binaries};
 
 mod bare;
-mod house;
 mod http;
 mod load;
 mod measure;
 mod relay;
 mod route;
+mod stages;
 
 use measure::Measured;
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no work of a measured run is done in another process.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,9 +67,34 @@ pub(crate) fn cpu_of_this_process() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// User and system time of the threads of this process so far, added up by what they are for.
+pub(crate) fn cpu_by_thread() -> BTreeMap<&'static str, Duration> {
+    let mut sums = BTreeMap::new();
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    for thread in threads {
+        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        // A thread that has just ended has no time to read.
+        let time = cpu_in(&thread.path().join("stat")).unwrap_or_default();
+        *sums.entry(purpose_of(&name)).or_default() += time;
+    }
+    sums
+}
+
+fn purpose_of(thread: &str) -> &'static str {
+    match thread {
+        name if name.starts_with("sqlx") => "ledger thread",
+        name if name.starts_with("lapin") => "broker thread",
+        _ => "workers",
+    }
+}
+
 /// User and system time of another process so far.
 pub(crate) fn cpu_of(pid: u32) -> std::io::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    cpu_in(std::path::Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn cpu_in(stat: &std::path::Path) -> std::io::Result<Duration> {
+    let stat = std::fs::read_to_string(stat)?;
     // The command's name may hold spaces; the figures come after its closing bracket.
     let figures = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 = figures

@@ -20,12 +20,15 @@ use snodo::{
 };
 use snodo_core::{
     envelope::{Envelope, IdempotencyKey, Message, content_digest},
+    ids::MessageId,
     timestamp::Timestamp,
 };
 
+use snodo_tests::bench_house as house;
+
 use crate::{
-    house,
     measure::{self, Measured},
+    stages,
 };
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -41,12 +44,14 @@ pub(crate) async fn run(folder: &Path, name: &str, messages: u64) -> Result<Meas
     let limits = Limits { per_route: i64::MAX, ..Limits::default() };
     let bus = Bus::start(checked, Scope { consume: false, limits }).await?;
     fill(&bus, name, messages).await?;
+    let before = stages::Before::of(&bus);
     let start = measure::start();
     let begun = Instant::now();
     bus.consume();
     let emitted = if name == "fast" { "party:sink" } else { name };
     until(&bus, &[name, emitted], messages).await?;
-    let measured = start.stop(messages, begun.elapsed());
+    let mut measured = start.stop(messages, begun.elapsed());
+    measured.stages = stages::of(&bus, &before, name, messages)?;
     bus.stop().await;
     Ok(measured)
 }
@@ -65,14 +70,14 @@ async fn fill(bus: &Bus, name: &str, messages: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn admitted(bus: &Bus, name: &str, number: u64) -> Admitted {
-    let kind = format!("bench.{name}.v1");
-    let data = house::body_of(number);
-    let digest = content_digest(&kind, None, &data);
-    let envelope = Envelope {
-        id: bus.engine.new_message_id(),
+/// The envelope of message `number`.
+pub(crate) fn envelope_of(kind: &str, number: u64) -> Envelope {
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    Envelope {
+        id: MessageId::accepted(0, random),
         source: "/bench".to_owned(),
-        kind,
+        kind: kind.to_owned(),
         subject: None,
         time: Timestamp(0),
         correlation: None,
@@ -85,7 +90,14 @@ fn admitted(bus: &Bus, name: &str, number: u64) -> Admitted {
         actor_location: None,
         actor_loa: None,
         data_ref: None,
-    };
+    }
+}
+
+fn admitted(bus: &Bus, name: &str, number: u64) -> Admitted {
+    let kind = format!("bench.{name}.v1");
+    let data = house::body_of(number);
+    let digest = content_digest(&kind, None, &data);
+    let envelope = Envelope { id: bus.engine.new_message_id(), ..envelope_of(&kind, number) };
     let sender_id = number.to_string();
     Admitted {
         message: Arc::new(Message { envelope, data: data.into() }),

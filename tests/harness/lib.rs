@@ -3,8 +3,8 @@
 //!
 //! Invariant: nothing here waits for time to pass; it waits for something to be so, with a bound.
 //! Everything that is started here ends with the process, and listens on this machine only.
-//! Everything that is started ends with its process and listens on this machine only.
 
+pub mod bench_house;
 pub mod bus;
 pub mod chaos;
 pub mod checker;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     adapter::Operation,
+    admission::readmit,
     envelope::Envelope,
     fault::Fault,
     ids::Digest,
@@ -40,6 +41,8 @@ pub struct Route {
     pub office: String,
     /// The type it takes.
     pub from: String,
+    /// Checks the body of what it takes.
+    pub(crate) schema: Validator,
     /// The purpose under which it runs.
     pub purpose: String,
     /// Who acts: `system`, or a template over the message.
@@ -186,6 +189,11 @@ impl Route {
         let mut open = self.steps.iter().filter(|step| !done.contains_key(&step.id));
         let next = open.next()?;
         Some((next, open.next().is_none()))
+    }
+
+    /// The body of a copy, admitted again: the queue and the disk are not trusted. The fault is poison.
+    pub fn body(&self, data: &[u8]) -> Result<Value, Fault> {
+        readmit(&self.from, data, &self.schema)
     }
 
     /// Whether the route takes this message (its `when`).

@@ -12,80 +12,51 @@ use lapin::{
 };
 use serde_json::{Map, Value};
 use snodo_core::{
-    envelope::{Envelope, Message},
-    ids::{DeliveryId, Digest, MessageId},
-    timestamp::Timestamp,
+    envelope::amqp::{self, HeaderValue, Properties},
+    ids::{DeliveryId, Digest},
 };
 use uuid::Uuid;
 
 use super::{Copy, Foreign, Received};
 
-const JSON: &str = "application/json";
-
 /// The properties of a copy on the way to a route's queue.
 pub(super) fn to_route(copy: &Copy) -> BasicProperties {
-    let mut headers = envelope_headers(&copy.message.envelope);
-    put(&mut headers, "snodo-delivery", copy.delivery.0.to_string());
-    headers.insert("snodo-seq".into(), AMQPValue::LongLongInt(copy.seq));
-    headers.insert("snodo-round".into(), AMQPValue::LongLongInt(i64::from(copy.round)));
-    put(&mut headers, "snodo-route", hex(&copy.route_digest));
+    let Properties { message_id, content_type, headers } = amqp::encode(&copy.message.envelope);
+    let mut table = table_of(headers);
+    put(&mut table, "snodo-delivery", copy.delivery.0.to_string());
+    table.insert("snodo-seq".into(), AMQPValue::LongLongInt(copy.seq));
+    table.insert("snodo-round".into(), AMQPValue::LongLongInt(i64::from(copy.round)));
+    put(&mut table, "snodo-route", hex(&copy.route_digest));
     if copy.alone {
-        headers.insert("snodo-alone".into(), AMQPValue::Boolean(true));
+        table.insert("snodo-alone".into(), AMQPValue::Boolean(true));
     }
-    properties(&copy.message.envelope, headers)
+    durable(message_id, content_type, table)
 }
 
 /// The properties of a copy on the way to a party: nothing of our custody.
 pub(super) fn to_party(copy: &Copy) -> BasicProperties {
-    let envelope = &copy.message.envelope;
-    properties(envelope, envelope_headers(envelope))
+    let Properties { message_id, content_type, headers } = amqp::encode(&copy.message.envelope);
+    durable(message_id, content_type, table_of(headers))
 }
 
-fn properties(envelope: &Envelope, headers: FieldTable) -> BasicProperties {
+fn durable(message_id: String, content_type: &'static str, headers: FieldTable) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(2)
-        .with_content_type(JSON.into())
-        .with_message_id(envelope.id.0.to_string().into())
+        .with_content_type(content_type.into())
+        .with_message_id(message_id.into())
         .with_headers(headers)
+}
+
+fn table_of(headers: Vec<(&'static str, String)>) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in headers {
+        put(&mut table, name, value);
+    }
+    table
 }
 
 fn put(headers: &mut FieldTable, name: &str, value: impl Into<Vec<u8>>) {
     headers.insert(name.into(), AMQPValue::LongString(value.into().into()));
-}
-
-fn envelope_headers(envelope: &Envelope) -> FieldTable {
-    let mut headers = FieldTable::default();
-    put(&mut headers, "ce-specversion", "1.0");
-    put(&mut headers, "ce-id", envelope.id.0.to_string());
-    put(&mut headers, "ce-source", envelope.source.as_str());
-    put(&mut headers, "ce-type", envelope.kind.as_str());
-    put(&mut headers, "ce-time", envelope.time.to_string());
-    let ids = [("ce-correlationid", envelope.correlation), ("ce-causationid", envelope.causation)];
-    for (name, id) in ids {
-        if let Some(id) = id {
-            put(&mut headers, name, id.0.to_string());
-        }
-    }
-    for (name, text) in texts(envelope) {
-        if let Some(text) = text {
-            put(&mut headers, name, text.as_str());
-        }
-    }
-    headers
-}
-
-fn texts(envelope: &Envelope) -> [(&'static str, &Option<String>); 9] {
-    [
-        ("ce-subject", &envelope.subject),
-        ("traceparent", &envelope.traceparent),
-        ("ce-party", &envelope.party),
-        ("ce-purpose", &envelope.purpose),
-        ("ce-case", &envelope.case),
-        ("ce-actor", &envelope.actor),
-        ("ce-actorlocation", &envelope.actor_location),
-        ("ce-actorloa", &envelope.actor_loa),
-        ("ce-dataref", &envelope.data_ref),
-    ]
 }
 
 /// `Digest`'s own `Display` formats each byte; this is on the path of every copy.
@@ -115,58 +86,34 @@ fn read_copy(headers: &FieldTable, data: &Bytes) -> Option<Copy> {
         Some(value) => value.as_bool()?,
     };
     Some(Copy {
-        delivery: DeliveryId(uuid(headers, "snodo-delivery")?),
+        delivery: DeliveryId(Uuid::try_parse(text(headers, "snodo-delivery")?).ok()?),
         seq: integer(headers, "snodo-seq")?,
         round: u32::try_from(integer(headers, "snodo-round")?).ok()?,
         route_digest: Digest::from_hex(text(headers, "snodo-route")?)?,
         alone,
-        message: Arc::new(Message { envelope: read_envelope(headers)?, data: data.clone() }),
-    })
-}
-
-fn read_envelope(headers: &FieldTable) -> Option<Envelope> {
-    let optional = |name| text(headers, name).map(str::to_owned);
-    Some(Envelope {
-        id: MessageId(uuid(headers, "ce-id")?),
-        source: text(headers, "ce-source")?.to_owned(),
-        kind: text(headers, "ce-type")?.to_owned(),
-        subject: optional("ce-subject"),
-        time: Timestamp::parse(text(headers, "ce-time")?)?,
-        correlation: optional_id(headers, "ce-correlationid").ok()?,
-        causation: optional_id(headers, "ce-causationid").ok()?,
-        traceparent: optional("traceparent"),
-        party: optional("ce-party"),
-        purpose: optional("ce-purpose"),
-        case: optional("ce-case"),
-        actor: optional("ce-actor"),
-        actor_location: optional("ce-actorlocation"),
-        actor_loa: optional("ce-actorloa"),
-        data_ref: optional("ce-dataref"),
+        message: Arc::new(amqp::decode(texts(headers), data.clone()).ok()?),
     })
 }
 
 /// Other clients write short strings where ours writes long ones.
+fn texts(headers: &FieldTable) -> impl Iterator<Item = (&str, HeaderValue<'_>)> {
+    headers.inner().iter().map(|(name, value)| (name.as_str(), bytes_of(value)))
+}
+
+fn bytes_of(value: &AMQPValue) -> HeaderValue<'_> {
+    match value {
+        AMQPValue::LongString(text) => HeaderValue::Text(text.as_bytes()),
+        AMQPValue::ShortString(text) => HeaderValue::Text(text.as_str().as_bytes()),
+        _ => HeaderValue::Other,
+    }
+}
+
 fn text<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a str> {
-    match headers.inner().get(name)? {
-        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
-        AMQPValue::ShortString(text) => Some(text.as_str()),
-        _ => None,
+    match bytes_of(headers.inner().get(name)?) {
+        HeaderValue::Text(text) => std::str::from_utf8(text).ok(),
+        HeaderValue::Other => None,
     }
 }
-
-fn uuid(headers: &FieldTable, name: &str) -> Option<Uuid> {
-    Uuid::try_parse(text(headers, name)?).ok()
-}
-
-/// An id that is there and cannot be read is damage, not absence.
-fn optional_id(headers: &FieldTable, name: &str) -> Result<Option<MessageId>, Damaged> {
-    if !headers.contains_key(name) {
-        return Ok(None);
-    }
-    uuid(headers, name).map(|id| Some(MessageId(id))).ok_or(Damaged)
-}
-
-struct Damaged;
 
 fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
     match headers.inner().get(name)? {
@@ -230,7 +177,11 @@ fn json(value: &AMQPValue) -> Value {
 #[cfg(test)]
 mod tests {
     use lapin::types::LongString;
-    use snodo_core::envelope::Message;
+    use snodo_core::{
+        envelope::{Envelope, Message},
+        ids::MessageId,
+        timestamp::Timestamp,
+    };
 
     use super::*;
 

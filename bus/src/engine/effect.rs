@@ -22,7 +22,7 @@ use snodo_core::{
 use super::{
     Alive, Engine, LEASE,
     fast::owes,
-    fault::{During, Past, intent_fate, judge, panicked, unknown_version, unreadable_body},
+    fault::{During, Past, intent_fate, judge, panicked, unknown_version},
 };
 use crate::{
     broker::{Copy, Settlement},
@@ -176,8 +176,7 @@ impl Task<'_> {
     }
 
     async fn run(&mut self, route: &Arc<Route>) -> Flow<()> {
-        let body: Value = serde_json::from_slice(&self.copy.message.data)
-            .map_err(|_| mapping(unreadable_body()))?;
+        let body = route.body(&self.copy.message.data).map_err(mapping)?;
         if self.claimed.done.is_empty() && !self.applies(route, &body)? {
             return self.filter().await;
         }

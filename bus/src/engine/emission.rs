@@ -101,7 +101,7 @@ impl Engine {
 }
 
 fn bytes_of(data: &Value) -> Result<bytes::Bytes, Fault> {
-    serde_json::to_vec(data).map(Into::into).map_err(|_| super::fault::unreadable_body())
+    serde_json::to_vec(data).map(Into::into).map_err(|_| super::fault::unwritable_body())
 }
 
 /// Every taker of the type, then the parties to whom it is addressed; each once.

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 use snodo_core::{
     fault::Fault,
     retry::RetryPolicy,
@@ -19,7 +19,7 @@ use snodo_core::{
 use super::{
     Engine,
     emission::Prepared,
-    fault::{During, Past, judge, panicked, unknown_version, unreadable_body},
+    fault::{During, Past, judge, panicked, unknown_version},
 };
 use crate::{
     broker::{Copy, Settlement},
@@ -85,10 +85,10 @@ impl Engine {
         }
     }
 
-    /// Pure but for the holds: decode, decide whether the route takes it, map.
+    /// Pure but for the holds: admit, decide whether the route takes it, map.
     fn map(&self, routes: &Routes, route: &Arc<Route>, copy: &Copy) -> Result<Mapped, Fault> {
         let message = &*copy.message;
-        let body: Value = serde_json::from_slice(&message.data).map_err(|_| unreadable_body())?;
+        let body = route.body(&message.data)?;
         let done = Map::new();
         let scope = Scope::new(&body, &message.envelope, &done);
         if !route.applies(&scope)? {

@@ -131,9 +131,9 @@ pub(super) fn unknown_version() -> Fault {
     )
 }
 
-/// The body that the ledger or the broker handed out is not JSON.
-pub(super) fn unreadable_body() -> Fault {
-    Fault::new(FaultClass::Poison, "SN0903", "the stored body is not JSON; nothing was done")
+/// The body that a template gave has no JSON form.
+pub(super) fn unwritable_body() -> Fault {
+    Fault::new(FaultClass::Poison, "SN0903", "the body to emit has no JSON form; nothing was done")
 }
 
 #[cfg(test)]

@@ -71,11 +71,13 @@ pub(super) fn build(
     let steps: Vec<Option<Step>> = written.steps.iter().map(|step| builder.step(step)).collect();
     builder.templates.finish();
     body?;
+    let schema = targets.schemas.validator(&written.from.value).cloned();
     let mut route = Route {
         name: written.name.value.clone(),
         title: written.title.clone(),
         office: written.office.clone(),
         from: written.from.value.clone(),
+        schema: schema?,
         purpose: written.purpose.value.clone(),
         actor: transpose(actor)?,
         when: transpose(when)?,

@@ -5,14 +5,14 @@
 
 use std::{error::Error, fs, path::Path};
 
+use crate::{bus::HouseFolder, postgres};
 use serde_json::{Value, json};
 use snodo_core::ids::Digest;
-use snodo_tests::{bus::HouseFolder, postgres};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// The token of the sender.
-pub(crate) const TOKEN: &str = "bench-sender";
+pub const TOKEN: &str = "bench-sender";
 
 const SETTINGS: &str = "\
 instance: { slot: a }
@@ -21,7 +21,7 @@ ledger: LEDGER
 broker: { private: true }
 http: { listen: HTTP }
 metrics: { listen: METRICS }
-limits: { waiting_per_route: 100000000 }
+limits: { waiting_per_route: 10000000 }
 adapters:
   protocollo: { kind: protocollo, aoo: c_g273 }
 ";
@@ -73,7 +73,7 @@ queue: { vhost: sink, name: inbox }
 ";
 
 /// Writes the house into `folder`.
-pub(crate) fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Failure> {
+pub fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Failure> {
     fs::create_dir_all(folder)?;
     let house = HouseFolder::new(&folder.canonicalize()?)?;
     let ledger =
@@ -88,8 +88,11 @@ pub(crate) fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Fai
     house.write("config/parties/sink.yaml", &SINK.replace("DIGEST", &digest("bench-sink")))?;
     house.write("routes/fast.yaml", FAST)?;
     house.write("routes/register.yaml", REGISTER)?;
-    house.write("routes/laws.yaml", "bench:\n  title: Bench\n  source: bench\n")?;
-    house.write("routes/purposes/bench.yaml", "purpose: bench\ntitle: Bench\nlaws: [bench]\nprocessing: { description: none }\nretention: 30d\n")?;
+    house.write("routes/laws.yaml", "bench:\n  title: Bench\n  url: https://bench.example/\n")?;
+    house.write(
+        "routes/purposes/bench.yaml",
+        "purpose: bench\ntitle: Bench\nlaws: [bench]\nrecord: bench\nretention: 30d\n",
+    )?;
     for (kind, document) in schemas() {
         house.write(&format!("schemas/bench/{kind}.v1.json"), &document.to_string())?;
     }
@@ -132,18 +135,18 @@ fn schemas() -> [(&'static str, Value); 3] {
 }
 
 /// The data of message `number`, about 1 KiB.
-pub(crate) fn data_of(number: u64) -> Value {
+pub fn data_of(number: u64) -> Value {
     json!({ "number": number, "office": "ufficio tributi", "owner": { "taxCode": "RSSMRA80A01G273Z" },
             "amount": 25_840, "note": "x".repeat(880) })
 }
 
 /// The same as bytes.
-pub(crate) fn body_of(number: u64) -> Vec<u8> {
+pub fn body_of(number: u64) -> Vec<u8> {
     data_of(number).to_string().into_bytes()
 }
 
 /// A whole CloudEvent of message `number` for route `kind`.
-pub(crate) fn event_of(kind: &str, number: u64) -> Value {
+pub fn event_of(kind: &str, number: u64) -> Value {
     json!({ "specversion": "1.0", "id": number.to_string(), "source": "/bench",
             "type": format!("bench.{kind}.v1"), "datacontenttype": "application/json",
             "data": data_of(number) })
