@@ -15,6 +15,7 @@ use snodo_tests::{bench_house as house, bus::binaries};
 
 mod bare;
 mod http;
+mod ledger;
 mod load;
 mod measure;
 mod relay;
@@ -60,6 +61,7 @@ fn worker(name: &str, folder: &Path) -> Result<(), Failure> {
             "relay" => relay::in_folder(folder, MESSAGES, &house::body_of(1)).await,
             "fast" | "fast-postgres" => route::run(folder, "fast", MESSAGES).await,
             "register" | "register-postgres" => route::run(folder, "register", REGISTRATIONS).await,
+            "ledger" => ledger::run(&folder.join("ledger"), MESSAGES).await,
             "bare-http" => bare::in_folder(folder).await,
             other => Err(format!("there is no run `{other}`").into()),
         }
