@@ -133,6 +133,9 @@ pub struct StepDone {
 }
 
 /// One action of the rule book (custody §b). Times are the caller's: the ledger reads no clock.
+///
+/// What a copy or its confirm asks for names the row by sequence and id: a ledger that was restored from
+/// a backup gives sequences again, and a copy of what it has forgotten must not pass for another row's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// accept. → `Accepted` or `Repeated`.
@@ -152,6 +155,8 @@ pub enum Action {
     Mark {
         /// The delivery.
         seq: i64,
+        /// And its id.
+        id: DeliveryId,
         /// The round of the confirmed copy.
         round: u32,
     },
@@ -159,6 +164,8 @@ pub enum Action {
     HandOver {
         /// The delivery.
         seq: i64,
+        /// And its id.
+        id: DeliveryId,
         /// The round of the confirmed copy.
         round: u32,
     },
@@ -166,6 +173,8 @@ pub enum Action {
     HandBack {
         /// The delivery.
         seq: i64,
+        /// And its id.
+        id: DeliveryId,
         /// The round of the returned copy.
         round: u32,
         /// What becomes of it.
@@ -176,6 +185,8 @@ pub enum Action {
     Settle {
         /// The delivery.
         seq: i64,
+        /// And its id.
+        id: DeliveryId,
         /// The copy's round.
         round: u32,
         /// The copy's version.
@@ -189,6 +200,8 @@ pub enum Action {
     FastVerdict {
         /// The delivery.
         seq: i64,
+        /// And its id.
+        id: DeliveryId,
         /// The copy's round.
         round: u32,
         /// The copy's version.
@@ -200,6 +213,8 @@ pub enum Action {
     Claim {
         /// The delivery.
         seq: i64,
+        /// And its id.
+        id: DeliveryId,
         /// The copy's round.
         round: u32,
         /// Chosen before the commit.
@@ -317,6 +332,8 @@ pub enum Action {
     DrainUnrouted {
         /// The delivery.
         id: DeliveryId,
+        /// And its sequence.
+        seq: i64,
         /// The copy's round.
         round: u32,
         /// When it is tried again.
@@ -326,6 +343,8 @@ pub enum Action {
     DrainPoison {
         /// The delivery.
         id: DeliveryId,
+        /// And its sequence.
+        seq: i64,
         /// The copy's round.
         round: u32,
     },
@@ -416,7 +435,7 @@ pub enum Outcome {
     Matched,
     /// No row matched: another round or fence has custody.
     Missed,
-    /// No row has this id.
+    /// No row has this id and sequence.
     Unknown,
     /// Taken into custody.
     Accepted {

@@ -6,6 +6,7 @@ mod adapters;
 mod broker;
 mod cli;
 mod edge;
+mod engine;
 mod chaos;
 mod ledger;
 mod simulation;

@@ -121,7 +121,7 @@ const SQLITE: &str =
 const POSTGRESQL: &str = "simulation::whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done_twice";
 
 /// Guards of the rule book (custody §e), each with the troubles that bring its absence to light.
-const MUTANTS: [(&str, &str, &str); 27] = [
+const MUTANTS: [(&str, &str, &str); 29] = [
     ("ack-before-commit", SQLITE, "NotCommitted,AnswerLost"),
     ("answer-before-commit", SQLITE, "NotCommitted,AnswerLost"),
     ("unconditional-mark", SQLITE, "ConfirmLost,Disconnect"),
@@ -149,6 +149,8 @@ const MUTANTS: [(&str, &str, &str); 27] = [
     ("held-after-commit", SQLITE, "AnswerLate"),
     ("named-for-ever", SQLITE, "Crash"),
     ("suspect-beside-others", SQLITE, "Pill"),
+    ("settle-without-id", SQLITE, "Restored"),
+    ("claim-without-id", SQLITE, "Restored,Disconnect"),
 ];
 
 /// Seeds within which every switched-off guard must be missed.

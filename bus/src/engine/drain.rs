@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Engine;
+use super::{Engine, fast::owes};
 use crate::{
     broker::{Copy, Foreign, Received, Settlement},
     faults,
-    ledger::{Action, CommitError, Outcome, Stray, Subscriber},
+    ledger::{Action, CommitError, Outcome, Row, Stray, Subscriber},
 };
 
 /// How long an unrouted delivery waits: its queue is being declared, or somebody is called.
@@ -21,14 +21,19 @@ impl Engine {
     /// Puts a copy that no queue took back into the ledger.
     pub async fn drain_unrouted(&self, received: Received) -> Settlement {
         let at = self.clock.now().after(UNROUTED_WAIT);
-        let action =
-            |copy: &Copy| Action::DrainUnrouted { id: copy.delivery, round: copy.round, at };
+        let action = |copy: &Copy| {
+            let Copy { delivery: id, seq, round, .. } = *copy;
+            Action::DrainUnrouted { id, seq, round, at }
+        };
         self.drain(received, "unrouted", action).await
     }
 
     /// Puts a copy that came back too often into the ledger again, as a suspect.
     pub async fn drain_poison(&self, received: Received) -> Settlement {
-        let action = |copy: &Copy| Action::DrainPoison { id: copy.delivery, round: copy.round };
+        let action = |copy: &Copy| {
+            let Copy { delivery: id, seq, round, .. } = *copy;
+            Action::DrainPoison { id, seq, round }
+        };
         self.drain(received, "poison", action).await
     }
 
@@ -63,10 +68,14 @@ impl Engine {
         self.keep_stray(Stray { id: None, queue, headers, body }).await
     }
 
-    /// No row matched a copy: another round has custody, or nobody knows its id.
+    /// No row matched a copy: another round has custody, or no row has its sequence and id. A row of its
+    /// id under another sequence was written by a ledger that has forgotten this copy, and has a copy of
+    /// its own: this one is kept as a stray, its content may be another.
     pub(super) async fn missed(&self, copy: &Copy) -> Settlement {
         match self.ledger.row(copy.seq).await {
-            Ok(Some(row)) if row.id == copy.delivery => Settlement::Ack,
+            // Two copies of it were in one group, and only the first was tried.
+            Ok(Some(row)) if is_of(&row, copy) && owes(&row, copy) => Settlement::Return,
+            Ok(Some(row)) if is_of(&row, copy) => Settlement::Ack,
             Ok(_) => self.stray_copy(copy, &self.route_name(copy)).await,
             Err(_) => Settlement::Return,
         }
@@ -128,4 +137,10 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a row is the one that a copy was made of. A round has one version.
+pub(super) fn is_of(row: &Row, copy: &Copy) -> bool {
+    let version = row.round != copy.round || row.route_digest == copy.route_digest;
+    row.seq == copy.seq && row.id == copy.delivery && version
 }

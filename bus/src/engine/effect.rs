@@ -21,6 +21,7 @@ use snodo_core::{
 
 use super::{
     Alive, Engine, LEASE,
+    drain::is_of,
     fast::owes,
     fault::{During, Past, intent_fate, judge, panicked, unknown_version},
 };
@@ -87,7 +88,8 @@ impl Engine {
         let fence = alive.fence;
         let lease_ends = self.clock.uptime() + LEASE;
         let lease_until = self.clock.now().after(LEASE);
-        let claim = Action::Claim { seq: copy.seq, round: copy.round, fence, lease_until };
+        let Copy { seq, delivery: id, round, .. } = *copy;
+        let claim = Action::Claim { seq, id, round, fence, lease_until };
         let claimed = match self.submit_one(claim).await {
             Ok(Outcome::Claimed(claimed)) => *claimed,
             Ok(_) => return Err(self.missed(copy).await),
@@ -111,7 +113,7 @@ impl Engine {
         }
         match self.ledger.row(copy.seq).await {
             Ok(Some(row)) if is_mine(&row, fence) => Ok(claimed_of(row)),
-            Ok(Some(row)) if !owes(&row, copy) => Err(Settlement::Ack),
+            Ok(Some(row)) if is_of(&row, copy) && !owes(&row, copy) => Err(Settlement::Ack),
             _ => Err(Settlement::Return),
         }
     }

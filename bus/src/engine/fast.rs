@@ -18,6 +18,7 @@ use snodo_core::{
 
 use super::{
     Engine,
+    drain::is_of,
     emission::Prepared,
     fault::{During, Past, judge, panicked, unknown_version},
 };
@@ -117,8 +118,8 @@ impl Engine {
         if let Some(fault) = &back.fault {
             self.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
         }
-        let (seq, round, route_digest) = (copy.seq, copy.round, copy.route_digest);
-        Action::FastVerdict { seq, round, route_digest, back }
+        let Copy { seq, delivery: id, round, route_digest, .. } = *copy;
+        Action::FastVerdict { seq, id, round, route_digest, back }
     }
 
     /// The group is durable: publish what was created, ack.
@@ -158,7 +159,9 @@ impl Engine {
         let mut settlements = Vec::with_capacity(copies.len());
         for copy in copies {
             let settlement = match self.ledger.row(copy.seq).await {
-                Ok(Some(row)) if unclear && !owes(&row, copy) => Settlement::Ack,
+                Ok(Some(row)) if unclear && is_of(&row, copy) && !owes(&row, copy) => {
+                    Settlement::Ack
+                }
                 _ => Settlement::Return,
             };
             self.left_broker(copy, settlement);
@@ -177,6 +180,7 @@ pub(super) fn owes(row: &Row, copy: &Copy) -> bool {
 fn settle(copy: &Copy, filtered: bool, prepared: &[Prepared]) -> Action {
     Action::Settle {
         seq: copy.seq,
+        id: copy.delivery,
         round: copy.round,
         route_digest: copy.route_digest,
         filtered,

@@ -205,19 +205,20 @@ impl Engine {
     /// What the broker's word means for the row; nothing where nobody knows.
     fn said(&self, landed: &Landed) -> Option<Action> {
         let Landed { outgoing, confirm } = landed;
-        let (seq, round) = (outgoing.copy.seq, outgoing.copy.round);
+        let Copy { seq, delivery: id, round, .. } = outgoing.copy;
         let party = is_party(&outgoing.to);
         if *confirm != Confirm::Confirmed || party {
             self.depths.add(&outgoing.subscriber, -1);
         }
         match confirm {
-            Confirm::Confirmed if party => Some(Action::HandOver { seq, round }),
-            Confirm::Confirmed => Some(Action::Mark { seq, round }),
+            Confirm::Confirmed if party => Some(Action::HandOver { seq, id, round }),
+            Confirm::Confirmed => Some(Action::Mark { seq, id, round }),
             Confirm::Returned if party && faults::off("handed-over-unrouted") => {
-                Some(Action::HandOver { seq, round })
+                Some(Action::HandOver { seq, id, round })
             }
             Confirm::Returned | Confirm::Nacked => {
-                Some(Action::HandBack { seq, round, back: self.handed_back(outgoing, *confirm) })
+                let back = self.handed_back(outgoing, *confirm);
+                Some(Action::HandBack { seq, id, round, back })
             }
             Confirm::Unknown => None,
         }

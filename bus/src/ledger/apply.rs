@@ -178,7 +178,6 @@ const SEQ_LAST: Columns = &[("k_seq", Int), ("k_last", Int)];
 const STOP: Columns =
     &[("k_seq", Int), ("k_step", Text), ("k_incarnation", Int), ("k_serial", Int)];
 const KEY: Columns = &[("k_party", Text), ("k_source", Text), ("k_sender_id", Text)];
-const ID: Columns = &[("k_id", Blob)];
 
 /// Stops intents: those of a step, or all of a delivery, that carry the fence.
 fn stop_sql() -> &'static str {
@@ -477,8 +476,8 @@ impl<'a> Group<'a> {
                 Action::Accept(accept) if !self.created.contains_key(&index) => {
                     repeated(tx, accept).await?
                 }
-                Action::DrainUnrouted { id, .. } | Action::DrainPoison { id, .. } => {
-                    unknown(tx, *id).await?
+                Action::DrainUnrouted { id, seq, .. } | Action::DrainPoison { id, seq, .. } => {
+                    unknown(tx, *id, *seq).await?
                 }
                 Action::ResolveNotDone { id, step, .. } => too_early(tx, *id, step).await?,
                 Action::Expire { .. } => Some(Outcome::Moved(0)),
@@ -793,11 +792,9 @@ async fn repeated(tx: &mut Tx, accept: &Accept) -> Result<Option<Outcome>, Group
     Ok(Some(Outcome::Repeated { id: MessageId(row.uuid(0)?), digest: row.digest(1)? }))
 }
 
-async fn unknown(tx: &mut Tx, id: DeliveryId) -> Result<Option<Outcome>, GroupError> {
-    let mut rows = Rows::new(ID);
-    rows.push([id.0.as_bytes().into()]);
-    let sql = "SELECT seq FROM delivery JOIN {rows} ON id = k_id";
-    let found = tx.one(Statement::over(sql, vec![], rows)).await?;
+async fn unknown(tx: &mut Tx, id: DeliveryId, seq: i64) -> Result<Option<Outcome>, GroupError> {
+    let sql = "SELECT seq FROM delivery WHERE seq = {0} AND id = {1}";
+    let found = tx.one(Statement::new(sql, vec![seq.into(), id.0.as_bytes().into()])).await?;
     Ok(found.is_empty().then_some(Outcome::Unknown))
 }
 

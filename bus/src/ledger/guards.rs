@@ -69,8 +69,8 @@ pub(super) fn guarded(action: &Action) -> Option<(Name, Target)> {
         Action::Verdict { seq, .. } => (Name::Verdict, Seq(*seq)),
         Action::GiveBack { seq, .. } => (Name::GiveBack, Seq(*seq)),
         Action::Reconcile { seq, .. } => (Name::Reconcile, Seq(*seq)),
-        Action::DrainUnrouted { id, .. } => (Name::DrainUnrouted, Id(*id)),
-        Action::DrainPoison { id, .. } => (Name::DrainPoison, Id(*id)),
+        Action::DrainUnrouted { seq, .. } => (Name::DrainUnrouted, Seq(*seq)),
+        Action::DrainPoison { seq, .. } => (Name::DrainPoison, Seq(*seq)),
         Action::Replay { id, .. } => (Name::Replay, Id(*id)),
         Action::Discard { id, .. } => (Name::Discard, Id(*id)),
         Action::ResolveDone { id, .. } => (Name::ResolveDone, Id(*id)),
@@ -143,6 +143,19 @@ const BACK: &str = "state = k_state, next_at = k_next, attempts = attempts + k_c
     ELSE COALESCE(k_give_up, give_up_at) END, fault = COALESCE(k_fault, fault), \
     incarnation = NULL, serial = NULL, lease_until = NULL, publisher = NULL, changed_at = {0}";
 
+/// A copy, or its confirm, names its row by the id too: a restored ledger gives sequences again, and
+/// what it has forgotten may still travel.
+fn of_copy(name: Name) -> &'static str {
+    let mutant = match name {
+        Name::Mark | Name::HandOver | Name::HandBack => "mark-without-id",
+        Name::Settle | Name::FastVerdict => "settle-without-id",
+        Name::Claim => "claim-without-id",
+        Name::DrainUnrouted | Name::DrainPoison => "drain-without-id",
+        _ => return "",
+    };
+    if off(mutant) { "" } else { " AND id = k_id" }
+}
+
 /// Custody of a round that is queued.
 fn queued_round(unconditional: bool) -> &'static str {
     match (unconditional, off("mark-without-round")) {
@@ -172,6 +185,7 @@ fn mine(mutant: &str) -> &'static str {
 }
 
 const SEQ_ROUND: Columns = &[("k_seq", Int), ("k_round", Int)];
+const COPY_ROUND: Columns = &[("k_seq", Int), ("k_id", Blob), ("k_round", Int)];
 const SEQ_FENCE: Columns = &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int)];
 const SEQ_FENCE_STEP: Columns =
     &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int), ("k_step", Text)];
@@ -181,14 +195,17 @@ const SEQ_FENCE_LEASE: Columns =
     &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int), ("k_lease", Int)];
 const CLAIM: Columns = &[
     ("k_seq", Int),
+    ("k_id", Blob),
     ("k_round", Int),
     ("k_incarnation", Int),
     ("k_serial", Int),
     ("k_lease", Int),
 ];
-const SETTLE: Columns = &[("k_seq", Int), ("k_round", Int), ("k_digest", Blob), ("k_state", Int)];
+const SETTLE: Columns =
+    &[("k_seq", Int), ("k_id", Blob), ("k_round", Int), ("k_digest", Blob), ("k_state", Int)];
 const ROUND_BACK: Columns = &[
     ("k_seq", Int),
+    ("k_id", Blob),
     ("k_round", Int),
     ("k_digest", Blob),
     ("k_state", Int),
@@ -207,8 +224,7 @@ const FENCE_BACK: Columns = &[
     ("k_give_up", MaybeInt),
     ("k_fault", Text),
 ];
-const ID_ROUND: Columns = &[("k_id", Blob), ("k_round", Int)];
-const ID_ROUND_AT: Columns = &[("k_id", Blob), ("k_round", Int), ("k_at", Int)];
+const COPY_ROUND_AT: Columns = &[("k_seq", Int), ("k_id", Blob), ("k_round", Int), ("k_at", Int)];
 const REPLAY: Columns = &[("k_id", Blob), ("k_from", Blob), ("k_onto", Blob)];
 const ID: Columns = &[("k_id", Blob)];
 const ID_LAST: Columns = &[("k_id", Blob), ("k_last", Int)];
@@ -217,7 +233,8 @@ const ID_STEP: Columns = &[("k_id", Blob), ("k_step", Text)];
 /// The columns of a name's rows.
 fn columns(name: Name) -> Columns {
     match name {
-        Name::Mark | Name::HandOver | Name::Reconcile => SEQ_ROUND,
+        Name::Mark | Name::HandOver | Name::DrainPoison => COPY_ROUND,
+        Name::Reconcile => SEQ_ROUND,
         Name::HandBack | Name::FastVerdict => ROUND_BACK,
         Name::Settle => SETTLE,
         Name::Claim => CLAIM,
@@ -226,8 +243,7 @@ fn columns(name: Name) -> Columns {
         Name::Intent | Name::Filter | Name::GiveBack => SEQ_FENCE,
         Name::Done => SEQ_FENCE_LAST,
         Name::Verdict => FENCE_BACK,
-        Name::DrainUnrouted => ID_ROUND_AT,
-        Name::DrainPoison => ID_ROUND,
+        Name::DrainUnrouted => COPY_ROUND_AT,
         Name::Replay => REPLAY,
         Name::Discard => ID,
         Name::ResolveDone => ID_LAST,
@@ -318,8 +334,9 @@ pub(super) fn statement<'a>(
     let key = if rows.columns[0].0 == "k_id" { "id = k_id" } else { "seq = k_seq" };
     let hit = if name == Name::Claim { CLAIM_HIT } else { HIT };
     let sql = format!(
-        "UPDATE delivery SET {} FROM {{rows}} WHERE {key}{}{hit}",
+        "UPDATE delivery SET {} FROM {{rows}} WHERE {key}{}{}{hit}",
         writes(name),
+        of_copy(name),
         guard(name)
     );
     Statement::over(sql, vec![now.0.into()], rows)
@@ -327,21 +344,25 @@ pub(super) fn statement<'a>(
 
 fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
     match action {
-        Action::Mark { seq, round }
-        | Action::HandOver { seq, round }
-        | Action::Reconcile { seq, round } => rows.push([(*seq).into(), (*round).into()]),
-        Action::HandBack { seq, round, back } => rows.push(returned(*seq, *round, &[0; 32], back)),
-        Action::FastVerdict { seq, round, route_digest, back } => {
-            rows.push(returned(*seq, *round, &route_digest.0, back));
+        Action::Reconcile { seq, round } => rows.push([(*seq).into(), (*round).into()]),
+        Action::Mark { seq, id, round }
+        | Action::HandOver { seq, id, round }
+        | Action::DrainPoison { id, seq, round } => rows.push(of_round(*seq, id, *round)),
+        Action::HandBack { seq, id, round, back } => {
+            rows.push(returned(of_round(*seq, id, *round), &[0; 32], back));
         }
-        Action::Settle { seq, round, route_digest, .. } => {
+        Action::FastVerdict { seq, id, round, route_digest, back } => {
+            rows.push(returned(of_round(*seq, id, *round), &route_digest.0, back));
+        }
+        Action::Settle { seq, id, round, route_digest, .. } => {
             let state = i64::from(to_state(action) as u8);
-            rows.push([(*seq).into(), (*round).into(), (&route_digest.0).into(), state.into()]);
+            let [seq, id, round] = of_round(*seq, id, *round);
+            rows.push([seq, id, round, (&route_digest.0).into(), state.into()]);
         }
-        Action::Claim { seq, round, fence, lease_until } => {
+        Action::Claim { seq, id, round, fence, lease_until } => {
+            let [seq, id, round] = of_round(*seq, id, *round);
             let [incarnation, serial] = fenced(*fence);
-            let round = (*round).into();
-            rows.push([(*seq).into(), round, incarnation, serial, lease_until.0.into()]);
+            rows.push([seq, id, round, incarnation, serial, lease_until.0.into()]);
         }
         Action::Extend { seq, fence, lease_until } => {
             let [incarnation, serial] = fenced(*fence);
@@ -366,10 +387,10 @@ fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
             let [state, next, counts, give_up, fault] = back_cells(back);
             rows.push([(*seq).into(), incarnation, serial, state, next, counts, give_up, fault]);
         }
-        Action::DrainUnrouted { id, round, at } => {
-            rows.push([id.0.as_bytes().into(), (*round).into(), at.0.into()]);
+        Action::DrainUnrouted { id, seq, round, at } => {
+            let [seq, id, round] = of_round(*seq, id, *round);
+            rows.push([seq, id, round, at.0.into()]);
         }
-        Action::DrainPoison { id, round } => rows.push([id.0.as_bytes().into(), (*round).into()]),
         Action::Replay { id, from, onto, .. } => {
             rows.push([id.0.as_bytes().into(), (&from.0).into(), (&onto.0).into()]);
         }
@@ -385,9 +406,15 @@ fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
     }
 }
 
-fn returned<'a>(seq: i64, round: u32, digest: &'a [u8; 32], back: &Return) -> [Cell<'a>; 8] {
+/// What names a copy: `k_seq`, `k_id`, `k_round`.
+fn of_round(seq: i64, id: &DeliveryId, round: u32) -> [Cell<'_>; 3] {
+    [seq.into(), id.0.as_bytes().into(), round.into()]
+}
+
+fn returned<'a>(copy: [Cell<'a>; 3], digest: &'a [u8; 32], back: &Return) -> [Cell<'a>; 9] {
+    let [seq, id, round] = copy;
     let [state, next, counts, give_up, fault] = back_cells(back);
-    [seq.into(), round.into(), digest.into(), state, next, counts, give_up, fault]
+    [seq, id, round, digest.into(), state, next, counts, give_up, fault]
 }
 
 fn back_cells<'a>(back: &Return) -> [Cell<'a>; 5] {

@@ -71,6 +71,8 @@ pub struct State {
     pub inboxes: BTreeMap<String, Vec<Copy>>,
     /// Rounds whose copies went with a queue, or were lost on the way with a lost confirm.
     pub lost: BTreeSet<(DeliveryId, u32)>,
+    /// Copies that went with a queue: sequence and delivery.
+    pub gone: Vec<(i64, DeliveryId)>,
     /// How many publishes there were, by round.
     pub published: BTreeMap<(DeliveryId, u32), u32>,
     tag: u64,
@@ -229,12 +231,13 @@ impl State {
         self.unacked.retain(|held| held.queue != queue);
         for item in ready.into_iter().chain(gone) {
             self.lost.insert((item.copy.delivery, item.copy.round));
+            self.gone.push((item.copy.seq, item.copy.delivery));
         }
     }
 
-    /// Whether a copy of this round is anywhere.
-    pub fn has(&self, delivery: DeliveryId, round: u32) -> bool {
-        let is = |copy: &Copy| copy.delivery == delivery && copy.round == round;
+    /// Whether a copy of this round of a row is anywhere.
+    pub fn has(&self, (seq, delivery): (i64, DeliveryId), round: u32) -> bool {
+        let is = |copy: &Copy| copy.seq == seq && copy.delivery == delivery && copy.round == round;
         self.queues.values().flatten().any(|item| is(&item.copy))
             || self.unacked.iter().any(|held| is(&held.item.copy))
             || self.flights.iter().any(|flight| is(&flight.copy))

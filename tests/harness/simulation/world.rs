@@ -104,9 +104,10 @@ pub(super) enum Trouble {
     Pill,
     LeaseLapses,
     Broken,
+    Restored,
 }
 
-const TROUBLES: [Trouble; 22] = [
+const TROUBLES: [Trouble; 23] = [
     Trouble::NotCommitted,
     Trouble::AnswerLost,
     Trouble::AnswerLate,
@@ -129,6 +130,7 @@ const TROUBLES: [Trouble; 22] = [
     Trouble::Pill,
     Trouble::LeaseLapses,
     Trouble::Broken,
+    Trouble::Restored,
 ];
 
 /// One world in eight has no trouble at all; the others a few, so that each is seen apart.
@@ -226,6 +228,8 @@ pub(super) struct World<'a> {
     sent: Vec<Sent>,
     most: usize,
     foreign: u64,
+    /// Copies that no row has: sequence and delivery.
+    strangers: BTreeSet<(i64, DeliveryId)>,
     reloaded: bool,
     crashes: u32,
     finals: BTreeMap<DeliveryId, DeliveryState>,
@@ -258,6 +262,7 @@ impl<'a> World<'a> {
             sent: Vec::new(),
             most,
             foreign: 0,
+            strangers: BTreeSet::new(),
             reloaded: false,
             crashes: 0,
             finals: BTreeMap::new(),
@@ -359,6 +364,7 @@ impl<'a> World<'a> {
         let row = self.row(copy.delivery);
         let owed = row.filter(|row| {
             matches!(row.state, DeliveryState::Queued | DeliveryState::Published)
+                && row.seq == copy.seq
                 && row.round == copy.round
         });
         if let Some(row) = owed {
@@ -783,7 +789,7 @@ impl<'a> World<'a> {
 
     /// What strikes a process or the broker, of the troubles of this world.
     fn strike(&mut self, owner: usize) {
-        const STRIKES: [Trouble; 8] = [
+        const STRIKES: [Trouble; 9] = [
             Trouble::Crash,
             Trouble::Disconnect,
             Trouble::QueueLost,
@@ -792,6 +798,7 @@ impl<'a> World<'a> {
             Trouble::Operator,
             Trouble::FalseAlarm,
             Trouble::LeaseLapses,
+            Trouble::Restored,
         ];
         let mine: Vec<Trouble> =
             STRIKES.into_iter().filter(|trouble| self.troubles.contains(trouble)).collect();
@@ -809,6 +816,7 @@ impl<'a> World<'a> {
             }
             Some(Trouble::QueueLost) if self.dice.chance(40) => self.lose_queue(),
             Some(Trouble::Foreign) if self.dice.chance(40) => self.foreign(),
+            Some(Trouble::Restored) if self.dice.chance(40) => self.forgotten(),
             Some(Trouble::Reload) if !self.reloaded => self.reload(),
             Some(Trouble::Operator) => self.operate(),
             Some(Trouble::FalseAlarm) => self.reconcile(owner),
@@ -887,9 +895,54 @@ impl<'a> World<'a> {
             alone: false,
             message: Arc::new(Message { envelope, data: self.bench.house.body(1).into() }),
         };
+        self.stranger(&route.name, copy);
+    }
+
+    fn stranger(&mut self, queue: &str, copy: Copy) {
+        self.strangers.insert((copy.seq, copy.delivery));
+        self.tell(format!("a stranger lies in {queue}: {} as {}", short(copy.delivery), copy.seq));
+        self.broker.state().push(queue, super::broker::Item { copy, count: 0 });
+    }
+
+    /// A copy of a time that a restored backup has forgotten: since then its sequence was given to
+    /// another row, and its delivery, if it was emitted, was perhaps written again as another.
+    fn forgotten(&mut self) {
+        let rows = self.rows(&[DeliveryState::Queued, DeliveryState::Published]);
+        let rows: Vec<_> =
+            rows.iter().filter(|row| !row.subscriber.starts_with("party:")).collect();
+        if rows.is_empty() {
+            return;
+        }
+        let row = rows[self.dice.below(rows.len())];
+        let twins: Vec<_> = rows
+            .iter()
+            .filter(|other| other.subscriber == row.subscriber && other.id != row.id)
+            .collect();
+        let n = self.foreign + 1;
+        let id = MessageId::accepted(2, [u8::try_from(n % 250).unwrap_or(0); 10]);
+        let delivery = match twins.get(self.dice.below(2 * twins.len())) {
+            Some(twin) => twin.id,
+            None => DeliveryId::derived(id, "forgotten"),
+        };
+        let routes = self.routes();
+        let Some(route) = routes.version(&row.route_digest) else { return };
+        if self.strangers.contains(&(row.seq, delivery)) {
+            return;
+        }
+        self.foreign = n;
+        let copy = Copy {
+            delivery,
+            seq: row.seq,
+            round: row.round,
+            route_digest: row.route_digest,
+            alone: false,
+            message: Arc::new(Message {
+                envelope: envelope(id, &route.from, false, self.clock.now()),
+                data: self.bench.house.body(1).into(),
+            }),
+        };
         let queue = route.name.clone();
-        self.broker.state().push(&queue, super::broker::Item { copy, count: 0 });
-        self.tell(format!("a stranger lies in {queue}"));
+        self.stranger(&queue, copy);
     }
 
     fn reload(&mut self) {
@@ -994,7 +1047,8 @@ impl<'a> World<'a> {
         for row in &rows {
             let key = (row.id, row.round);
             let published = row.state == DeliveryState::Published;
-            if published && !state.has(row.id, row.round) && !state.lost.contains(&key) {
+            let has = state.has((row.seq, row.id), row.round);
+            if published && !has && !state.lost.contains(&key) {
                 return Err(format!("carried: {} is published and nobody has it", row.id));
             }
             self.look_at_versions(row)?;
@@ -1078,8 +1132,7 @@ impl<'a> World<'a> {
     /// Strangers that went with a lost queue.
     fn foreign_at_large(&self) -> i64 {
         let state = self.broker.state();
-        let rows: BTreeSet<DeliveryId> = self.rows(&[]).into_iter().map(|row| row.id).collect();
-        let lost = state.lost.iter().filter(|(id, _)| !rows.contains(id)).count();
+        let lost = state.gone.iter().filter(|copy| self.strangers.contains(copy)).count();
         i64::try_from(lost).unwrap_or(0)
     }
 }
@@ -1117,8 +1170,8 @@ fn name_of(action: &Action) -> String {
     let text = format!("{action:?}");
     let name: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
     match action {
-        Action::Mark { seq, round }
-        | Action::HandOver { seq, round }
+        Action::Mark { seq, round, .. }
+        | Action::HandOver { seq, round, .. }
         | Action::Claim { seq, round, .. }
         | Action::Settle { seq, round, .. }
         | Action::FastVerdict { seq, round, .. }

@@ -211,17 +211,18 @@ impl Bench {
     }
 
     pub(crate) async fn claim(&self, seq: i64, round: u32, serial: u64) -> Outcome {
-        let fence = self.fence(serial);
-        self.one(Action::Claim { seq, round, fence, lease_until: at(60) }).await
+        let (id, fence) = (self.row(seq).await.id, self.fence(serial));
+        self.one(Action::Claim { seq, id, round, fence, lease_until: at(60) }).await
     }
 
     /// A parked delivery.
     pub(crate) async fn parked(&self, sender_id: &str) -> Created {
         let created = self.queued(sender_id).await;
         let back = back(Then::Parked);
-        let action = Action::FastVerdict { seq: created.seq, round: 1, route_digest: v(1), back };
+        let Created { seq, id } = created;
+        let action = Action::FastVerdict { seq, id, round: 1, route_digest: v(1), back };
         assert_eq!(self.one(action).await, Outcome::Matched);
-        created
+        Created { seq, id }
     }
 
     /// A delivery whose `once` call has no answer: its intent carries fence 1.

@@ -84,26 +84,26 @@ async fn a_rejected_message_is_counted_and_leaves_an_event() {
 #[tokio::test]
 async fn a_mark_matches_only_a_queued_row_of_its_round() {
     for bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
-        assert_eq!(bench.one(Action::Mark { seq, round: 2 }).await, Outcome::Missed);
-        assert_eq!(bench.one(Action::Mark { seq, round: 1 }).await, Outcome::Matched);
+        let Created { seq, id } = bench.queued("a").await;
+        assert_eq!(bench.one(Action::Mark { seq, id, round: 2 }).await, Outcome::Missed);
+        assert_eq!(bench.one(Action::Mark { seq, id, round: 1 }).await, Outcome::Matched);
         assert_eq!(bench.state(seq).await, (Published, 1));
-        assert_eq!(bench.one(Action::Mark { seq, round: 1 }).await, Outcome::Missed);
-        assert_eq!(bench.one(Action::Mark { seq: 999, round: 1 }).await, Outcome::Missed);
+        assert_eq!(bench.one(Action::Mark { seq, id, round: 1 }).await, Outcome::Missed);
+        assert_eq!(bench.one(Action::Mark { seq: 999, id, round: 1 }).await, Outcome::Missed);
     }
 }
 
 #[tokio::test]
 async fn a_hand_over_completes_a_queued_row_and_a_returned_one_waits() {
     for bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
-        assert_eq!(bench.one(Action::HandOver { seq, round: 2 }).await, Outcome::Missed);
-        assert_eq!(bench.one(Action::HandOver { seq, round: 1 }).await, Outcome::Matched);
-        assert_eq!(bench.one(Action::HandOver { seq, round: 1 }).await, Outcome::Missed);
+        let Created { seq, id } = bench.queued("a").await;
+        assert_eq!(bench.one(Action::HandOver { seq, id, round: 2 }).await, Outcome::Missed);
+        assert_eq!(bench.one(Action::HandOver { seq, id, round: 1 }).await, Outcome::Matched);
+        assert_eq!(bench.one(Action::HandOver { seq, id, round: 1 }).await, Outcome::Missed);
         assert_eq!(bench.state(seq).await, (Completed, 1));
-        let Created { seq, .. } = bench.queued("b").await;
+        let Created { seq, id } = bench.queued("b").await;
         let back = back(Then::Waiting(at(5)));
-        let hand_back = |round| Action::HandBack { seq, round, back: back.clone() };
+        let hand_back = |round| Action::HandBack { seq, id, round, back: back.clone() };
         assert_eq!(bench.one(hand_back(2)).await, Outcome::Missed);
         assert_eq!(bench.one(hand_back(1)).await, Outcome::Matched);
         let row = bench.row(seq).await;
@@ -118,6 +118,7 @@ async fn a_settle_matches_its_round_and_version_and_emits_only_then() {
         let cause = bench.queued("a").await;
         let settle = |round, version, filtered| Action::Settle {
             seq: cause.seq,
+            id: cause.id,
             round,
             route_digest: v(version),
             filtered,
@@ -137,6 +138,7 @@ async fn a_settle_matches_its_round_and_version_and_emits_only_then() {
         let other = bench.queued("b").await;
         let filter = Action::Settle {
             seq: other.seq,
+            id: other.id,
             round: 1,
             route_digest: v(1),
             filtered: true,
@@ -153,9 +155,10 @@ async fn a_settle_matches_its_round_and_version_and_emits_only_then() {
 #[tokio::test]
 async fn a_fast_verdict_and_the_time_that_comes() {
     for bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
+        let Created { seq, id } = bench.queued("a").await;
         let verdict = |round, version| Action::FastVerdict {
             seq,
+            id,
             round,
             route_digest: v(version),
             back: back(Then::Waiting(at(5))),
@@ -166,7 +169,52 @@ async fn a_fast_verdict_and_the_time_that_comes() {
         assert_eq!(bench.one_at(Action::Due { limit: 9 }, at(4)).await, Outcome::Moved(0));
         assert_eq!(bench.one_at(Action::Due { limit: 9 }, at(5)).await, Outcome::Moved(1));
         assert_eq!(bench.state(seq).await, (Queued, 2));
-        assert_eq!(bench.one(Action::Mark { seq, round: 1 }).await, Outcome::Missed);
+        assert_eq!(bench.one(Action::Mark { seq, id, round: 1 }).await, Outcome::Missed);
+    }
+}
+
+/// What a copy asks for, or its confirm: of a row by its sequence and another's id.
+fn asked_by_a_copy(seq: i64, id: DeliveryId) -> [(&'static str, Action); 9] {
+    let fence = Fence { incarnation: IncarnationId(1), serial: 1 };
+    let (round, route_digest, emits) = (1, v(1), vec![]);
+    let waiting = || back(Then::Waiting(at(5)));
+    let settle = |filtered| {
+        let emits = if filtered { emits.clone() } else { vec![emission(id, "next")] };
+        Action::Settle { seq, id, round, route_digest, filtered, emits }
+    };
+    [
+        ("mark", Action::Mark { seq, id, round }),
+        ("hand over", Action::HandOver { seq, id, round }),
+        ("hand back", Action::HandBack { seq, id, round, back: waiting() }),
+        ("settle", settle(false)),
+        ("filter", settle(true)),
+        ("verdict", Action::FastVerdict { seq, id, round, route_digest, back: waiting() }),
+        ("claim", Action::Claim { seq, id, round, fence, lease_until: at(60) }),
+        ("unrouted", Action::DrainUnrouted { id, seq, round, at: at(9) }),
+        ("poison", Action::DrainPoison { id, seq, round }),
+    ]
+}
+
+#[tokio::test]
+async fn a_copy_that_a_restored_ledger_has_forgotten_is_not_taken_for_another_row() {
+    for bench in Bench::each().await {
+        let Created { seq, id } = bench.queued("a").await;
+        let forgotten = owed(id_of("forgotten"), "route").id;
+        let elsewhere = bench.queued("b").await;
+        for other in [forgotten, elsewhere.id] {
+            for (what, action) in asked_by_a_copy(seq, other) {
+                let outcome = bench.one(action).await;
+                assert!(
+                    matches!(outcome, Outcome::Missed | Outcome::Unknown),
+                    "{what}: {outcome:?}"
+                );
+                assert_eq!(bench.state(seq).await, (Queued, 1), "{what}");
+                assert_eq!(bench.state(elsewhere.seq).await, (Queued, 1), "{what}");
+            }
+        }
+        assert_eq!(bench.total("next", "open").await, 0);
+        let own = bench.one(Action::Mark { seq, id, round: 1 }).await;
+        assert_eq!(own, Outcome::Matched);
     }
 }
 
@@ -174,9 +222,9 @@ async fn a_fast_verdict_and_the_time_that_comes() {
 async fn due_moves_no_more_than_its_limit_and_oldest_first() {
     for bench in Bench::each().await {
         for (name, seconds) in [("a", 3), ("b", 1), ("c", 2)] {
-            let Created { seq, .. } = bench.queued(name).await;
+            let Created { seq, id } = bench.queued(name).await;
             let back = back(Then::Waiting(at(seconds)));
-            bench.one(Action::FastVerdict { seq, round: 1, route_digest: v(1), back }).await;
+            bench.one(Action::FastVerdict { seq, id, round: 1, route_digest: v(1), back }).await;
         }
         assert_eq!(bench.one_at(Action::Due { limit: 2 }, at(9)).await, Outcome::Moved(2));
         let waiting = bench.ledger.ages().await.expect("readable").waiting;
@@ -188,21 +236,21 @@ async fn due_moves_no_more_than_its_limit_and_oldest_first() {
 #[tokio::test]
 async fn an_outage_moves_the_end_of_patience_and_burns_no_attempt() {
     for bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
+        let Created { seq, id } = bench.queued("a").await;
         let mut back = back(Then::Waiting(at(1)));
         bench
-            .one(Action::FastVerdict { seq, round: 1, route_digest: v(1), back: back.clone() })
+            .one(Action::FastVerdict { seq, id, round: 1, route_digest: v(1), back: back.clone() })
             .await;
         bench.one_at(Action::Due { limit: 9 }, at(1)).await;
         back.give_up_at = Some(at(2000));
         bench
-            .one(Action::FastVerdict { seq, round: 2, route_digest: v(1), back: back.clone() })
+            .one(Action::FastVerdict { seq, id, round: 2, route_digest: v(1), back: back.clone() })
             .await;
         let row = bench.row(seq).await;
         assert_eq!((row.attempts, row.give_up_at), (2, Some(at(1000))));
         bench.one_at(Action::Due { limit: 9 }, at(1)).await;
         back.counts = false;
-        bench.one(Action::FastVerdict { seq, round: 3, route_digest: v(1), back }).await;
+        bench.one(Action::FastVerdict { seq, id, round: 3, route_digest: v(1), back }).await;
         let row = bench.row(seq).await;
         assert_eq!((row.attempts, row.give_up_at), (2, Some(at(2000))));
     }
@@ -372,9 +420,9 @@ async fn a_give_back_stops_its_own_intent_only() {
 #[tokio::test]
 async fn the_reconciler_sends_again_what_is_published_in_its_round() {
     for bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
+        let Created { seq, id } = bench.queued("a").await;
         assert_eq!(bench.one(Action::Reconcile { seq, round: 1 }).await, Outcome::Missed);
-        bench.one(Action::Mark { seq, round: 1 }).await;
+        bench.one(Action::Mark { seq, id, round: 1 }).await;
         let in_broker = bench.ledger.in_broker("route", 0, 9).await.expect("readable");
         assert_eq!(in_broker.len(), 1);
         assert_eq!(in_broker[0].marked_at, NOON);
@@ -389,8 +437,8 @@ async fn drains_tell_another_round_from_an_unknown_id() {
     for bench in Bench::each().await {
         let Created { seq, id } = bench.queued("a").await;
         let nobody = DeliveryId::derived(id_of("nobody"), "x");
-        let unrouted = |id, round| Action::DrainUnrouted { id, round, at: at(9) };
-        let poison = |id, round| Action::DrainPoison { id, round };
+        let unrouted = |id, round| Action::DrainUnrouted { id, seq, round, at: at(9) };
+        let poison = |id, round| Action::DrainPoison { id, seq, round };
         assert_eq!(bench.one(unrouted(nobody, 1)).await, Outcome::Unknown);
         assert_eq!(bench.one(poison(nobody, 1)).await, Outcome::Unknown);
         assert_eq!(bench.one(unrouted(id, 2)).await, Outcome::Missed);
@@ -485,13 +533,13 @@ async fn a_start_voids_the_claims_of_earlier_processes_and_the_third_parks() {
 #[tokio::test]
 async fn after_a_clean_end_nothing_is_unclean_but_what_was_before() {
     for mut bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
+        let Created { seq, id } = bench.queued("a").await;
         bench.ledger.end(bench.me, at(1)).await.expect("ends");
         assert_eq!(bench.another("main").await.unclean_up_to, None);
         assert_eq!(bench.another("main").await.unclean_up_to, Some(seq));
         bench.ledger.end(bench.me, at(1)).await.expect("ends");
         assert_eq!(bench.another("main").await.unclean_up_to, Some(seq));
-        bench.one(Action::HandOver { seq, round: 1 }).await;
+        bench.one(Action::HandOver { seq, id, round: 1 }).await;
         bench.ledger.end(bench.me, at(1)).await.expect("ends");
         assert_eq!(bench.another("main").await.unclean_up_to, None);
     }
@@ -636,18 +684,19 @@ async fn a_group_mixes_everything_and_reports_in_its_order() {
         let two = bench.claimed("two").await;
         let outcomes = bench
             .all(&[
-                Action::Mark { seq: one.seq, round: 1 },
+                Action::Mark { seq: one.seq, id: one.id, round: 1 },
                 accept("three", &["route", "party:p"]),
                 Action::Filter { seq: two.seq, fence: bench.fence(1) },
                 Action::Settle {
                     seq: one.seq,
+                    id: one.id,
                     round: 1,
                     route_digest: v(1),
                     filtered: false,
                     emits: vec![emission(one.id, "next"), emission(one.id, "other")],
                 },
                 Action::Due { limit: 3 },
-                Action::Mark { seq: one.seq, round: 1 },
+                Action::Mark { seq: one.seq, id: one.id, round: 1 },
                 accept("one", &["route"]),
             ])
             .await;
@@ -686,10 +735,10 @@ async fn open_versions_are_those_that_rows_are_pinned_to() {
             bench.ledger.put_route_version(&version).await.expect("writes");
             bench.ledger.put_route_version(&version).await.expect("writes again");
         }
-        let Created { seq, .. } = bench.queued("a").await;
+        let Created { seq, id } = bench.queued("a").await;
         let open = bench.ledger.open_route_versions().await.expect("readable");
         assert_eq!(open.iter().map(|version| version.digest).collect::<Vec<_>>(), [v(1)]);
-        bench.one(Action::HandOver { seq, round: 1 }).await;
+        bench.one(Action::HandOver { seq, id, round: 1 }).await;
         assert!(bench.ledger.open_route_versions().await.expect("readable").is_empty());
     }
 }

@@ -16,6 +16,8 @@ fn passes(test: &str, mutant: &str) -> bool {
     status.expect("runs").success()
 }
 
+const FORGOTTEN: &str = "a_copy_that_a_restored_ledger_has_forgotten_is_not_taken_for_another_row";
+
 #[test]
 fn every_guard_that_is_switched_off_is_missed() {
     let mut unnoticed = Vec::new();
@@ -44,6 +46,10 @@ fn every_guard_that_is_switched_off_is_missed() {
         ("resolve-too-early", "a_person_resolves_what_is_uncertain"),
         ("named-for-ever", "a_queued_row_is_published_by_its_publisher_first"),
         ("slot-not-exclusive", "a_file_in_use_is_refused"),
+        ("mark-without-id", FORGOTTEN),
+        ("settle-without-id", FORGOTTEN),
+        ("claim-without-id", FORGOTTEN),
+        ("drain-without-id", FORGOTTEN),
     ] {
         if passes(&format!("contract::{test}"), mutant) {
             unnoticed.push(mutant);

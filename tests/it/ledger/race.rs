@@ -11,20 +11,23 @@ async fn two() -> Option<(Bench, Arc<dyn Ledger>, IncarnationId)> {
     Some((bench, other, started.incarnation))
 }
 
-fn claims(seqs: &[i64], incarnation: IncarnationId) -> Vec<Action> {
+fn claims(rows: &[Created], incarnation: IncarnationId) -> Vec<Action> {
     let fence = Fence { incarnation, serial: 1 };
-    let claim = |seq: &i64| Action::Claim { seq: *seq, round: 1, fence, lease_until: at(60) };
-    seqs.iter().map(claim).collect()
+    let claim = |row: &Created| {
+        let Created { seq, id } = *row;
+        Action::Claim { seq, id, round: 1, fence, lease_until: at(60) }
+    };
+    rows.iter().map(claim).collect()
 }
 
 #[tokio::test]
 async fn a_delivery_is_claimed_by_one_of_two_processes() {
     let Some((bench, other, them)) = two().await else { return };
-    let mut seqs = Vec::new();
+    let mut rows = Vec::new();
     for number in 0..20 {
-        seqs.push(bench.queued(&format!("m{number}")).await.seq);
+        rows.push(bench.queued(&format!("m{number}")).await);
     }
-    for chunk in seqs.chunks(5) {
+    for chunk in rows.chunks(5) {
         let (mine, theirs) = (claims(chunk, bench.me), claims(chunk, them));
         let theirs: Vec<Action> = theirs.into_iter().rev().collect();
         let (mine, theirs) =
@@ -67,15 +70,15 @@ async fn totals_numbers_and_chains_hold_while_two_processes_write_at_once() {
 #[tokio::test]
 async fn two_processes_draw_from_one_register_without_a_gap() {
     let Some((bench, other, them)) = two().await else { return };
-    let draw = |ledger: Arc<dyn Ledger>, me: IncarnationId, seqs: Vec<i64>| async move {
+    let draw = |ledger: Arc<dyn Ledger>, me: IncarnationId, rows: Vec<Created>| async move {
         let fence = Fence { incarnation: me, serial: 1 };
-        ledger.commit(&claims(&seqs, me), NOON).await.expect("commits");
-        for pair in seqs.chunks(2) {
+        ledger.commit(&claims(&rows, me), NOON).await.expect("commits");
+        for pair in rows.chunks(2) {
             let steps: Vec<Action> = pair
                 .iter()
                 .zip(["A", "B"])
-                .map(|(seq, aoo)| Action::LedgerStep {
-                    seq: *seq,
+                .map(|(row, aoo)| Action::LedgerStep {
+                    seq: row.seq,
                     fence,
                     step: "s".to_owned(),
                     operation: "o".to_owned(),
@@ -87,11 +90,11 @@ async fn two_processes_draw_from_one_register_without_a_gap() {
             ledger.commit(&steps, NOON).await.expect("commits");
         }
     };
-    let mut seqs = Vec::new();
+    let mut rows = Vec::new();
     for number in 0..24 {
-        seqs.push(bench.queued(&format!("m{number}")).await.seq);
+        rows.push(bench.queued(&format!("m{number}")).await);
     }
-    let (mine, theirs) = seqs.split_at(12);
+    let (mine, theirs) = rows.split_at(12);
     join(
         draw(Arc::clone(&bench.ledger), bench.me, mine.to_vec()),
         draw(Arc::clone(&other), them, theirs.to_vec()),
@@ -104,10 +107,10 @@ async fn two_processes_draw_from_one_register_without_a_gap() {
 #[tokio::test]
 async fn a_lapsed_lease_is_taken_back_and_its_intent_not_stopped() {
     let Some((bench, other, them)) = two().await else { return };
-    let Created { seq, .. } = bench.queued("a").await;
+    let Created { seq, id } = bench.queued("a").await;
     for crash in 1..=3_u32 {
         let fence = Fence { incarnation: them, serial: u64::MAX };
-        let claim = Action::Claim { seq, round: crash, fence, lease_until: at(60) };
+        let claim = Action::Claim { seq, id, round: crash, fence, lease_until: at(60) };
         let intent = Action::Intent {
             seq,
             fence,
@@ -131,10 +134,10 @@ async fn a_lapsed_lease_is_taken_back_and_its_intent_not_stopped() {
 async fn a_start_voids_its_own_slot_only() {
     let Some((mut bench, other, them)) = two().await else { return };
     let mine = bench.claimed("mine").await.seq;
-    let theirs = bench.queued("theirs").await.seq;
-    other.commit(&claims(&[theirs], them), NOON).await.expect("commits");
+    let theirs = bench.queued("theirs").await;
+    other.commit(&claims(&[theirs.clone()], them), NOON).await.expect("commits");
     assert_eq!(bench.another("main").await.voided, 1);
     assert_eq!(bench.row(mine).await.state, DeliveryState::Queued);
-    assert_eq!(bench.row(theirs).await.state, DeliveryState::Claimed);
+    assert_eq!(bench.row(theirs.seq).await.state, DeliveryState::Claimed);
     bench.check().await;
 }

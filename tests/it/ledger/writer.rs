@@ -54,14 +54,14 @@ async fn what_waits_is_written_together_and_each_gets_its_own_outcomes() {
 #[tokio::test]
 async fn marks_of_one_delivery_are_not_in_one_group_and_keep_their_order() {
     for bench in Bench::each().await {
-        let Created { seq, .. } = bench.queued("a").await;
+        let Created { seq, id } = bench.queued("a").await;
         let mut options = WriterOptions::postgres(None);
         options.registrations_apart = false;
         let writer = writer(&bench, options);
         // The first does not match; the second does, as if it came a moment later.
         let (first, second) = futures_util::future::join(
-            writer.submit(vec![Action::Mark { seq, round: 7 }]),
-            writer.submit(vec![Action::Mark { seq, round: 1 }]),
+            writer.submit(vec![Action::Mark { seq, id, round: 7 }]),
+            writer.submit(vec![Action::Mark { seq, id, round: 1 }]),
         )
         .await;
         assert_eq!(first.expect("committed"), [Outcome::Missed]);
