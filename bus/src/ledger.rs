@@ -168,6 +168,10 @@ pub enum Action {
         id: DeliveryId,
         /// The round of the confirmed copy.
         round: u32,
+        /// The party.
+        subscriber: Subscriber,
+        /// What the delivery is pinned to.
+        route_digest: Digest,
     },
     /// hand over, returned or nacked: queued and this round → waiting or parked, attempts + 1.
     HandBack {
@@ -189,6 +193,8 @@ pub enum Action {
         id: DeliveryId,
         /// The copy's round.
         round: u32,
+        /// The route.
+        subscriber: Subscriber,
         /// The copy's version.
         route_digest: Digest,
         /// Completed, or filtered.
@@ -545,6 +551,17 @@ pub struct Started {
     pub voided: u64,
 }
 
+/// Names a queued delivery: to know which are held already costs no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuedKey {
+    /// Its sequence.
+    pub seq: i64,
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its round.
+    pub round: u32,
+}
+
 /// A queued delivery, ready to be published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Queued {
@@ -776,16 +793,20 @@ pub trait Ledger: Send + Sync + 'static {
     /// Versions to which open, parked or uncertain deliveries are pinned.
     fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>>;
 
-    /// Queued rows that `me` may publish: named to me, to nobody, to a voided incarnation, or 5 s old;
-    /// of `subscriber` only; after sequence `after`; oldest first.
-    fn queued<'a>(
+    /// Which queued rows `me` may publish: named to me, to nobody, to a voided incarnation, or 5 s old;
+    /// of `subscriber` only; after sequence `after`; oldest first. Without `me` those that are named to
+    /// me are left out: who holds all of them need not read them.
+    fn queued_keys<'a>(
         &'a self,
-        me: IncarnationId,
+        me: Option<IncarnationId>,
         subscriber: &'a str,
         now: Timestamp,
         after: i64,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>>;
+    ) -> BoxFuture<'a, Result<Vec<QueuedKey>, ReadError>>;
+
+    /// The rows of these sequences that are queued, with their messages; oldest first.
+    fn queued<'a>(&'a self, seqs: &'a [i64]) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>>;
 
     /// Subscribers that have queued rows.
     fn queued_subscribers(&self) -> BoxFuture<'_, Result<Vec<Subscriber>, ReadError>>;

@@ -67,10 +67,12 @@ async fn timed(
     Ok(outcomes)
 }
 
+/// As if five messages were accepted a millisecond: ids are in the order of their time, and random
+/// within it.
 fn id_of(number: u64) -> MessageId {
     let mut random = [0; 10];
-    random[2..].copy_from_slice(&number.to_be_bytes());
-    MessageId::accepted(NOW.0.unsigned_abs(), random)
+    random.copy_from_slice(&Digest::of(&number.to_be_bytes()).0[..10]);
+    MessageId::accepted(NOW.0.unsigned_abs() + number / 5, random)
 }
 
 fn message(id: MessageId, kind: &str) -> Arc<Message> {
@@ -119,7 +121,9 @@ fn settle(cause: MessageId, row: Created) -> Action {
     };
     Action::Settle {
         seq: row.seq,
+        id: row.id,
         round: 1,
+        subscriber: "fast".into(),
         route_digest: VERSION,
         filtered: false,
         emits: vec![emission],
@@ -127,5 +131,11 @@ fn settle(cause: MessageId, row: Created) -> Action {
 }
 
 fn hand_over(row: Created) -> Action {
-    Action::HandOver { seq: row.seq, round: 1 }
+    Action::HandOver {
+        seq: row.seq,
+        id: row.id,
+        round: 1,
+        subscriber: "party:sink".into(),
+        route_digest: VERSION,
+    }
 }

@@ -15,6 +15,7 @@ pub mod formats;
 pub mod ids;
 pub mod json;
 pub mod message_state;
+pub mod pace;
 pub mod party;
 pub mod problem;
 pub mod reconcile;

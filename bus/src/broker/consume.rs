@@ -161,6 +161,7 @@ impl Consumer {
             self.rest = deliveries.into();
             self.rest_session = session;
         }
+        self.fill(max);
         let (session, queue) = (self.rest_session, &self.queue);
         let taken = self.rest.drain(..max.clamp(1, self.rest.len()));
         let read = taken.map(|delivery| {
@@ -168,6 +169,23 @@ impl Consumer {
             (tag, wire::read(queue, delivery))
         });
         read.collect()
+    }
+
+    /// With what has arrived meanwhile, as long as it is of the same session.
+    fn fill(&mut self, max: usize) {
+        while self.rest.len() < max {
+            match self.received.try_recv() {
+                Ok(Arrivals { session, deliveries }) if session == self.rest_session => {
+                    self.rest.extend(deliveries);
+                }
+                Ok(Arrivals { session, deliveries }) => {
+                    // Of a new session: what is left of the old one comes again.
+                    self.rest = deliveries.into();
+                    self.rest_session = session;
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// Settles what this consumer took; clones go wherever that is decided.

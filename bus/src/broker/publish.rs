@@ -44,9 +44,9 @@ const WINDOW: usize = 1024;
 /// Their bytes. One copy that is larger goes alone.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Copies that wait for room in the window; beyond it, the publish itself waits.
-const QUEUE: usize = 256;
-/// Copies of one batch for a party.
-const BATCH: usize = 64;
+const QUEUE: usize = 1024;
+/// Copies of one batch for a party: a batch takes one way to the broker's disk and back, however large.
+const BATCH: usize = 1024;
 
 /// One copy, encoded by who publishes it, and where its answer goes.
 #[derive(Debug)]

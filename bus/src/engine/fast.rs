@@ -69,20 +69,23 @@ impl Engine {
     }
 
     fn plan(&self, routes: &Routes, copy: &Copy) -> Planned {
-        let route = routes.version(&copy.route_digest);
-        let mapped = match route {
-            Some(route) => {
-                let mapping = || self.map(routes, route, copy);
-                catch_unwind(AssertUnwindSafe(mapping)).unwrap_or_else(|_| Err(panicked()))
-            }
-            None => Err(unknown_version()),
+        let failed = |route, fault| Planned {
+            action: self.fast_verdict(route, copy, fault),
+            prepared: None,
         };
-        match mapped {
-            Ok(Mapped::Filtered) => Planned { action: settle(copy, true, &[]), prepared: None },
-            Ok(Mapped::Emits(prepared)) => {
-                Planned { action: settle(copy, false, &prepared), prepared: Some(prepared) }
+        let Some(route) = routes.version(&copy.route_digest) else {
+            return failed(None, unknown_version());
+        };
+        let mapping = || self.map(routes, route, copy);
+        match catch_unwind(AssertUnwindSafe(mapping)).unwrap_or_else(|_| Err(panicked())) {
+            Ok(Mapped::Filtered) => {
+                Planned { action: settle(route, copy, true, &[]), prepared: None }
             }
-            Err(fault) => Planned { action: self.fast_verdict(route, copy, fault), prepared: None },
+            Ok(Mapped::Emits(prepared)) => {
+                let action = settle(route, copy, false, &prepared);
+                Planned { action, prepared: Some(prepared) }
+            }
+            Err(fault) => failed(Some(route), fault),
         }
     }
 
@@ -177,11 +180,12 @@ pub(super) fn owes(row: &Row, copy: &Copy) -> bool {
     matches!(row.state, Queued | Published) && row.round == copy.round
 }
 
-fn settle(copy: &Copy, filtered: bool, prepared: &[Prepared]) -> Action {
+fn settle(route: &Route, copy: &Copy, filtered: bool, prepared: &[Prepared]) -> Action {
     Action::Settle {
         seq: copy.seq,
         id: copy.delivery,
         round: copy.round,
+        subscriber: route.name.as_str().into(),
         route_digest: copy.route_digest,
         filtered,
         emits: prepared.iter().map(|one| one.emission.clone()).collect(),

@@ -1,7 +1,8 @@
 //! What this process has taken upon itself to publish: the relay's own set of (delivery, round).
 //!
 //! Invariant: a round that is held is published by its holder and by nobody else of this process; a
-//! holder that ends without publishing releases it, and then the relay finds the row still queued.
+//! holder that ends before its round is written down releases it and says so, and then the relay looks
+//! for rows that are named to this process and still queued.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,6 +32,8 @@ struct Held {
     readers: u32,
     /// Released while somebody reads: his rows may be older than the release.
     released: HashSet<Key>,
+    /// Something was released that may still be queued.
+    left: bool,
 }
 
 impl Holds {
@@ -49,13 +52,30 @@ impl Holds {
         held.keys.insert(key, bytes);
         held.bytes += bytes;
         drop(held);
-        Some(Hold { key, held: Arc::clone(&self.held), published: false })
+        Some(Hold { key, held: Arc::clone(&self.held), published: false, written: false })
+    }
+
+    /// Whether `key` cannot be taken by who reads now: it is held, or was when he began.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        let held = locked(&self.held);
+        held.keys.contains_key(key) || held.released.contains(key)
+    }
+
+    /// Whether more than half of the room is free.
+    pub(super) fn is_roomy(&self) -> bool {
+        let held = locked(&self.held);
+        held.keys.len() < self.copies.div_ceil(2) && held.bytes <= self.bytes / 2
     }
 
     /// Whether there is room for at least one more copy.
     pub(super) fn has_room(&self) -> bool {
         let held = locked(&self.held);
         held.keys.len() < self.copies && held.bytes < self.bytes
+    }
+
+    /// Whether something was released, since the last time of asking, that may still be queued.
+    pub(super) fn take_left(&self) -> bool {
+        std::mem::take(&mut locked(&self.held).left)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,12 +110,18 @@ pub(super) struct Hold {
     key: Key,
     held: Arc<Mutex<Held>>,
     published: bool,
+    written: bool,
 }
 
 impl Hold {
     /// The copy is on its way to the broker.
     pub(super) fn publishing(&mut self) {
         self.published = true;
+    }
+
+    /// What the broker said of it is durable: the row is not queued any more in this round.
+    pub(super) fn written(mut self) {
+        self.written = true;
     }
 }
 
@@ -111,6 +137,7 @@ impl Drop for Hold {
         if held.readers > 0 {
             held.released.insert(self.key);
         }
+        held.left |= !self.written;
     }
 }
 
@@ -131,6 +158,15 @@ mod tests {
         assert!(holds.take(key(1), 10).is_none());
         drop(hold);
         assert!(holds.take(key(1), 10).is_some());
+    }
+
+    #[test]
+    fn a_hold_that_ends_before_its_round_is_written_is_asked_for_once() {
+        let holds = Holds::new(10, 1000);
+        holds.take(key(1), 10).expect("free").written();
+        assert!(!holds.take_left());
+        drop(holds.take(key(1), 10).expect("free"));
+        assert!(holds.take_left() && !holds.take_left());
     }
 
     #[test]

@@ -29,11 +29,13 @@ use super::{
 use crate::{
     broker::{Address, Confirm, Copy},
     faults::{self, CrashPoint},
-    ledger::{Action, Queued, ReadError, Return, Subscriber},
+    ledger::{Action, Queued, QueuedKey, ReadError, Return, Subscriber},
 };
 
-/// Rows that the feeder reads at once.
-const PAGE: u32 = 500;
+/// Keys that the feeder reads at once.
+const PAGE: u32 = 2_000;
+/// Messages that it reads at once.
+const MESSAGES: usize = 500;
 /// How often the copies with the broker are counted anew where they seem too many.
 const RECOUNT: Duration = Duration::from_secs(5);
 
@@ -164,13 +166,15 @@ impl Relay {
     }
 }
 
-/// The holds go when the commit has ended, however it did: what is still queued is published again.
+/// The holds go when the commit has ended, however it did: what may still be queued is looked for.
 async fn write_down(engine: Arc<Engine>, actions: Vec<Action>, holds: Vec<Hold>) {
-    if let Err(error) = engine.write.submit(actions).await {
-        let unclear = matches!(error, crate::ledger::CommitError::Unclear(_));
-        engine.observer.commit_failed("mark", unclear);
+    match engine.write.submit(actions).await {
+        Ok(_) => holds.into_iter().for_each(Hold::written),
+        Err(error) => {
+            let unclear = matches!(error, crate::ledger::CommitError::Unclear(_));
+            engine.observer.commit_failed("mark", unclear);
+        }
     }
-    drop(holds);
 }
 
 /// Publishes one copy and waits for the broker's word.
@@ -210,11 +214,18 @@ impl Engine {
         if *confirm != Confirm::Confirmed || party {
             self.depths.add(&outgoing.subscriber, -1);
         }
+        let handed_over = || Action::HandOver {
+            seq,
+            id,
+            round,
+            subscriber: Arc::clone(&outgoing.subscriber),
+            route_digest: outgoing.copy.route_digest,
+        };
         match confirm {
-            Confirm::Confirmed if party => Some(Action::HandOver { seq, id, round }),
+            Confirm::Confirmed if party => Some(handed_over()),
             Confirm::Confirmed => Some(Action::Mark { seq, id, round }),
             Confirm::Returned if party && faults::off("handed-over-unrouted") => {
-                Some(Action::HandOver { seq, id, round })
+                Some(handed_over())
             }
             Confirm::Returned | Confirm::Nacked => {
                 let back = self.handed_back(outgoing, *confirm);
@@ -255,48 +266,70 @@ impl Engine {
 #[derive(Debug)]
 pub struct Feeder {
     engine: Arc<Engine>,
+    /// Rows that are named to this process are read too: a hold has left some of them queued.
+    looks_for_own: bool,
+}
+
+/// What one look at a subscriber gave.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fed {
+    /// Rows to publish.
+    found: usize,
+    /// Nothing is left that was not looked at.
+    whole: bool,
 }
 
 impl Feeder {
     /// The feeder of `engine`. One per process.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self { engine, looks_for_own: false }
     }
 
-    /// Looks once at every subscriber with queued rows; returns how many it found to publish.
+    /// Looks once at every subscriber with queued rows; returns how many it found to publish. What is
+    /// held lies in front, so it looks when half of that is gone, and then fills the room.
     pub async fn step(&mut self) -> Result<usize, ReadError> {
-        if self.engine.publish.is_congested() {
+        if self.engine.publish.is_congested() || !self.engine.holds.is_roomy() {
             return Ok(0);
         }
-        let mut found = 0;
+        self.looks_for_own |= self.engine.holds.take_left();
+        let (mut found, mut whole) = (0, true);
         for subscriber in self.engine.ledger.queued_subscribers().await? {
-            found += self.feed(&subscriber).await?;
+            let fed = self.feed(&subscriber).await?;
+            found += fed.found;
+            whole &= fed.whole;
         }
+        self.looks_for_own &= !whole;
         Ok(found)
     }
 
-    /// Reads page after page until one has something to publish: what is held lies in front.
-    async fn feed(&self, subscriber: &Subscriber) -> Result<usize, ReadError> {
+    /// Reads page after page until one has something to publish.
+    async fn feed(&self, subscriber: &Subscriber) -> Result<Fed, ReadError> {
         let engine = &self.engine;
         self.recount(subscriber).await?;
-        let (mut after, mut found) = (0, 0);
-        while found == 0
+        let (mut after, mut fed) = (0, Fed::default());
+        while fed.found == 0
             && engine.holds.has_room()
             && !engine.depths.is_full(subscriber, &engine.limits)
         {
             let reading = engine.holds.reading();
-            let (me, now) = (engine.incarnation(), engine.clock.now());
-            let rows = engine.ledger.queued(me, subscriber, now, after, PAGE).await?;
-            faults::crash(CrashPoint::Cp5);
-            let full = rows.len() == PAGE as usize;
-            after = rows.last().map_or(after, |row| row.seq);
-            found = rows.into_iter().filter_map(|row| self.pick(row)).count();
+            let me = self.looks_for_own.then(|| engine.incarnation());
+            let now = engine.clock.now();
+            let keys = engine.ledger.queued_keys(me, subscriber, now, after, PAGE).await?;
+            fed.whole = keys.len() < PAGE as usize;
+            after = keys.last().map_or(after, |key| key.seq);
+            let free = |key: &&QueuedKey| !engine.holds.holds(&(key.id, key.round));
+            let seqs: Vec<i64> = keys.iter().filter(free).map(|key| key.seq).collect();
+            for seqs in seqs.chunks(MESSAGES) {
+                let rows = engine.ledger.queued(seqs).await?;
+                faults::crash(CrashPoint::Cp5);
+                fed.found += rows.into_iter().filter_map(|row| self.pick(row)).count();
+            }
             drop(reading);
-            if !full {
+            if fed.whole {
                 break;
             }
         }
-        Ok(found)
+        Ok(fed)
     }
 
     fn pick(&self, row: Queued) -> Option<()> {

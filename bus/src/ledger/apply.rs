@@ -23,7 +23,8 @@ use super::{
     guards::{self, Name, Target, fenced},
     registers::{self, Applied, Place, Registers},
     statement::{
-        Cell, Columns, Found, Kind::Blob, Kind::Int, Kind::MaybeInt, Kind::Text, Rows, Statement,
+        Cell, Columns, Found, Kind::Blob, Kind::Int, Kind::MaybeInt, Kind::Text, Ran, Rows,
+        Statement,
     },
 };
 use crate::faults::off;
@@ -107,6 +108,13 @@ struct NewMessage<'a> {
     cause: Option<i64>,
 }
 
+/// A delivery to be written, and the action that brings it.
+struct Owner {
+    id: DeliveryId,
+    of: usize,
+    subscriber: Arc<str>,
+}
+
 /// What the results of a statement of the first trip are for.
 enum Job {
     Accepts,
@@ -123,6 +131,8 @@ pub(super) struct Group<'a> {
     actions: &'a [Action],
     now: Timestamp,
     me: Option<IncarnationId>,
+    /// Which rows matched is asked for; else only how many, and anything but all is an error.
+    exact: bool,
     outcomes: Vec<Option<Outcome>>,
     hits: Vec<Option<Hit>>,
     by_name: BTreeMap<Name, Vec<(usize, Target)>>,
@@ -192,7 +202,12 @@ fn stop_sql() -> &'static str {
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(actions: &'a [Action], now: Timestamp, me: Option<IncarnationId>) -> Self {
+    pub(super) fn new(
+        actions: &'a [Action],
+        now: Timestamp,
+        me: Option<IncarnationId>,
+        exact: bool,
+    ) -> Self {
         let mut by_name: BTreeMap<Name, Vec<(usize, Target)>> = BTreeMap::new();
         let mut outcomes = vec![None; actions.len()];
         let mut seen = HashSet::new();
@@ -208,6 +223,7 @@ impl<'a> Group<'a> {
             actions,
             now,
             me,
+            exact,
             outcomes,
             hits: vec![None; actions.len()],
             by_name,
@@ -272,17 +288,22 @@ impl<'a> Group<'a> {
         for (name, items) in &self.by_name {
             let actions = items.iter().map(|(index, _)| &self.actions[*index]);
             jobs.push(Job::Guard(*name));
-            statements.push(guards::statement(*name, actions, self.now));
+            statements.push(guards::statement(*name, actions, self.now, self.returns(*name)));
         }
         self.sweeps(tx, &mut |job, statement| {
             jobs.push(job);
             statements.push(statement);
         });
-        let found = tx.run(&statements).await?;
-        for (job, rows) in jobs.into_iter().zip(found) {
-            self.digest(&job, &rows)?;
+        let found = tx.ran(&statements).await?;
+        for (job, ran) in jobs.into_iter().zip(found) {
+            self.digest(&job, &ran)?;
         }
         Ok(())
+    }
+
+    /// Whether the guard of a name must say which rows matched.
+    fn returns(&self, name: Name) -> bool {
+        self.exact || !guards::says_all(name)
     }
 
     /// Accepts, rejects, strays, cursors.
@@ -321,7 +342,7 @@ impl<'a> Group<'a> {
             }
         }
         if !accepts.is_empty() {
-            job(Job::Accepts, insert_messages(accepts, self.now));
+            job(Job::Accepts, insert_messages(accepts, self.now, self.exact));
         }
         if !cursors.is_empty() {
             job(Job::Silent, put_cursors(&cursors));
@@ -355,10 +376,13 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn digest(&mut self, job: &Job, rows: &[Found]) -> Result<(), GroupError> {
+    fn digest(&mut self, job: &Job, ran: &Ran) -> Result<(), GroupError> {
+        let rows = &*ran.rows;
         match job {
-            Job::Accepts => self.accepted(rows),
-            Job::Guard(name) => self.guarded(*name, rows),
+            Job::Accepts if self.exact => self.accepted(rows),
+            Job::Accepts => self.all_accepted(ran.changed),
+            Job::Guard(name) if self.returns(*name) => self.guarded(*name, rows),
+            Job::Guard(name) => self.all_matched(*name, ran.changed),
             Job::Due(index) => {
                 self.outcomes[*index] = Some(Outcome::Moved(rows.len() as u64));
                 Ok(())
@@ -383,23 +407,50 @@ impl<'a> Group<'a> {
     fn accepted(&mut self, rows: &[Found]) -> Result<(), GroupError> {
         let mut new: HashSet<uuid::Uuid> =
             rows.iter().map(|row| row.uuid(0)).collect::<Result<_, _>>()?;
-        for (index, action) in self.actions.iter().enumerate() {
-            let Action::Accept(accept) = action else { continue };
-            let id = accept.message.envelope.id;
+        for (index, accept) in accepts(self.actions) {
             // Taken out: a second accept of the same message in this group is a repeat.
-            if new.remove(&id.0) {
-                self.created.insert(index, Vec::new());
-                self.books.count(&accept.source, &["received", "accepted"]);
-                self.books.events.push(NewEvent {
-                    kind: "accept",
-                    subject: id.to_string(),
-                    actor: None,
-                    reason: String::new(),
-                    digest: accept.digest,
-                });
+            if new.remove(&accept.message.envelope.id.0) {
+                self.is_new(index, accept);
             } else {
                 self.books.count(&accept.source, &["repeated"]);
             }
+        }
+        Ok(())
+    }
+
+    /// Every accept is new, or nobody knows which are.
+    fn all_accepted(&mut self, changed: u64) -> Result<(), GroupError> {
+        if changed != accepts(self.actions).count() as u64 {
+            return Err(GroupError::NotAsAsked);
+        }
+        for (index, accept) in accepts(self.actions) {
+            self.is_new(index, accept);
+        }
+        Ok(())
+    }
+
+    fn is_new(&mut self, index: usize, accept: &Accept) {
+        self.created.insert(index, Vec::new());
+        self.books.count(&accept.source, &["received", "accepted"]);
+        self.books.events.push(NewEvent {
+            kind: "accept",
+            subject: accept.message.envelope.id.to_string(),
+            actor: None,
+            reason: String::new(),
+            digest: accept.digest,
+        });
+    }
+
+    /// Every row matched, or nobody knows which did. What a row holds is then what its action says.
+    fn all_matched(&mut self, name: Name, changed: u64) -> Result<(), GroupError> {
+        let items = self.by_name.get(&name).cloned().unwrap_or_default();
+        if changed != items.len() as u64 {
+            return Err(GroupError::NotAsAsked);
+        }
+        for (index, _) in items {
+            let Some(hit) = hit_as_asked(&self.actions[index]) else { continue };
+            self.moved(name, &self.actions[index], &hit);
+            self.hits[index] = Some(hit);
         }
         Ok(())
     }
@@ -551,17 +602,17 @@ impl<'a> Group<'a> {
     async fn follow(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
         let mut statements = self.steps();
         let messages = self.new_messages();
-        let owners = write_messages(&messages, self.now, self.me, &mut statements);
+        let owners = self.write_messages(&messages, &mut statements);
         let deliveries = statements.len();
         let claims = self.load_claims(&mut statements);
-        let mut found = tx.run(&statements).await?;
+        let mut ran = tx.ran(&statements).await?;
         if claims {
-            self.claims_loaded(&found.split_off(deliveries))?;
+            self.claims_loaded(&ran.split_off(deliveries))?;
         }
-        if !owners.is_empty() {
-            self.deliveries_created(&owners, found.last().map(Vec::as_slice).unwrap_or_default())?;
+        match ran.last() {
+            Some(ran) if !owners.is_empty() => self.deliveries_created(&owners, ran),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Intents and steps.
@@ -657,18 +708,73 @@ impl<'a> Group<'a> {
         all
     }
 
-    fn deliveries_created(
-        &mut self,
-        owners: &HashMap<DeliveryId, (usize, Arc<str>)>,
-        rows: &[Found],
-    ) -> Result<(), GroupError> {
-        for row in rows {
-            let created = Created { seq: row.int(0)?, id: DeliveryId(row.uuid(1)?) };
-            let Some((of, subscriber)) = owners.get(&created.id) else { continue };
-            self.books.add(subscriber, DeliveryState::Queued, 1);
-            self.created.entry(*of).or_default().push(created);
+    /// Writes messages, bodies and deliveries; the deliveries with the last statement. Who owns which.
+    fn write_messages(
+        &self,
+        messages: &[NewMessage<'a>],
+        statements: &mut Vec<Statement<'a>>,
+    ) -> Vec<Owner> {
+        let (mut emitted, mut bodies) = (Rows::new(MESSAGE), Rows::new(BODY));
+        let mut deliveries = Rows::new(DELIVERY);
+        let mut owners = Vec::new();
+        for new in messages {
+            let id = new.message.envelope.id.0.as_bytes();
+            if let Some(cause) = new.cause {
+                emitted.push(emitted_row(new.message, cause));
+            }
+            bodies.push([id.into(), (&*new.message.data).into()]);
+            for delivery in new.deliveries {
+                let publisher = self.me.filter(|_| delivery.held).map(|me| me.0);
+                deliveries.push([
+                    delivery.id.0.as_bytes().into(),
+                    id.into(),
+                    (&*delivery.subscriber).into(),
+                    (&delivery.route_digest.0).into(),
+                    publisher.into(),
+                ]);
+                let subscriber = delivery.subscriber.clone();
+                owners.push(Owner { id: delivery.id, of: new.of, subscriber });
+            }
+        }
+        if !emitted.is_empty() {
+            statements.push(insert_messages(emitted, self.now, false));
+        }
+        if !bodies.is_empty() {
+            statements.push(put_bodies(bodies));
+        }
+        if !deliveries.is_empty() {
+            statements.push(insert_deliveries(deliveries, self.now, self.exact));
+        }
+        owners
+    }
+
+    /// The deliveries that are there now, by the rows that came out; or, where all were inserted, by
+    /// their order: sequences of one INSERT follow each other in the order of its rows.
+    fn deliveries_created(&mut self, owners: &[Owner], ran: &Ran) -> Result<(), GroupError> {
+        if self.exact {
+            let by_id: HashMap<DeliveryId, &Owner> =
+                owners.iter().rev().map(|owner| (owner.id, owner)).collect();
+            for row in &ran.rows {
+                let id = DeliveryId(row.uuid(1)?);
+                if let Some(owner) = by_id.get(&id) {
+                    self.is_created(owner, row.int(0)?);
+                }
+            }
+            return Ok(());
+        }
+        let many = i64::try_from(owners.len()).map_err(|_| GroupError::NotAsAsked)?;
+        if ran.changed != owners.len() as u64 {
+            return Err(GroupError::NotAsAsked);
+        }
+        for (seq, owner) in (ran.last - many + 1..).zip(owners) {
+            self.is_created(owner, seq);
         }
         Ok(())
+    }
+
+    fn is_created(&mut self, owner: &Owner, seq: i64) {
+        self.books.add(&owner.subscriber, DeliveryState::Queued, 1);
+        self.created.entry(owner.of).or_default().push(Created { seq, id: owner.id });
     }
 
     /// Asks for the steps and intents of rows just claimed that have some.
@@ -697,14 +803,14 @@ impl<'a> Group<'a> {
         true
     }
 
-    fn claims_loaded(&mut self, found: &[Vec<Found>]) -> Result<(), GroupError> {
-        let [steps, intents] = found else { return Ok(()) };
-        for row in steps {
+    fn claims_loaded(&mut self, ran: &[Ran]) -> Result<(), GroupError> {
+        let [steps, intents] = ran else { return Ok(()) };
+        for row in &steps.rows {
             if let Some(Loading { claimed, .. }) = self.claimed.get_mut(&row.int(0)?) {
                 claimed.done.insert(row.text(1)?.to_owned(), row.json(2)?);
             }
         }
-        for row in intents {
+        for row in &intents.rows {
             if let Some(Loading { claimed, .. }) = self.claimed.get_mut(&row.int(0)?) {
                 claimed.intents.push(open_intent(row, 1)?);
             }
@@ -827,14 +933,33 @@ fn attributes(message: &Message) -> String {
     serde_json::to_string(&message.envelope).unwrap_or_default()
 }
 
-fn insert_messages(rows: Rows<'_>, now: Timestamp) -> Statement<'_> {
-    Statement::over(
-        "INSERT INTO message (id, party, source, sender_id, digest, cause, attributes, accepted_at) \
-         SELECT k_id, k_party, k_source, k_sender_id, k_digest, k_cause, k_attributes, {0} \
-         FROM {rows} WHERE true ON CONFLICT DO NOTHING RETURNING id",
-        vec![now.0.into()],
-        rows,
-    )
+fn insert_messages(rows: Rows<'_>, now: Timestamp, returns: bool) -> Statement<'_> {
+    let insert = "INSERT INTO message (id, party, source, sender_id, digest, cause, attributes, \
+        accepted_at) SELECT k_id, k_party, k_source, k_sender_id, k_digest, k_cause, k_attributes, \
+        {0} FROM {rows} WHERE true ON CONFLICT DO NOTHING";
+    let returning = if returns { " RETURNING id" } else { "" };
+    Statement::over(format!("{insert}{returning}"), vec![now.0.into()], rows)
+}
+
+fn accepts(actions: &[Action]) -> impl Iterator<Item = (usize, &Accept)> {
+    actions.iter().enumerate().filter_map(|(index, action)| match action {
+        Action::Accept(accept) => Some((index, &**accept)),
+        _ => None,
+    })
+}
+
+/// The row of an action whose guard compares all that it says.
+fn hit_as_asked(action: &Action) -> Option<Hit> {
+    match action {
+        Action::Settle { seq, id, subscriber, route_digest, .. }
+        | Action::HandOver { seq, id, subscriber, route_digest, .. } => Some(Hit {
+            seq: *seq,
+            id: *id,
+            subscriber: subscriber.clone(),
+            route_digest: *route_digest,
+        }),
+        _ => None,
+    }
 }
 
 fn put_cursors<'b>(rows: &Rows<'b>) -> Statement<'b> {
@@ -997,64 +1122,27 @@ fn stop_intents(rows: Rows<'_>, now: Timestamp) -> Statement<'_> {
     Statement::over(stop_sql(), vec![now.0.into()], rows)
 }
 
-/// Writes messages, bodies and deliveries; the last statement RETURNs the deliveries. Who owns which.
-fn write_messages<'b>(
-    messages: &[NewMessage<'b>],
-    now: Timestamp,
-    me: Option<IncarnationId>,
-    statements: &mut Vec<Statement<'b>>,
-) -> HashMap<DeliveryId, (usize, Arc<str>)> {
-    let (mut emitted, mut bodies) = (Rows::new(MESSAGE), Rows::new(BODY));
-    let mut deliveries = Rows::new(DELIVERY);
-    let mut owners = HashMap::new();
-    for new in messages {
-        let id = new.message.envelope.id.0.as_bytes();
-        if let Some(cause) = new.cause {
-            let attributes = attributes(new.message).into();
-            let (none, cause) = (Cell::Null, cause.into());
-            emitted.push([
-                id.into(),
-                none.clone(),
-                none.clone(),
-                none.clone(),
-                none,
-                cause,
-                attributes,
-            ]);
-        }
-        bodies.push([id.into(), (&*new.message.data).into()]);
-        for delivery in new.deliveries {
-            let publisher = me.filter(|_| delivery.held).map(|me| me.0);
-            deliveries.push([
-                delivery.id.0.as_bytes().into(),
-                id.into(),
-                (&*delivery.subscriber).into(),
-                (&delivery.route_digest.0).into(),
-                publisher.into(),
-            ]);
-            owners.entry(delivery.id).or_insert_with(|| (new.of, delivery.subscriber.clone()));
-        }
-    }
-    if !emitted.is_empty() {
-        statements.push(insert_messages(emitted, now));
-    }
-    if !bodies.is_empty() {
-        statements.push(Statement::over(
-            "INSERT INTO body (seq, data) SELECT message.seq, k_data FROM {rows} \
-             JOIN message ON message.id = k_id WHERE true ON CONFLICT DO NOTHING",
-            vec![],
-            bodies,
-        ));
-    }
-    if !deliveries.is_empty() {
-        statements.push(Statement::over(
-            "INSERT INTO delivery (id, message, subscriber, route_digest, state, round, publisher, \
-             created_at, changed_at) SELECT k_id, message.seq, k_subscriber, k_digest, 0, 1, \
-             k_publisher, {0}, {0} FROM {rows} JOIN message ON message.id = k_message WHERE true \
-             ON CONFLICT DO NOTHING RETURNING seq, id",
-            vec![now.0.into()],
-            deliveries,
-        ));
-    }
-    owners
+fn emitted_row(message: &Message, cause: i64) -> [Cell<'_>; 7] {
+    let (id, attributes) = (message.envelope.id.0.as_bytes(), attributes(message));
+    let none = || Cell::Null;
+    [id.into(), none(), none(), none(), none(), cause.into(), attributes.into()]
+}
+
+fn put_bodies(rows: Rows<'_>) -> Statement<'_> {
+    Statement::over(
+        "INSERT INTO body (seq, data) SELECT (SELECT seq FROM message WHERE id = k_id), k_data \
+         FROM {rows} WHERE true ON CONFLICT DO NOTHING",
+        vec![],
+        rows,
+    )
+}
+
+/// The message's sequence is a subquery and no join, so that rows are inserted in their order.
+fn insert_deliveries(rows: Rows<'_>, now: Timestamp, returns: bool) -> Statement<'_> {
+    let insert = "INSERT INTO delivery (id, message, subscriber, route_digest, state, round, \
+        publisher, created_at, changed_at) SELECT k_id, \
+        (SELECT seq FROM message WHERE message.id = k_message), k_subscriber, k_digest, 0, 1, \
+        k_publisher, {0}, {0} FROM {rows} WHERE true ON CONFLICT DO NOTHING";
+    let returning = if returns { " RETURNING seq, id" } else { "" };
+    Statement::over(format!("{insert}{returning}"), vec![now.0.into()], rows)
 }

@@ -10,7 +10,7 @@ use sqlx::{PgPool, Postgres, Sqlite, Transaction};
 use super::{
     CommitError, ReadError, postgres,
     sqlite::{self, SqliteStore},
-    statement::{Found, Statement},
+    statement::{Found, Ran, Statement},
 };
 use crate::faults::{CrashPoint, crash};
 
@@ -55,6 +55,9 @@ pub(super) enum GroupError {
     /// The chain of events has moved under us.
     #[error("another process writes the same chain of events")]
     ChainMoved,
+    /// Not every row was as it was asked for, and which were not is not known.
+    #[error("a row was not as it was asked for")]
+    NotAsAsked,
     /// No answer within the deadline.
     #[error("no answer within {} s", DEADLINE.as_secs())]
     Late,
@@ -67,7 +70,7 @@ impl GroupError {
             Self::ChainMoved => Remedy::Again,
             Self::Sql(sqlx::Error::Database(error)) => remedy_of(error.code().as_deref()),
             Self::Sql(sqlx::Error::Encode(_)) => Remedy::Bisect,
-            Self::Late | Self::Sql(_) => Remedy::Nothing,
+            Self::NotAsAsked | Self::Late | Self::Sql(_) => Remedy::Nothing,
         }
     }
 
@@ -128,7 +131,7 @@ impl Database {
             .await
             .map_err(|error| ReadError(error.words()))?,
         };
-        Ok(all.pop().unwrap_or_default())
+        Ok(all.pop().unwrap_or_default().rows)
     }
 
     /// Ends all connections.
@@ -158,6 +161,14 @@ impl Tx {
         &mut self,
         statements: &[Statement<'_>],
     ) -> Result<Vec<Vec<Found>>, GroupError> {
+        Ok(self.ran(statements).await?.into_iter().map(|ran| ran.rows).collect())
+    }
+
+    /// Runs statements in their order; what each did.
+    pub(super) async fn ran(
+        &mut self,
+        statements: &[Statement<'_>],
+    ) -> Result<Vec<Ran>, GroupError> {
         match self {
             Self::Sqlite(tx) => Ok(sqlite::run(&mut *tx, statements).await?),
             Self::Postgres(tx) => {

@@ -156,6 +156,12 @@ fn of_copy(name: Name) -> &'static str {
     if off(mutant) { "" } else { " AND id = k_id" }
 }
 
+/// Whether the guard of a name compares all that its action says of the row: then it is enough to know
+/// that every row matched.
+pub(super) fn says_all(name: Name) -> bool {
+    matches!(name, Name::Settle | Name::HandOver)
+}
+
 /// Custody of a round that is queued.
 fn queued_round(unconditional: bool) -> &'static str {
     match (unconditional, off("mark-without-round")) {
@@ -174,6 +180,9 @@ fn fast() -> String {
     let version = if off("settle-without-version") { "" } else { " AND route_digest = k_digest" };
     format!("{state}{version}")
 }
+
+/// What an action says of its row beside the version.
+const OF_SUBSCRIBER: &str = " AND subscriber = k_subscriber";
 
 /// Custody by fence.
 fn mine(mutant: &str) -> &'static str {
@@ -201,8 +210,16 @@ const CLAIM: Columns = &[
     ("k_serial", Int),
     ("k_lease", Int),
 ];
-const SETTLE: Columns =
-    &[("k_seq", Int), ("k_id", Blob), ("k_round", Int), ("k_digest", Blob), ("k_state", Int)];
+const HAND_OVER: Columns =
+    &[("k_seq", Int), ("k_id", Blob), ("k_round", Int), ("k_digest", Blob), ("k_subscriber", Text)];
+const SETTLE: Columns = &[
+    ("k_seq", Int),
+    ("k_id", Blob),
+    ("k_round", Int),
+    ("k_digest", Blob),
+    ("k_subscriber", Text),
+    ("k_state", Int),
+];
 const ROUND_BACK: Columns = &[
     ("k_seq", Int),
     ("k_id", Blob),
@@ -233,7 +250,8 @@ const ID_STEP: Columns = &[("k_id", Blob), ("k_step", Text)];
 /// The columns of a name's rows.
 fn columns(name: Name) -> Columns {
     match name {
-        Name::Mark | Name::HandOver | Name::DrainPoison => COPY_ROUND,
+        Name::Mark | Name::DrainPoison => COPY_ROUND,
+        Name::HandOver => HAND_OVER,
         Name::Reconcile => SEQ_ROUND,
         Name::HandBack | Name::FastVerdict => ROUND_BACK,
         Name::Settle => SETTLE,
@@ -292,9 +310,13 @@ fn writes(name: Name) -> String {
 fn guard(name: Name) -> String {
     match name {
         Name::Mark => queued_round(off("unconditional-mark")).to_owned(),
-        Name::HandOver => queued_round(off("handed-over-without-guard")).to_owned(),
+        Name::HandOver => format!(
+            "{}{OF_SUBSCRIBER} AND route_digest = k_digest",
+            queued_round(off("handed-over-without-guard"))
+        ),
         Name::HandBack => " AND state = 0 AND round = k_round".to_owned(),
-        Name::Settle | Name::FastVerdict => fast(),
+        Name::Settle => format!("{}{OF_SUBSCRIBER}", fast()),
+        Name::FastVerdict => fast(),
         Name::Intent => mine("intent-without-fence").to_owned(),
         // A step that was done is not done again, whoever asks: its key is its step.
         Name::LedgerStep => format!(
@@ -321,18 +343,24 @@ fn guard(name: Name) -> String {
     }
 }
 
-/// The one statement for all rows of a name. Its only scalar is now.
+/// The one statement for all rows of a name; it RETURNs the rows that matched, or nothing, where
+/// to know how many is enough. Its only scalar is now.
 pub(super) fn statement<'a>(
     name: Name,
     actions: impl Iterator<Item = &'a Action>,
     now: Timestamp,
+    returns: bool,
 ) -> Statement<'a> {
     let mut rows = Rows::new(columns(name));
     for action in actions {
         push(&mut rows, action);
     }
     let key = if rows.columns[0].0 == "k_id" { "id = k_id" } else { "seq = k_seq" };
-    let hit = if name == Name::Claim { CLAIM_HIT } else { HIT };
+    let hit = match name {
+        Name::Claim => CLAIM_HIT,
+        _ if returns => HIT,
+        _ => "",
+    };
     let sql = format!(
         "UPDATE delivery SET {} FROM {{rows}} WHERE {key}{}{}{hit}",
         writes(name),
@@ -345,19 +373,24 @@ pub(super) fn statement<'a>(
 fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
     match action {
         Action::Reconcile { seq, round } => rows.push([(*seq).into(), (*round).into()]),
-        Action::Mark { seq, id, round }
-        | Action::HandOver { seq, id, round }
-        | Action::DrainPoison { id, seq, round } => rows.push(of_round(*seq, id, *round)),
+        Action::Mark { seq, id, round } | Action::DrainPoison { id, seq, round } => {
+            rows.push(of_round(*seq, id, *round))
+        }
         Action::HandBack { seq, id, round, back } => {
             rows.push(returned(of_round(*seq, id, *round), &[0; 32], back));
         }
         Action::FastVerdict { seq, id, round, route_digest, back } => {
             rows.push(returned(of_round(*seq, id, *round), &route_digest.0, back));
         }
-        Action::Settle { seq, id, round, route_digest, .. } => {
-            let state = i64::from(to_state(action) as u8);
+        Action::HandOver { seq, id, round, subscriber, route_digest } => {
             let [seq, id, round] = of_round(*seq, id, *round);
-            rows.push([seq, id, round, (&route_digest.0).into(), state.into()]);
+            rows.push([seq, id, round, (&route_digest.0).into(), (&**subscriber).into()]);
+        }
+        Action::Settle { seq, id, round, subscriber, route_digest, .. } => {
+            let state = i64::from(to_state(action) as u8).into();
+            let [seq, id, round] = of_round(*seq, id, *round);
+            let subscriber = (&**subscriber).into();
+            rows.push([seq, id, round, (&route_digest.0).into(), subscriber, state]);
         }
         Action::Claim { seq, id, round, fence, lease_until } => {
             let [seq, id, round] = of_round(*seq, id, *round);

@@ -12,7 +12,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::statement::{Cell, Found, Kind, Rows, Statement, render};
+use super::statement::{Cell, Found, Kind, Ran, Rows, Statement, render};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -33,15 +33,16 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<PgPool, sqlx::Er
     Ok(pool)
 }
 
-/// Runs statements one after the other; the rows of each.
+/// Runs statements one after the other; what each did.
 pub(super) async fn run(
     connection: &mut PgConnection,
     statements: &[Statement<'_>],
-) -> Result<Vec<Vec<Found>>, sqlx::Error> {
+) -> Result<Vec<Ran>, sqlx::Error> {
     let mut all = Vec::with_capacity(statements.len());
     for statement in statements {
         let rows = query(statement).fetch_all(&mut *connection).await?;
-        all.push(rows.iter().map(read).collect::<Result<_, _>>()?);
+        let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+        all.push(Ran { rows, ..Ran::default() });
     }
     Ok(all)
 }

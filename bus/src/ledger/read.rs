@@ -14,8 +14,8 @@ use snodo_core::{
 };
 
 use super::{
-    Ages, Deed, Event, Filter, InBroker, Incarnation, OpenIntent, Queued, ReadError, RouteVersion,
-    Row, StepDone, Story, Subscriber, Total,
+    Ages, Deed, Event, Filter, InBroker, Incarnation, OpenIntent, Queued, QueuedKey, ReadError,
+    RouteVersion, Row, StepDone, Story, Subscriber, Total,
     apply::open_intent,
     database::unreadable,
     statement::{Cell, Columns, Found, Kind::Int, Rows, Statement},
@@ -284,14 +284,14 @@ impl SqlLedger {
         all(&self.ask(sql.to_owned(), vec![]).await?, version_of)
     }
 
-    pub(super) async fn read_queued(
+    pub(super) async fn read_queued_keys(
         &self,
-        me: IncarnationId,
+        me: Option<IncarnationId>,
         subscriber: &str,
         now: Timestamp,
         after: i64,
         limit: u32,
-    ) -> Read<Vec<Queued>> {
+    ) -> Read<Vec<QueuedKey>> {
         let freed = if off("named-for-ever") {
             ""
         } else {
@@ -299,15 +299,29 @@ impl SqlLedger {
               WHERE p.id = d.publisher AND p.ended_at IS NOT NULL)"
         };
         let sql = format!(
-            "SELECT d.seq, d.id, d.round, d.subscriber, d.route_digest, d.crashes, d.suspect, \
-             d.attempts, d.give_up_at, m.attributes, b.data FROM delivery AS d \
-             JOIN message AS m ON m.seq = d.message JOIN body AS b ON b.seq = d.message \
-             WHERE d.state = 0 AND d.state < 7 AND d.subscriber = {{1}} AND d.seq > {{3}} \
+            "SELECT d.seq, d.id, d.round FROM delivery AS d WHERE d.state = 0 AND d.state < 7 AND d.subscriber = {{1}} AND d.seq > {{3}} \
              AND (d.publisher IS NULL OR d.publisher = {{0}}{freed}) ORDER BY d.seq LIMIT {{4}}"
         );
         let old = now.0.saturating_sub(5000);
-        let scalars = vec![me.0.into(), subscriber.into(), old.into(), after.into(), limit.into()];
-        all(&self.ask(sql, scalars).await?, queued_of)
+        let me = me.map(|me| me.0).into();
+        let scalars = vec![me, subscriber.into(), old.into(), after.into(), limit.into()];
+        all(&self.ask(sql, scalars).await?, |row| {
+            let (seq, id, round) = (row.int(0)?, DeliveryId(row.uuid(1)?), row.count(2)?);
+            Ok(QueuedKey { seq, id, round })
+        })
+    }
+
+    pub(super) async fn read_queued(&self, seqs: &[i64]) -> Read<Vec<Queued>> {
+        let mut rows = Rows::new(SEQ);
+        for seq in seqs {
+            rows.push([(*seq).into()]);
+        }
+        let sql = "SELECT d.seq, d.id, d.round, d.subscriber, d.route_digest, d.crashes, \
+            d.suspect, d.attempts, d.give_up_at, m.attributes, b.data FROM {rows} \
+            JOIN delivery AS d ON d.seq = k_seq JOIN message AS m ON m.seq = d.message \
+            JOIN body AS b ON b.seq = d.message WHERE d.state = 0 ORDER BY d.seq";
+        let found = self.database.read(Statement::over(sql, vec![], rows)).await?;
+        all(&found, queued_of)
     }
 
     pub(super) async fn read_queued_subscribers(&self) -> Read<Vec<Subscriber>> {

@@ -13,7 +13,7 @@ use snodo_core::{
 
 use super::{
     Action, Ages, CommitError, Event, Filter, InBroker, Incarnation, Ledger, Outcome, Queued,
-    ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, store::SqlLedger,
+    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -52,15 +52,19 @@ impl Ledger for SqlLedger {
         Box::pin(self.read_route_versions())
     }
 
-    fn queued<'a>(
+    fn queued_keys<'a>(
         &'a self,
-        me: IncarnationId,
+        me: Option<IncarnationId>,
         subscriber: &'a str,
         now: Timestamp,
         after: i64,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>> {
-        Box::pin(self.read_queued(me, subscriber, now, after, limit))
+    ) -> BoxFuture<'a, Result<Vec<QueuedKey>, ReadError>> {
+        Box::pin(self.read_queued_keys(me, subscriber, now, after, limit))
+    }
+
+    fn queued<'a>(&'a self, seqs: &'a [i64]) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>> {
+        Box::pin(self.read_queued(seqs))
     }
 
     fn queued_subscribers(&self) -> BoxFuture<'_, Result<Vec<Subscriber>, ReadError>> {

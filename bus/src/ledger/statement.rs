@@ -171,6 +171,17 @@ pub(super) fn render(sql: &str, first: usize, rows: &str, locked: &str, into: &m
 #[derive(Clone, Debug)]
 pub(super) struct Found(pub(super) Vec<Cell<'static>>);
 
+/// What a statement did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ran {
+    /// The rows that came out.
+    pub(super) rows: Vec<Found>,
+    /// How many rows it changed, where the database says so (SQLite).
+    pub(super) changed: u64,
+    /// The sequence of the last row that it inserted, where the database says so (SQLite).
+    pub(super) last: i64,
+}
+
 /// A cell that is not what the schema says: the database was changed by other hands.
 fn unexpected(at: usize, wanted: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("column {at} holds no {wanted}").into())

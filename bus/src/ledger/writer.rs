@@ -1,4 +1,5 @@
-//! The group writer: what waits when the ledger is free is the next group. No timer.
+//! The group writer: what waits when the ledger is free is the next group. Where rows come thick, a
+//! group begins at the pace of `snodo_core::pace`: a commit has a fixed cost, whatever its size.
 //!
 //! Invariant: the actions of one submission are in one group, in their order; two actions that concern
 //! the same delivery are never in two groups at once, and of the same name never in one group; what
@@ -14,10 +15,15 @@ use std::{
     time::Duration,
 };
 
-use snodo_core::{adapter::BoxFuture, register::LedgerEffect};
+use snodo_core::{
+    adapter::BoxFuture,
+    pace::{Pace, Waiting},
+    register::LedgerEffect,
+};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 
 use super::{
@@ -131,6 +137,10 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Submission>,
+    /// Rows in it, and accepts among them.
+    rows: usize,
+    accepts: usize,
+    pace: Pace,
     /// Deliveries of groups under way.
     in_flight: HashSet<Target>,
     closed: bool,
@@ -138,6 +148,7 @@ struct State {
 
 struct Submission {
     actions: Vec<Action>,
+    accepts: usize,
     answer: oneshot::Sender<Result<Vec<Outcome>, CommitError>>,
     room: OwnedSemaphorePermit,
 }
@@ -223,7 +234,10 @@ impl Shared {
                 return Err(closed());
             }
             self.stats.waiting.fetch_add(actions.len() as u64, Relaxed);
-            state.queue.push_back(Submission { actions, answer, room });
+            let accepts = actions.iter().filter(|one| matches!(one, Action::Accept(_))).count();
+            state.rows += actions.len();
+            state.accepts += accepts;
+            state.queue.push_back(Submission { actions, accepts, answer, room });
         }
         self.work.notify_one();
         wait.await.unwrap_or_else(|_| Err(CommitError::Unclear("the writer ended".to_owned())))
@@ -240,12 +254,28 @@ impl Shared {
         loop {
             let mut notified = std::pin::pin!(self.work.notified());
             notified.as_mut().enable();
+            if let Some(hold) = self.hold() {
+                // Woken before: there is more, and perhaps enough. Not woken: it is time.
+                if timeout(hold, notified.as_mut()).await.is_ok() {
+                    continue;
+                }
+            }
             match self.take() {
                 Some(group) => self.write(group).await,
                 None if self.state().closed && self.state().queue.is_empty() => return,
                 None => notified.await,
             }
         }
+    }
+
+    /// How long the next group waits for more.
+    fn hold(&self) -> Option<Duration> {
+        let state = self.state();
+        let waiting = Waiting { rows: state.rows, accepts: state.accepts > 0 };
+        if waiting.rows == 0 || state.closed {
+            return None;
+        }
+        state.pace.hold(waiting, self.clock.uptime())
     }
 
     /// What waits, as far as it fits into one group. What does not fit stays, and all behind it: an
@@ -264,6 +294,9 @@ impl Shared {
         if group.is_empty() {
             return None;
         }
+        state.rows -= forming.rows;
+        state.accepts -= group.iter().map(|each: &Submission| each.accepts).sum::<usize>();
+        state.pace.begins(forming.rows, self.clock.uptime());
         state.in_flight.extend(forming.keys.iter().map(|(_, target)| *target));
         self.stats.waiting.fetch_sub(forming.rows as u64, Relaxed);
         if !state.queue.is_empty() {

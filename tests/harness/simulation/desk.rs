@@ -10,7 +10,7 @@ use std::{
 use futures_util::FutureExt as _;
 use snodo::ledger::{
     Action, Ages, CommitError, Event, Filter, InBroker, Incarnation, Ledger, Outcome, Queued,
-    ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, Write,
+    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, Write,
 };
 use snodo_core::{
     adapter::BoxFuture,
@@ -170,18 +170,22 @@ impl Ledger for Gated {
     fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>> {
         self.real.open_route_versions()
     }
-    fn queued<'a>(
+    fn queued_keys<'a>(
         &'a self,
-        me: IncarnationId,
+        me: Option<IncarnationId>,
         subscriber: &'a str,
         now: Timestamp,
         after: i64,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>> {
+    ) -> BoxFuture<'a, Result<Vec<QueuedKey>, ReadError>> {
         let subscriber = subscriber.to_owned();
         self.read(move |runtime, real| {
-            runtime.block_on(real.queued(me, &subscriber, now, after, limit))
+            runtime.block_on(real.queued_keys(me, &subscriber, now, after, limit))
         })
+    }
+    fn queued<'a>(&'a self, seqs: &'a [i64]) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>> {
+        let seqs = seqs.to_vec();
+        self.read(move |runtime, real| runtime.block_on(real.queued(&seqs)))
     }
     fn queued_subscribers(&self) -> BoxFuture<'_, Result<Vec<Subscriber>, ReadError>> {
         self.read(|runtime, real| runtime.block_on(real.queued_subscribers()))

@@ -77,6 +77,11 @@ pub(crate) fn emission(cause: DeliveryId, to: &str) -> Emission {
     Emission { message: message(id), deliveries: vec![owed(id, to)] }
 }
 
+/// To the subscriber of [`Bench::queued`].
+pub(crate) fn hand_over(seq: i64, id: DeliveryId, round: u32) -> Action {
+    Action::HandOver { seq, id, round, subscriber: "route".into(), route_digest: v(1) }
+}
+
 pub(crate) fn fault() -> Fault {
     Fault::new(FaultClass::Refused, "SN0701", "no")
 }

@@ -97,9 +97,9 @@ async fn a_mark_matches_only_a_queued_row_of_its_round() {
 async fn a_hand_over_completes_a_queued_row_and_a_returned_one_waits() {
     for bench in Bench::each().await {
         let Created { seq, id } = bench.queued("a").await;
-        assert_eq!(bench.one(Action::HandOver { seq, id, round: 2 }).await, Outcome::Missed);
-        assert_eq!(bench.one(Action::HandOver { seq, id, round: 1 }).await, Outcome::Matched);
-        assert_eq!(bench.one(Action::HandOver { seq, id, round: 1 }).await, Outcome::Missed);
+        assert_eq!(bench.one(hand_over(seq, id, 2)).await, Outcome::Missed);
+        assert_eq!(bench.one(hand_over(seq, id, 1)).await, Outcome::Matched);
+        assert_eq!(bench.one(hand_over(seq, id, 1)).await, Outcome::Missed);
         assert_eq!(bench.state(seq).await, (Completed, 1));
         let Created { seq, id } = bench.queued("b").await;
         let back = back(Then::Waiting(at(5)));
@@ -120,6 +120,7 @@ async fn a_settle_matches_its_round_and_version_and_emits_only_then() {
             seq: cause.seq,
             id: cause.id,
             round,
+            subscriber: "route".into(),
             route_digest: v(version),
             filtered,
             emits: if filtered { vec![] } else { vec![emission(cause.id, "next")] },
@@ -140,6 +141,7 @@ async fn a_settle_matches_its_round_and_version_and_emits_only_then() {
             seq: other.seq,
             id: other.id,
             round: 1,
+            subscriber: "route".into(),
             route_digest: v(1),
             filtered: true,
             emits: vec![],
@@ -180,11 +182,12 @@ fn asked_by_a_copy(seq: i64, id: DeliveryId) -> [(&'static str, Action); 9] {
     let waiting = || back(Then::Waiting(at(5)));
     let settle = |filtered| {
         let emits = if filtered { emits.clone() } else { vec![emission(id, "next")] };
-        Action::Settle { seq, id, round, route_digest, filtered, emits }
+        let subscriber = "route".into();
+        Action::Settle { seq, id, round, subscriber, route_digest, filtered, emits }
     };
     [
         ("mark", Action::Mark { seq, id, round }),
-        ("hand over", Action::HandOver { seq, id, round }),
+        ("hand over", hand_over(seq, id, round)),
         ("hand back", Action::HandBack { seq, id, round, back: waiting() }),
         ("settle", settle(false)),
         ("filter", settle(true)),
@@ -446,7 +449,7 @@ async fn drains_tell_another_round_from_an_unknown_id() {
         assert!(bench.row(seq).await.suspect);
         assert_eq!(bench.state(seq).await, (Queued, 2));
         assert_eq!(bench.one(poison(id, 1)).await, Outcome::Missed);
-        let queued = bench.ledger.queued(bench.me, "route", at(0), 0, 9).await.expect("readable");
+        let queued = bench.ledger.queued(&[seq]).await.expect("readable");
         assert!(queued[0].alone);
         assert_eq!(bench.one(unrouted(id, 2)).await, Outcome::Matched);
         let row = bench.row(seq).await;
@@ -539,7 +542,7 @@ async fn after_a_clean_end_nothing_is_unclean_but_what_was_before() {
         assert_eq!(bench.another("main").await.unclean_up_to, Some(seq));
         bench.ledger.end(bench.me, at(1)).await.expect("ends");
         assert_eq!(bench.another("main").await.unclean_up_to, Some(seq));
-        bench.one(Action::HandOver { seq, id, round: 1 }).await;
+        bench.one(hand_over(seq, id, 1)).await;
         bench.ledger.end(bench.me, at(1)).await.expect("ends");
         assert_eq!(bench.another("main").await.unclean_up_to, None);
     }
@@ -568,16 +571,17 @@ async fn a_queued_row_is_published_by_its_publisher_first() {
         bench.one(action).await;
         let other = IncarnationId(bench.me.0 + 77);
         let queued = async |bench: &Bench, me, now| {
-            let found = bench.ledger.queued(me, "route", now, 0, 9).await.expect("readable");
+            let found = bench.ledger.queued_keys(me, "route", now, 0, 9).await.expect("readable");
             found.len()
         };
-        assert_eq!(queued(&bench, bench.me, NOON).await, 1);
-        assert_eq!(queued(&bench, other, NOON).await, 0);
-        assert_eq!(queued(&bench, other, at(5)).await, 1);
+        assert_eq!(queued(&bench, Some(bench.me), NOON).await, 1);
+        assert_eq!(queued(&bench, None, NOON).await, 0);
+        assert_eq!(queued(&bench, Some(other), NOON).await, 0);
+        assert_eq!(queued(&bench, Some(other), at(5)).await, 1);
         let found = bench.ledger.queued_subscribers().await.expect("readable");
         assert_eq!(found, vec!["route".into()]);
         bench.another("main").await;
-        assert_eq!(queued(&bench, bench.me, NOON).await, 1);
+        assert_eq!(queued(&bench, None, NOON).await, 1);
     }
 }
 
@@ -691,6 +695,7 @@ async fn a_group_mixes_everything_and_reports_in_its_order() {
                     seq: one.seq,
                     id: one.id,
                     round: 1,
+                    subscriber: "route".into(),
                     route_digest: v(1),
                     filtered: false,
                     emits: vec![emission(one.id, "next"), emission(one.id, "other")],
@@ -738,7 +743,7 @@ async fn open_versions_are_those_that_rows_are_pinned_to() {
         let Created { seq, id } = bench.queued("a").await;
         let open = bench.ledger.open_route_versions().await.expect("readable");
         assert_eq!(open.iter().map(|version| version.digest).collect::<Vec<_>>(), [v(1)]);
-        bench.one(Action::HandOver { seq, id, round: 1 }).await;
+        bench.one(hand_over(seq, id, 1)).await;
         assert!(bench.ledger.open_route_versions().await.expect("readable").is_empty());
     }
 }

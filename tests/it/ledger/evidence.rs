@@ -11,10 +11,9 @@ use super::{bench::*, *};
 async fn lived_in(bench: &Bench) {
     bench.all(&[accept("a", &["route"]), accept("b", &["route"]), accept("c", &["route"])]).await;
     bench.one(accept("d", &["route"])).await;
-    let hand_over =
-        |seq, name| Action::HandOver { seq, id: owed(id_of(name), "route").id, round: 1 };
-    bench.all(&[hand_over(1, "a"), hand_over(2, "b"), hand_over(3, "c")]).await;
-    bench.all(&[hand_over(4, "d"), accept("e", &["route"]), accept("f", &["route"])]).await;
+    let handed = |seq, name| hand_over(seq, owed(id_of(name), "route").id, 1);
+    bench.all(&[handed(1, "a"), handed(2, "b"), handed(3, "c")]).await;
+    bench.all(&[handed(4, "d"), accept("e", &["route"]), accept("f", &["route"])]).await;
 }
 
 async fn heads(bench: &Bench) -> Vec<Head> {
@@ -115,7 +114,7 @@ async fn a_proof_holds_with_another_language_and_a_changed_one_does_not() {
         append_heads(&*bench.ledger, &log, NOON).await.expect("kept");
         append_heads(&*bench.ledger, &log, at(1)).await.expect("kept");
         let id = owed(id_of("first"), "route").id;
-        let hand_over = Action::HandOver { seq: 1, id, round: 1 };
+        let hand_over = hand_over(1, id, 1);
         bench.all(&[accept("x", &["route"]), hand_over, accept("y", &["route"])]).await;
         bench.one(accept("z", &["route"])).await;
         append_heads(&*bench.ledger, &log, at(2)).await.expect("kept");

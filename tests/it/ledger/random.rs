@@ -28,6 +28,13 @@ fn back_of(draw: &Draw) -> Return {
     Return { then, counts: draw.flag, give_up_at: Some(at(9)), fault: Some(fault()) }
 }
 
+/// Whose delivery it is, of those that `action` makes.
+fn subscriber_of(id: DeliveryId) -> snodo::ledger::Subscriber {
+    let accepted = (0..6_u8).flat_map(|name| ["r", "s"].map(|to| (id_of(&format!("m{name}")), to)));
+    let mut accepted = accepted.filter(|(message, to)| DeliveryId::derived(*message, to) == id);
+    accepted.next().map_or("next", |(_, to)| to).into()
+}
+
 fn action(bench: &Bench, draw: &Draw, ids: &[DeliveryId]) -> Action {
     let Draw { seq, round, flag, .. } = *draw;
     let fence = bench.fence(draw.serial);
@@ -38,9 +45,12 @@ fn action(bench: &Bench, draw: &Draw, ids: &[DeliveryId]) -> Action {
     match draw.what {
         0 | 1 => accept(&format!("m{}", draw.name), &["r", "s"][..=usize::from(flag)]),
         2 => Action::Mark { seq, id, round },
-        3 => Action::HandOver { seq, id, round },
+        3 => Action::HandOver { seq, id, round, subscriber: subscriber_of(id), route_digest },
         4 => Action::HandBack { seq, id, round, back: back_of(draw) },
-        5 => Action::Settle { seq, id, round, route_digest, filtered: false, emits },
+        5 => {
+            let subscriber = subscriber_of(id);
+            Action::Settle { seq, id, round, subscriber, route_digest, filtered: false, emits }
+        }
         6 => Action::FastVerdict { seq, id, round, route_digest, back: back_of(draw) },
         7 | 8 => Action::Claim { seq, id, round, fence, lease_until: at(60) },
         9 => bench.intent(seq, draw.serial),
