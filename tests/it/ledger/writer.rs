@@ -121,8 +121,10 @@ impl Ledger for Refusing {
 
     passed_on! {
         open_route_versions() -> Vec<RouteVersion>;
-        queued(me: IncarnationId, subscriber: &'a str, now: Timestamp, after: i64, limit: u32)
-            -> Vec<snodo::ledger::Queued>;
+        queued_keys(
+            me: Option<IncarnationId>, subscriber: &'a str, now: Timestamp, after: i64, limit: u32
+        ) -> Vec<snodo::ledger::QueuedKey>;
+        queued(seqs: &'a [i64]) -> Vec<snodo::ledger::Queued>;
         queued_subscribers() -> Vec<Arc<str>>;
         row(seq: i64) -> Option<Row>;
         row_by_id(id: DeliveryId) -> Option<Row>;
