@@ -15,15 +15,13 @@ use std::{
 
 use serde_json::Value;
 use snodo_tests::{
+    chaos::house::{SOURCE, TOKEN},
     checker::End,
     client::{Client, get},
 };
 use tokio::task::JoinSet;
 
-use crate::{
-    house::{SOURCE, TOKEN},
-    scene::Failure,
-};
+use crate::scene::Failure;
 
 /// Questions at once.
 const ASKERS: usize = 16;

@@ -4,7 +4,6 @@
 //! a vhost of its own.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     time::Instant,
@@ -14,13 +13,11 @@ use serde_json::{Value, json};
 use snodo::broker::{
     management::{Management, segment},
     node::{NodeOptions, PrivateNode},
-    session::{Endpoint, Secret},
-    topology,
 };
-use snodo_core::topology::{BusNeeds, plan};
 use snodo_tests::{
     bus::HouseFolder,
     chaos::{
+        house::{self, Places},
         plan::{LedgerKind, Run},
         report::RunReport,
         target::{DELAY_MS, Target},
@@ -31,7 +28,6 @@ use tokio::sync::RwLock;
 
 use crate::{
     books::Books,
-    house::{self, Places, ROUTES},
     scene::{Failure, Scene, log_of},
     strikes,
 };
@@ -103,35 +99,12 @@ impl Lane {
     async fn set_up(&self, run: &Run, folder: &Path) -> Result<Scene<'_>, Failure> {
         let vhost = run.strike.to_string().to_lowercase();
         let house = HouseFolder::new(folder)?;
-        let broker = self.broker(&vhost, &house).await?;
+        let endpoint = self.node.read().await.endpoint().in_vhost(&vhost);
+        let broker = house::broker(&endpoint, &house).await?;
         let (ledger, books) = self.ledger(&house)?;
         let target = Target::start(&folder.join("target.log"), run.seed, DELAY_MS).await?;
         house::write(&house, &Places { ledger, broker, target: target.address() })?;
         Ok(Scene::new(RunReport::new(run), &self.node, house, books, target, self.fault.clone()))
-    }
-
-    /// A vhost with the topology of the house, and the configuration that names it.
-    async fn broker(&self, vhost: &str, house: &HouseFolder) -> Result<Value, Failure> {
-        let endpoint = self.node.read().await.endpoint().in_vhost(vhost);
-        let bus = BusNeeds {
-            vhost: vhost.to_owned(),
-            user: endpoint.user.clone(),
-            routes: ROUTES.map(str::to_owned).to_vec(),
-            max_queue_bytes: 1 << 30,
-        };
-        grant(&endpoint).await?;
-        topology::apply(&endpoint, &plan(&bus, &[]), &BTreeMap::new()).await?;
-        let Secret::Text(password) = &endpoint.password else {
-            return Err("a private node has its password as text".into());
-        };
-        house.write("broker.password", password)?;
-        let node = endpoint.nodes.first().ok_or("a private node has one address")?;
-        let uri = node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1);
-        Ok(json!({
-            "uris": [format!("{uri}/{vhost}")],
-            "password": { "file": house.path.join("broker.password") },
-            "management": endpoint.management,
-        }))
     }
 
     fn ledger(&self, house: &HouseFolder) -> Result<(Value, Books), Failure> {
@@ -158,16 +131,6 @@ async fn play(scene: &mut Scene<'_>, run: &Run) -> Result<(), Failure> {
     strikes::strike(scene, run.strike, run.times).await?;
     scene.settle().await?;
     scene.judge().await
-}
-
-/// The vhost, and all rights in it.
-async fn grant(endpoint: &Endpoint) -> Result<(), Failure> {
-    let management = Management::of(endpoint)?;
-    let vhost = segment(&endpoint.vhost);
-    let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
-    management.put(&format!("/api/vhosts/{vhost}"), &json!({})).await?;
-    let user = segment(&endpoint.user);
-    Ok(management.put(&format!("/api/permissions/{vhost}/{user}"), &all).await?)
 }
 
 /// From `postgres://user@%2Fsocket%2Ffolder/database`, as the tests' server gives it.

@@ -65,10 +65,9 @@ async fn kill_broker(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
     scene.drive(RATE)?;
     for _ in 0..times * 2 {
         wait_for_a_moment(scene).await?;
-        let open = scene.figures().await.map_or(0, |figures| figures.open());
         let mut node = scene.node.write().await;
         node.kill();
-        let open = u64::try_from(open).unwrap_or(0);
+        let open = scene.open().await?;
         if open >= OPEN {
             scene.report.struck(open);
         }
@@ -95,6 +94,10 @@ async fn wait_for_a_moment(scene: &mut Scene<'_>) -> Result<(), Failure> {
 async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
     let mut percent = 100;
     for _ in 0..TRIES {
+        scene.stop().await?;
+        if plan::needs_backlog(point) {
+            leave_a_backlog(scene).await?;
+        }
         let pass = plan::pass(point, percent, &mut scene.dice);
         scene.start_bus(Some(&format!("CP{point}:{pass}"))).await?;
         scene.drive(RATE_AT_POINT)?;
@@ -111,7 +114,16 @@ async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
             break;
         }
         percent = if died { percent * 3 / 2 } else { percent / 2 };
-        scene.bury().await?;
     }
+    Ok(())
+}
+
+/// A bus that is killed with enough open, so that the next one finds rows to publish.
+async fn leave_a_backlog(scene: &mut Scene<'_>) -> Result<(), Failure> {
+    scene.start_bus(None).await?;
+    scene.drive(RATE_AT_POINT)?;
+    scene.wait_open(i64::try_from(OPEN_AT_POINT)?, FILLING).await?;
+    scene.bury().await?;
+    scene.rest().await;
     Ok(())
 }

@@ -5,9 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    future::poll_fn,
     sync::{Arc, Mutex},
-    task::Poll,
     time::Duration,
 };
 
@@ -178,19 +176,11 @@ async fn fly(engine: Arc<Engine>, mut outgoing: Outgoing) -> Landed {
     let begun = engine.clock.uptime();
     outgoing.hold.publishing();
     let mut publish = engine.publish.publish(&outgoing.to, outgoing.copy.clone());
-    let mut first = true;
     let confirm = if faults::off("handed-over-at-publish") && is_party(&outgoing.to) {
         let _ = publish.as_mut().now_or_never();
         Confirm::Confirmed
     } else {
-        poll_fn(|context| {
-            let polled = publish.poll_unpin(context);
-            if std::mem::take(&mut first) && polled == Poll::Pending {
-                faults::crash(CrashPoint::Cp6);
-            }
-            polled
-        })
-        .await
+        faults::crash_amid(CrashPoint::Cp6, publish).await
     };
     let took = engine.clock.uptime().saturating_sub(begun);
     engine.observer.confirmed(&outgoing.subscriber, confirm, took);
@@ -286,11 +276,17 @@ impl Feeder {
             let reading = engine.holds.reading();
             let (me, now) = (engine.incarnation(), engine.clock.now());
             let rows = engine.ledger.queued(me, subscriber, now, after, PAGE).await?;
-            faults::crash(CrashPoint::Cp5);
             let full = rows.len() == PAGE as usize;
             after = rows.last().map_or(after, |row| row.seq);
-            found = rows.into_iter().filter_map(|row| self.pick(row)).count();
+            let picked: Vec<Outgoing> = rows.into_iter().filter_map(|row| self.pick(row)).collect();
             drop(reading);
+            found = picked.len();
+            if found > 0 {
+                faults::crash(CrashPoint::Cp5);
+            }
+            for outgoing in picked {
+                engine.outbox.push(outgoing);
+            }
             if !full {
                 break;
             }
@@ -298,9 +294,9 @@ impl Feeder {
         Ok(found)
     }
 
-    fn pick(&self, row: Queued) -> Option<()> {
+    fn pick(&self, row: Queued) -> Option<Outgoing> {
         let hold = self.engine.holds.take((row.id, row.round), row.message.data.len())?;
-        self.engine.outbox.push(Outgoing {
+        Some(Outgoing {
             to: address_of(&row.subscriber),
             subscriber: row.subscriber,
             copy: Copy {
@@ -314,8 +310,7 @@ impl Feeder {
             attempts: row.attempts,
             give_up_at: row.give_up_at,
             hold,
-        });
-        Some(())
+        })
     }
 
     /// Other processes take copies from the same queue: a full one is counted again now and then.
