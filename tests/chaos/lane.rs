@@ -6,7 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ use crate::{
     strikes,
 };
 
+/// A start of the broker costs seconds of CPU: on a machine that others use too, a minute or more.
+const BROKER_START: Duration = Duration::from_mins(3);
+
 /// A lane, ready to run.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -49,7 +52,8 @@ impl Lane {
         fault: Option<String>,
     ) -> Result<Self, Failure> {
         let folder = folder.join(ledger.word());
-        let options = NodeOptions { fresh: true, ..NodeOptions::default() };
+        let options =
+            NodeOptions { fresh: true, ready_within: BROKER_START, ..NodeOptions::default() };
         let node = PrivateNode::start(&folder.join("node"), options).await?;
         Ok(Self { ledger, folder, node: RwLock::new(node), fault })
     }

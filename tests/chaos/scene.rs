@@ -32,8 +32,8 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A start takes no longer.
 const START: Duration = Duration::from_mins(1);
-/// The quiet time: what is open after it is stuck.
-const QUIET: Duration = Duration::from_mins(2);
+/// The quiet time: what is open after nothing has ended for so long is stuck.
+const QUIET: Duration = Duration::from_mins(1);
 /// An orderly stop takes no longer.
 const STOP: Duration = Duration::from_mins(1);
 /// Between two looks.
@@ -185,16 +185,20 @@ impl<'a> Scene<'a> {
 
     /// Waits, deciding what a person must decide, until nothing is open; then the figures are the rows.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
-        let begun = Instant::now();
-        while begun.elapsed() < QUIET {
-            let left = self.office.work(&self.applied()?).await?;
+        let (mut least, mut since) = (i64::MAX, Instant::now());
+        while since.elapsed() < QUIET {
+            let left = self.office.work(|| self.target.lines()).await?;
             // Read after the decisions: a delivery that was sent on is open again. The bus may show a
             // reading of up to a second ago, so it is asked once more before it is believed.
-            if left == 0 && self.is_quiet().await {
+            if left == 0 && self.unended().await == 0 {
                 tokio::time::sleep(Duration::from_millis(1100)).await;
-                if self.is_quiet().await {
+                if self.unended().await == 0 {
                     return self.compare().await;
                 }
+            }
+            let unended = self.unended().await;
+            if unended < least {
+                (least, since) = (unended, Instant::now());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -202,8 +206,9 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    async fn is_quiet(&mut self) -> bool {
-        self.figures().await.is_some_and(|figures| figures.open() == 0 && figures.uncertain() == 0)
+    /// Deliveries that wait for the bus or for a person's word; many while nobody can say.
+    async fn unended(&mut self) -> i64 {
+        self.figures().await.map_or(i64::MAX, |figures| figures.open() + figures.uncertain())
     }
 
     /// Both equations on `/metrics`, and the same numbers in a scan of the rows.
@@ -217,16 +222,12 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    fn applied(&self) -> Result<Vec<Line>, Failure> {
-        Ok(self.target.lines()?)
-    }
-
     /// Collects the ends, stops the bus and judges.
     pub(crate) async fn judge(&mut self) -> Result<(), Failure> {
         let ends = ends::collect(self.house.http, &self.acknowledged).await?;
         self.stop().await?;
         let scan = self.books.scan().await?;
-        let mut effects = called(&self.applied()?);
+        let mut effects = called(&self.target.lines()?);
         effects.extend(scan.effects.iter().cloned());
         let logs = Logs {
             attempted: std::mem::take(&mut self.attempted),
