@@ -1,6 +1,7 @@
 //! Crash points and switched-off guards, for tests. Without the feature `faults` this is nothing.
 //!
-//! `SNODO_CRASH_AT=CP7:3` kills the process with SIGKILL on the third pass of CP7 (ops A7).
+//! `SNODO_CRASH_AT=CP7:3` kills the process with SIGKILL on the third pass of CP7 (ops A7); where a
+//! point lies between what we do and what another does, on the first pass from then on that is there.
 //! A guard asks `faults::off(Guard::…)`; the simulation switches one off at a time (custody §e).
 
 /// The crash points of the message path, by the names of the fault matrix.
@@ -50,6 +51,20 @@ mod switched {
     #[inline]
     pub fn crash(_: CrashPoint) {}
 
+    /// Nothing, in a build without faults.
+    #[inline]
+    pub fn crash_soon(_: CrashPoint) {}
+
+    /// Only `work`, in a build without faults.
+    #[inline]
+    pub async fn crash_amid<T>(_: CrashPoint, work: impl Future<Output = T>) -> T {
+        work.await
+    }
+
+    /// Nothing, in a build without faults.
+    #[inline]
+    pub async fn crash_once(_: CrashPoint, _: impl FnMut() -> bool) {}
+
     /// Whether a guard is switched off: never, in a build without faults.
     #[inline]
     pub const fn off(_: &str) -> bool {
@@ -62,11 +77,15 @@ mod switched {
 mod switched {
     use std::{
         collections::BTreeSet,
+        pin::pin,
         sync::{
             LazyLock, RwLock,
             atomic::{AtomicU32, Ordering::SeqCst},
         },
+        time::Duration,
     };
+
+    use tokio::time::sleep;
 
     use super::CrashPoint;
 
@@ -80,20 +99,76 @@ mod switched {
         let named = std::env::var("SNODO_FAULT_OFF").unwrap_or_default();
         RwLock::new(named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
     });
+    /// Between two looks at whether the moment has come, and for how many of them.
+    const LOOK: Duration = Duration::from_millis(1);
+    const LOOKS: u32 = 2_000;
+
+    /// Counts a pass; whether it is the wanted one, or one after it.
+    fn is_due(point: CrashPoint) -> bool {
+        CRASH.as_ref().is_some_and(|(wanted, pass)| {
+            format!("{point:?}").to_ascii_uppercase() == *wanted
+                && PASSES.fetch_add(1, SeqCst) + 1 >= *pass
+        })
+    }
+
+    fn die() -> ! {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
+        }
+    }
 
     /// Kills the process where `SNODO_CRASH_AT` names this point and pass.
     pub fn crash(point: CrashPoint) {
-        let Some((wanted, pass)) = &*CRASH else { return };
-        if format!("{point:?}").to_ascii_uppercase() == *wanted
-            && PASSES.fetch_add(1, SeqCst) + 1 == *pass
-        {
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-            loop {
-                std::thread::park();
+        if is_due(point) {
+            die();
+        }
+    }
+
+    /// How long after our last line a point is that lies with somebody else: an answer needs to reach its
+    /// socket, a copy the broker but not its confirm us, a request its target but not its answer us.
+    fn moment(point: CrashPoint) -> Duration {
+        Duration::from_millis(match point {
+            CrashPoint::Cp4 => 20,
+            CrashPoint::Cp15 => 100,
+            _ => 1,
+        })
+    }
+
+    /// The same, a moment later.
+    pub fn crash_soon(point: CrashPoint) {
+        if is_due(point) {
+            tokio::spawn(async move {
+                sleep(moment(point)).await;
+                die();
+            });
+        }
+    }
+
+    /// The same in the middle of `work`, a moment after its beginning; where it ends before, at a later
+    /// pass.
+    pub async fn crash_amid<T>(point: CrashPoint, work: impl Future<Output = T>) -> T {
+        if !is_due(point) {
+            return work.await;
+        }
+        tokio::select! {
+            biased;
+            done = pin!(work) => done,
+            () = sleep(moment(point)) => die(),
+        }
+    }
+
+    /// The same as soon as `holds`, while the caller waits.
+    pub async fn crash_once(point: CrashPoint, mut holds: impl FnMut() -> bool) {
+        if !is_due(point) {
+            return;
+        }
+        for _ in 0..LOOKS {
+            if holds() {
+                die();
             }
+            sleep(LOOK).await;
         }
     }
 

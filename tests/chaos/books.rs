@@ -1,17 +1,17 @@
-//! The ledger, read while no bus runs: what is open, what the register holds, what does not fit.
+//! The ledger, read past the bus: what is open, what the register holds, what does not fit.
 //!
-//! Invariant: reads only; the ledger is closed again before a bus starts on it.
+//! Invariant: reads only; what needs the ledger to itself is closed again before a bus starts on it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use snodo::ledger::{
-    Ledger,
-    open::{Settings, open},
+use snodo::ledger::open::{Settings, open};
+use snodo_tests::{
+    chaos::{figures::BUCKETS, house::expected_subject},
+    checker::Effect,
 };
-use snodo_tests::checker::Effect;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{FromRow, PgPool, SqlitePool, postgres::PgRow, sqlite::SqliteRow};
 
-use crate::{house::expected_subject, scene::Failure};
+use crate::scene::Failure;
 
 /// Where the ledger is.
 #[derive(Clone, Debug)]
@@ -25,16 +25,37 @@ pub(crate) enum Books {
 /// A registration: whose message it is, under which subject, under which number.
 type Registered = (Option<String>, String, i64);
 
+const DELIVERIES: &str = "SELECT subscriber, CAST(CASE WHEN state < 5 THEN 0 ELSE state - 4 END AS \
+     BIGINT) AS bucket, CAST(count(*) AS BIGINT) FROM delivery GROUP BY 1, 2";
+const ACCEPTED: &str = "SELECT party, CAST(count(*) AS BIGINT) FROM message \
+     WHERE sender_id IS NOT NULL GROUP BY party";
 const REGISTER: &str = "SELECT m.sender_id, r.subject, CAST(r.n AS BIGINT) FROM register r \
      JOIN delivery d ON d.seq = r.delivery JOIN message m ON m.seq = d.message ORDER BY r.n";
 const ENDED_TWICE: &str = "SELECT CAST(count(*) AS BIGINT) FROM (SELECT subject FROM event \
      WHERE kind = 'final' GROUP BY subject HAVING count(*) > 1) AS twice";
 
-/// What a scan found.
-#[derive(Debug, Default)]
-pub(crate) struct Scan {
+/// What the rows say, counted one by one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rows {
     /// Deliveries by subscriber and bucket.
     pub(crate) deliveries: BTreeMap<(String, String), i64>,
+    /// Messages accepted, by source.
+    pub(crate) accepted: BTreeMap<String, i64>,
+}
+
+impl Rows {
+    /// Deliveries open.
+    pub(crate) fn open(&self) -> u64 {
+        let open = self.deliveries.iter().filter(|((_, bucket), _)| bucket == BUCKETS[0]);
+        open.map(|(_, n)| u64::try_from(*n).unwrap_or(0)).sum()
+    }
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The counts.
+    pub(crate) rows: Rows,
     /// What must not be, a line each.
     pub(crate) broken: Vec<String>,
     /// Deliveries with two final events.
@@ -43,35 +64,34 @@ pub(crate) struct Scan {
     pub(crate) effects: Vec<Effect>,
 }
 
-impl Scan {
-    /// Deliveries open.
-    pub(crate) fn open(&self) -> u64 {
-        let open = self.deliveries.iter().filter(|((_, bucket), _)| bucket == "open");
-        open.map(|(_, n)| u64::try_from(*n).unwrap_or(0)).sum()
-    }
-}
-
 impl Books {
-    /// How many deliveries are open, counted from the rows.
-    pub(crate) async fn open(&self) -> Result<u64, Failure> {
-        let ledger = open(&self.settings()).await?;
-        let deliveries = deliveries(&*ledger).await;
-        ledger.close().await;
-        Ok(Scan { deliveries: deliveries?, ..Scan::default() }.open())
+    /// Counts the rows; a bus may be running.
+    pub(crate) async fn rows(&self) -> Result<Rows, Failure> {
+        let counted: Vec<(String, i64, i64)> = self.ask(DELIVERIES).await?;
+        let deliveries = counted.into_iter().map(|(subscriber, bucket, n)| {
+            let word = usize::try_from(bucket).ok().and_then(|bucket| BUCKETS.get(bucket));
+            ((subscriber, (*word.unwrap_or(&"?")).to_owned()), n)
+        });
+        let deliveries = deliveries.collect();
+        let accepted: Vec<(String, i64)> = self.ask(ACCEPTED).await?;
+        let accepted = accepted.into_iter().map(|(party, n)| (format!("party:{party}"), n));
+        Ok(Rows { deliveries, accepted: accepted.collect() })
     }
 
-    /// Everything.
+    /// Everything, of a ledger that no bus holds.
     pub(crate) async fn scan(&self) -> Result<Scan, Failure> {
         let ledger = open(&self.settings()).await?;
-        let (deliveries, broken) = (deliveries(&*ledger).await, ledger.broken_invariants().await);
+        let broken = ledger.broken_invariants().await;
         ledger.close().await;
-        let (registered, ended_twice) = self.query().await?;
         let mut broken = broken?;
+        let registered: Vec<Registered> = self.ask(REGISTER).await?;
         broken.extend(gaps(&registered));
+        let twice: Vec<(i64,)> = self.ask(ENDED_TWICE).await?;
+        let twice = twice.into_iter().map(|(n,)| u64::try_from(n).unwrap_or(u64::MAX));
         Ok(Scan {
-            deliveries: deliveries?,
+            rows: self.rows().await?,
             broken,
-            ended_twice: u64::try_from(ended_twice).unwrap_or(u64::MAX),
+            ended_twice: twice.sum(),
             effects: registered.into_iter().map(effect).collect(),
         })
     }
@@ -83,33 +103,25 @@ impl Books {
         }
     }
 
-    async fn query(&self) -> Result<(Vec<Registered>, i64), Failure> {
+    async fn ask<T>(&self, question: &'static str) -> Result<Vec<T>, Failure>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         Ok(match self {
             Self::Sqlite(path) => {
                 let pool = SqlitePool::connect(&format!("sqlite:{}", path.display())).await?;
-                let registered = sqlx::query_as(REGISTER).fetch_all(&pool).await?;
-                let twice = sqlx::query_scalar(ENDED_TWICE).fetch_one(&pool).await?;
+                let rows = sqlx::query_as(question).fetch_all(&pool).await;
                 pool.close().await;
-                (registered, twice)
+                rows?
             }
             Self::Postgres(url) => {
                 let pool = PgPool::connect(url).await?;
-                let registered = sqlx::query_as(REGISTER).fetch_all(&pool).await?;
-                let twice = sqlx::query_scalar(ENDED_TWICE).fetch_one(&pool).await?;
+                let rows = sqlx::query_as(question).fetch_all(&pool).await;
                 pool.close().await;
-                (registered, twice)
+                rows?
             }
         })
     }
-}
-
-async fn deliveries(ledger: &dyn Ledger) -> Result<BTreeMap<(String, String), i64>, Failure> {
-    let totals = ledger.scan().await?;
-    Ok(totals
-        .into_iter()
-        .filter(|total| total.n != 0)
-        .map(|total| ((total.name.to_string(), total.bucket), total.n))
-        .collect())
 }
 
 /// Every number from 1 on, once.

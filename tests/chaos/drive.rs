@@ -16,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
-use snodo_tests::client::{Client, post_message};
+use snodo_tests::{
+    chaos::house::{TOKEN, event},
+    client::{Client, post_message},
+};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
-
-use crate::house::{SOURCE, TOKEN, route_of, text_of};
 
 /// Connections of the driver; more messages than that are never in flight.
 const CONNECTIONS: usize = 64;
@@ -104,16 +104,4 @@ async fn tick(stop: Arc<AtomicBool>, due: tokio::sync::mpsc::Sender<()>, rate: u
         // Where every connection waits for an answer, this message is not posted at all.
         let _ = due.try_send(());
     }
-}
-
-/// The message with this number: its type goes round the routes.
-pub(crate) fn event(number: u64) -> serde_json::Value {
-    json!({
-        "specversion": "1.0",
-        "id": number.to_string(),
-        "source": SOURCE,
-        "type": format!("chaos.{}.v1", route_of(number)),
-        "datacontenttype": "application/json",
-        "data": { "n": number, "text": text_of(number) },
-    })
 }

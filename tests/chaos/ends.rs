@@ -11,22 +11,24 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use serde_json::Value;
 use snodo_tests::{
+    chaos::house::{SOURCE, TOKEN},
     checker::End,
-    client::{Client, get},
+    client::{Answer, Client, get},
 };
 use tokio::task::JoinSet;
 
-use crate::{
-    house::{SOURCE, TOKEN},
-    scene::Failure,
-};
+use crate::scene::Failure;
 
 /// Questions at once.
 const ASKERS: usize = 16;
+
+/// How often one question is put again, a second later each time.
+const PATIENCE: u32 = 20;
 
 /// The ends of `messages`.
 pub(crate) async fn collect(
@@ -55,7 +57,7 @@ async fn ask(
     let mut ends = Vec::new();
     while let Some(message) = messages.get(next.fetch_add(1, Relaxed)) {
         let path = format!("/v1/messages?source={SOURCE}&id={message}");
-        let answer = client.send(&get(&path, TOKEN)).await?;
+        let answer = patiently(&mut client, &get(&path, TOKEN)).await?;
         match answer.status {
             200 => ends.push((*message, end(&answer.json())?)),
             404 => {}
@@ -63,6 +65,19 @@ async fn ask(
         }
     }
     Ok(ends)
+}
+
+/// "Not now" is asked again: the machine may have other things to do.
+async fn patiently(client: &mut Client, question: &[u8]) -> io::Result<Answer> {
+    let mut answer = client.send(question).await?;
+    for _ in 0..PATIENCE {
+        if answer.status != 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answer = client.send(question).await?;
+    }
+    Ok(answer)
 }
 
 /// The end of a message and of all that came of it.

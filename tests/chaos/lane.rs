@@ -4,23 +4,20 @@
 //! a vhost of its own.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use snodo::broker::{
     management::{Management, segment},
     node::{NodeOptions, PrivateNode},
-    session::{Endpoint, Secret},
-    topology,
 };
-use snodo_core::topology::{BusNeeds, plan};
 use snodo_tests::{
     bus::HouseFolder,
     chaos::{
+        house::{self, Places},
         plan::{LedgerKind, Run},
         report::RunReport,
         target::{DELAY_MS, Target},
@@ -31,10 +28,12 @@ use tokio::sync::RwLock;
 
 use crate::{
     books::Books,
-    house::{self, Places, ROUTES},
     scene::{Failure, Scene, log_of},
     strikes,
 };
+
+/// A start of the broker costs seconds of CPU: on a machine that others use too, a minute or more.
+const BROKER_START: Duration = Duration::from_mins(3);
 
 /// A lane, ready to run.
 #[derive(Debug)]
@@ -53,7 +52,8 @@ impl Lane {
         fault: Option<String>,
     ) -> Result<Self, Failure> {
         let folder = folder.join(ledger.word());
-        let options = NodeOptions { fresh: true, ..NodeOptions::default() };
+        let options =
+            NodeOptions { fresh: true, ready_within: BROKER_START, ..NodeOptions::default() };
         let node = PrivateNode::start(&folder.join("node"), options).await?;
         Ok(Self { ledger, folder, node: RwLock::new(node), fault })
     }
@@ -103,35 +103,12 @@ impl Lane {
     async fn set_up(&self, run: &Run, folder: &Path) -> Result<Scene<'_>, Failure> {
         let vhost = run.strike.to_string().to_lowercase();
         let house = HouseFolder::new(folder)?;
-        let broker = self.broker(&vhost, &house).await?;
+        let endpoint = self.node.read().await.endpoint().in_vhost(&vhost);
+        let broker = house::broker(&endpoint, &house).await?;
         let (ledger, books) = self.ledger(&house)?;
         let target = Target::start(&folder.join("target.log"), run.seed, DELAY_MS).await?;
         house::write(&house, &Places { ledger, broker, target: target.address() })?;
         Ok(Scene::new(RunReport::new(run), &self.node, house, books, target, self.fault.clone()))
-    }
-
-    /// A vhost with the topology of the house, and the configuration that names it.
-    async fn broker(&self, vhost: &str, house: &HouseFolder) -> Result<Value, Failure> {
-        let endpoint = self.node.read().await.endpoint().in_vhost(vhost);
-        let bus = BusNeeds {
-            vhost: vhost.to_owned(),
-            user: endpoint.user.clone(),
-            routes: ROUTES.map(str::to_owned).to_vec(),
-            max_queue_bytes: 1 << 30,
-        };
-        grant(&endpoint).await?;
-        topology::apply(&endpoint, &plan(&bus, &[]), &BTreeMap::new()).await?;
-        let Secret::Text(password) = &endpoint.password else {
-            return Err("a private node has its password as text".into());
-        };
-        house.write("broker.password", password)?;
-        let node = endpoint.nodes.first().ok_or("a private node has one address")?;
-        let uri = node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1);
-        Ok(json!({
-            "uris": [format!("{uri}/{vhost}")],
-            "password": { "file": house.path.join("broker.password") },
-            "management": endpoint.management,
-        }))
     }
 
     fn ledger(&self, house: &HouseFolder) -> Result<(Value, Books), Failure> {
@@ -158,16 +135,6 @@ async fn play(scene: &mut Scene<'_>, run: &Run) -> Result<(), Failure> {
     strikes::strike(scene, run.strike, run.times).await?;
     scene.settle().await?;
     scene.judge().await
-}
-
-/// The vhost, and all rights in it.
-async fn grant(endpoint: &Endpoint) -> Result<(), Failure> {
-    let management = Management::of(endpoint)?;
-    let vhost = segment(&endpoint.vhost);
-    let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
-    management.put(&format!("/api/vhosts/{vhost}"), &json!({})).await?;
-    let user = segment(&endpoint.user);
-    Ok(management.put(&format!("/api/permissions/{vhost}/{user}"), &all).await?)
 }
 
 /// From `postgres://user@%2Fsocket%2Ffolder/database`, as the tests' server gives it.

@@ -26,7 +26,6 @@ use crate::{lane::Lane, scene::Failure};
 mod books;
 mod drive;
 mod ends;
-mod house;
 mod lane;
 mod office;
 mod scene;

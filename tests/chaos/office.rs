@@ -4,7 +4,7 @@
 //! Invariant: says *done* only of what the log holds, and *not done* only of what it does not hold; when
 //! that may be believed is the bus's to say.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use serde_json::{Value, json};
 use snodo_tests::{chaos::target::Line, client::over_socket};
@@ -40,11 +40,16 @@ impl Office {
     }
 
     /// Decides all that is uncertain and can be decided now; tries again what is parked. Returns how many
-    /// still wait.
-    pub(crate) async fn work(&mut self, lines: &[Line]) -> Result<usize, Failure> {
+    /// still wait. `read` reads the target's log.
+    pub(crate) async fn work(
+        &mut self,
+        read: impl FnOnce() -> io::Result<Vec<Line>>,
+    ) -> Result<usize, Failure> {
         let mut left = 0;
-        for id in self.list("uncertain").await? {
-            if self.resolve(&id, lines).await? {
+        let uncertain = self.list("uncertain").await?;
+        let lines = if uncertain.is_empty() { Vec::new() } else { read()? };
+        for id in uncertain {
+            if self.resolve(&id, &lines).await? {
                 *self.resolved.entry(id).or_default() += 1;
             } else {
                 left += 1;

@@ -4,15 +4,18 @@
 
 use std::{
     collections::BTreeSet,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use snodo::broker::node::PrivateNode;
 use snodo_tests::{
     bus::{BusProcess, HouseFolder},
     chaos::{
         figures::Figures,
+        house,
         plan::Dice,
         report::RunReport,
         target::{Line, Target},
@@ -22,15 +25,15 @@ use snodo_tests::{
 };
 use tokio::sync::RwLock;
 
-use crate::{books::Books, drive::Driver, ends, house, office::Office};
+use crate::{books::Books, drive::Driver, ends, office::Office};
 
 /// Why a run could not be carried out.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A start takes no longer.
 const START: Duration = Duration::from_mins(1);
-/// The quiet time: what is open after it is stuck.
-const QUIET: Duration = Duration::from_mins(2);
+/// The quiet time: what is open after nothing has ended for so long is stuck.
+const QUIET: Duration = Duration::from_mins(1);
 /// An orderly stop takes no longer.
 const STOP: Duration = Duration::from_mins(1);
 /// Between two looks.
@@ -52,8 +55,6 @@ pub(crate) struct Scene<'a> {
     bus: Option<BusProcess>,
     driver: Option<Driver>,
     figures: Client,
-    /// Of the running bus, as last read.
-    reconciled: u64,
     attempted: BTreeSet<u64>,
     acknowledged: BTreeSet<u64>,
     slowest_start: Duration,
@@ -82,7 +83,6 @@ impl<'a> Scene<'a> {
             fault,
             bus: None,
             driver: None,
-            reconciled: 0,
             attempted: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             slowest_start: Duration::ZERO,
@@ -137,10 +137,7 @@ impl<'a> Scene<'a> {
     /// What the bus shows; none while it cannot.
     pub(crate) async fn figures(&mut self) -> Option<Figures> {
         let answer = self.figures.send(&get("/metrics", "")).await.ok()?;
-        let figures = Figures::read(std::str::from_utf8(&answer.body).ok()?);
-        let moved = figures.sum("snodo_ledger_moved_rows_total", &[("what", "reconcile")]);
-        self.reconciled = u64::try_from(moved).unwrap_or(0);
-        Some(figures)
+        Some(Figures::read(std::str::from_utf8(&answer.body).ok()?))
     }
 
     /// Waits until so many deliveries are open, by the bus's own figures.
@@ -178,22 +175,30 @@ impl<'a> Scene<'a> {
         if let Some(mut bus) = self.bus.take() {
             bus.kill().await?;
         }
-        self.report.reconciled += std::mem::take(&mut self.reconciled);
-        self.books.open().await
+        self.open().await
     }
 
-    /// Waits, deciding what a person must decide, until nothing is open.
+    /// Counts from the rows what is open.
+    pub(crate) async fn open(&self) -> Result<u64, Failure> {
+        Ok(self.books.rows().await?.open())
+    }
+
+    /// Waits, deciding what a person must decide, until nothing is open; then the figures are the rows.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
-        let begun = Instant::now();
-        while begun.elapsed() < QUIET {
-            let left = self.office.work(&self.applied()?).await?;
+        let (mut least, mut since) = (i64::MAX, Instant::now());
+        while since.elapsed() < QUIET {
+            let left = self.office.work(|| self.target.lines()).await?;
             // Read after the decisions: a delivery that was sent on is open again. The bus may show a
             // reading of up to a second ago, so it is asked once more before it is believed.
-            if left == 0 && self.is_quiet().await {
+            if left == 0 && self.unended().await == 0 {
                 tokio::time::sleep(Duration::from_millis(1100)).await;
-                if self.is_quiet().await {
-                    return Ok(());
+                if self.unended().await == 0 {
+                    return self.compare().await;
                 }
+            }
+            let unended = self.unended().await;
+            if unended < least {
+                (least, since) = (unended, Instant::now());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -201,21 +206,28 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    async fn is_quiet(&mut self) -> bool {
-        self.figures().await.is_some_and(|figures| figures.open() == 0 && figures.uncertain() == 0)
+    /// Deliveries that wait for the bus or for a person's word; many while nobody can say.
+    async fn unended(&mut self) -> i64 {
+        self.figures().await.map_or(i64::MAX, |figures| figures.open() + figures.uncertain())
     }
 
-    fn applied(&self) -> Result<Vec<Line>, Failure> {
-        Ok(self.target.lines()?)
+    /// Both equations on `/metrics`, and the same numbers in a scan of the rows.
+    async fn compare(&mut self) -> Result<(), Failure> {
+        let figures = self.figures().await.ok_or("the bus shows no figures")?;
+        let rows = self.books.rows().await?;
+        self.report.mistakes.extend(figures.broken_equations());
+        if figures.deliveries() != rows.deliveries || figures.accepted() != rows.accepted {
+            self.report.mistakes.push("/metrics differs from a scan of the rows".to_owned());
+        }
+        Ok(())
     }
 
     /// Collects the ends, stops the bus and judges.
     pub(crate) async fn judge(&mut self) -> Result<(), Failure> {
         let ends = ends::collect(self.house.http, &self.acknowledged).await?;
-        let figures = self.figures().await.ok_or("the bus shows no figures")?;
         self.stop().await?;
         let scan = self.books.scan().await?;
-        let mut effects = called(&self.applied()?);
+        let mut effects = called(&self.target.lines()?);
         effects.extend(scan.effects.iter().cloned());
         let logs = Logs {
             attempted: std::mem::take(&mut self.attempted),
@@ -229,19 +241,15 @@ impl<'a> Scene<'a> {
         self.report.uncertain = self.office.resolved();
         self.report.parked = self.office.replayed();
         self.report.judged(&judge(&logs));
-        self.report.stuck = self.report.stuck.max(scan.open());
-        self.report.mistakes.extend(figures.broken_equations());
-        if figures.deliveries() != scan.deliveries {
-            self.report.mistakes.push("/metrics differs from a scan of the rows".to_owned());
-        }
+        self.report.stuck = self.report.stuck.max(scan.rows.open());
+        self.report.reconciled = reconciled(&log_of(&self.house.path))?;
         self.report.mistakes.extend(scan.broken);
         Ok(())
     }
 
-    /// Asks the bus to stop; an end that is not clean is a mistake of the bus.
-    async fn stop(&mut self) -> Result<(), Failure> {
+    /// Asks the bus, if one runs, to stop; an end that is not clean is a mistake of the bus.
+    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
         let Some(mut bus) = self.bus.take() else { return Ok(()) };
-        self.report.reconciled += std::mem::take(&mut self.reconciled);
         match tokio::time::timeout(STOP, bus.terminate()).await {
             Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => {}
             Ok(status) => {
@@ -268,6 +276,17 @@ fn called(lines: &[Line]) -> Vec<Effect> {
                 && line.operation == house::operation_of(line.n),
         })
         .collect()
+}
+
+/// Copies that every bus of a house together said to be lost, from its log: their figures died with them.
+fn reconciled(log: &Path) -> io::Result<u64> {
+    let log = fs::read_to_string(log)?;
+    let lost = log.lines().filter(|line| line.contains("copies were lost in the broker"));
+    let rows = lost.map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        line["fields"]["rows"].as_u64().unwrap_or(1)
+    });
+    Ok(rows.sum())
 }
 
 /// Where the bus of a house writes its log.

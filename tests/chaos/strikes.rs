@@ -3,9 +3,11 @@
 //! Invariant: a strike counts only with enough deliveries open; one that does not count is repeated, a
 //! bounded number of times.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use snodo::broker::node::PrivateNode;
 use snodo_tests::chaos::plan::{self, Strike};
+use tokio::time::timeout;
 
 use crate::scene::{Failure, Scene};
 
@@ -13,6 +15,8 @@ use crate::scene::{Failure, Scene};
 const RATE: u32 = 300;
 /// Deliveries open at a kill that counts.
 const OPEN: u64 = 100;
+/// How long messages go on coming while the broker is away.
+const WITHOUT_BROKER: Duration = Duration::from_secs(15);
 /// Messages per second while the bus runs into a crash point: some sixty deliveries in flight.
 const RATE_AT_POINT: u32 = 150;
 /// Deliveries open at a crash point that counts.
@@ -61,18 +65,18 @@ async fn kill_bus(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
 }
 
 async fn kill_broker(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
+    let node = scene.node;
     scene.start_bus(None).await?;
     scene.drive(RATE)?;
     for _ in 0..times * 2 {
         wait_for_a_moment(scene).await?;
-        let open = scene.figures().await.map_or(0, |figures| figures.open());
-        let mut node = scene.node.write().await;
+        let mut node = node.write().await;
         node.kill();
-        let open = u64::try_from(open).unwrap_or(0);
+        let open = scene.open().await?;
         if open >= OPEN {
             scene.report.struck(open);
         }
-        node.start_again().await?;
+        start_again(scene, &mut node).await?;
         drop(node);
         scene.ready().await?;
         if scene.report.fired == times {
@@ -81,6 +85,17 @@ async fn kill_broker(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
     }
     scene.rest().await;
     Ok(())
+}
+
+/// The loop goes on meanwhile; but where a start takes minutes, not for minutes.
+async fn start_again(scene: &mut Scene<'_>, node: &mut PrivateNode) -> Result<(), Failure> {
+    let mut started = pin!(node.start_again());
+    if let Ok(started) = timeout(WITHOUT_BROKER, started.as_mut()).await {
+        return Ok(started?);
+    }
+    scene.rest().await;
+    started.await?;
+    scene.drive(RATE)
 }
 
 /// Until enough is open, and a drawn moment more.
@@ -95,6 +110,10 @@ async fn wait_for_a_moment(scene: &mut Scene<'_>) -> Result<(), Failure> {
 async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
     let mut percent = 100;
     for _ in 0..TRIES {
+        scene.stop().await?;
+        if plan::needs_backlog(point) {
+            leave_a_backlog(scene).await?;
+        }
         let pass = plan::pass(point, percent, &mut scene.dice);
         scene.start_bus(Some(&format!("CP{point}:{pass}"))).await?;
         scene.drive(RATE_AT_POINT)?;
@@ -111,7 +130,16 @@ async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
             break;
         }
         percent = if died { percent * 3 / 2 } else { percent / 2 };
-        scene.bury().await?;
     }
+    Ok(())
+}
+
+/// A bus that is killed with enough open, so that the next one finds rows to publish.
+async fn leave_a_backlog(scene: &mut Scene<'_>) -> Result<(), Failure> {
+    scene.start_bus(None).await?;
+    scene.drive(RATE_AT_POINT)?;
+    scene.wait_open(i64::try_from(OPEN_AT_POINT)?, FILLING).await?;
+    scene.bury().await?;
+    scene.rest().await;
     Ok(())
 }

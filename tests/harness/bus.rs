@@ -63,9 +63,22 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Below the range from which the system takes the ports of outgoing connections: none of those takes the
+/// port of a bus that restarts. (Not even a client that finds nobody there: it may reach itself.)
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
+
 /// A port of the loopback that nobody uses now.
 pub fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    let mut bound = Err(io::ErrorKind::AddrInUse.into());
+    for _ in 0..100 {
+        let drawn = u16::try_from(uuid::Uuid::now_v7().as_u128() % PORTS.len() as u128);
+        let port = PORTS.start + drawn.unwrap_or(0);
+        bound = TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
+        if bound.is_ok() {
+            break;
+        }
+    }
+    bound
 }
 
 /// The folder in which cargo put this program, and `snodo` beside it.

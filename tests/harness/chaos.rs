@@ -3,6 +3,7 @@
 //! Invariant: what is judged comes from logs that the bus does not write.
 
 pub mod figures;
+pub mod house;
 pub mod plan;
 pub mod report;
 pub mod target;

@@ -125,7 +125,7 @@ async fn one(consumer: &mut Consumer) -> (Tag, Received) {
 }
 
 /// Messages that are ready in a queue; none when it does not exist.
-async fn ready(endpoint: &Endpoint, queue: &str) -> Option<u32> {
+pub(crate) async fn ready(endpoint: &Endpoint, queue: &str) -> Option<u32> {
     let connection = endpoint.dial(0, "test").await.expect("dial");
     let channel = connection.create_channel().await.expect("channel");
     let options = QueueDeclareOptions { passive: true, ..Default::default() };

@@ -1,5 +1,7 @@
 //! The parts of the chaos runs that judge: if they were wrong, a run would pass that should not.
 
+mod points;
+
 use std::time::Duration;
 
 use serde_json::json;

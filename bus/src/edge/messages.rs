@@ -185,7 +185,7 @@ fn not_now(error: &CommitError) -> Refusal {
 }
 
 fn accepted(id: MessageId, replayed: bool) -> Response {
-    faults::crash(CrashPoint::Cp4);
+    faults::crash_soon(CrashPoint::Cp4);
     let body = Json(json!({ "id": id }));
     let mut response = (StatusCode::ACCEPTED, body).into_response();
     let headers = response.headers_mut();

@@ -243,7 +243,7 @@ impl Task<'_> {
             for one in prepared {
                 self.engine.send(one, created);
             }
-            faults::crash(CrashPoint::Cp13);
+            self.engine.crash_once_published().await;
         }
         Ok(written.result())
     }
@@ -299,8 +299,8 @@ impl Task<'_> {
         }
         if used.effect().needs_intent() && !faults::off("no-intent") {
             self.write_intent(used, step).await?;
+            faults::crash(CrashPoint::Cp14);
         }
-        faults::crash(CrashPoint::Cp14);
         self.lease_for(used.operation.deadline).await?;
         self.call(used, port, call).await
     }
@@ -390,12 +390,11 @@ impl Task<'_> {
         let begun = engine.clock.uptime();
         let deadline = used.operation.deadline;
         let calling = AssertUnwindSafe(engine.in_time(deadline, port.call(call.clone())));
-        let answer = match calling.catch_unwind().await {
+        let answer = match faults::crash_amid(CrashPoint::Cp15, calling.catch_unwind()).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(no_answer(used)),
             Err(_) => Err(panicked()),
         };
-        faults::crash(CrashPoint::Cp15);
         let took = engine.clock.uptime().saturating_sub(begun);
         let code = answer.as_ref().err().map(|fault| fault.code.as_str());
         engine.observer.step(&used.target(), code, took);

@@ -17,7 +17,7 @@ use snodo_core::{
 use super::{Engine, address_of, holds::Hold, party_subscriber, relay::Outgoing};
 use crate::{
     broker::Copy,
-    faults,
+    faults::{self, CrashPoint},
     ledger::{Created, Emission, NewDelivery, Subscriber},
 };
 
@@ -69,6 +69,12 @@ impl Engine {
                 self.outbox.push(first_copy(delivery, row.seq, message, hold));
             }
         }
+    }
+
+    /// Crash point: what was sent is published, the copy that gave rise to it not yet acknowledged.
+    pub(super) async fn crash_once_published(&self) {
+        let mut before = None;
+        faults::crash_once(CrashPoint::Cp13, || self.holds.are_past(&mut before)).await;
     }
 
     /// What `step` emits for `cause`: messages under derived ids, with their deliveries.

@@ -151,7 +151,7 @@ impl Engine {
             self.left_broker(copy, settlement);
             settlements.push(settlement);
         }
-        faults::crash(CrashPoint::Cp13);
+        self.crash_once_published().await;
         settlements
     }
 

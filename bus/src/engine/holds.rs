@@ -82,6 +82,13 @@ impl Holds {
         locked(&self.held).keys.is_empty()
     }
 
+    /// Whether all that was held when `before` was first asked about has been published and marked.
+    pub(super) fn are_past(&self, before: &mut Option<HashSet<Key>>) -> bool {
+        let held = locked(&self.held);
+        let before = before.get_or_insert_with(|| held.keys.keys().copied().collect());
+        !before.iter().any(|key| held.keys.contains_key(key))
+    }
+
     /// Say before rows are read: until it is dropped, what is released counts as held, so that a row
     /// read before its mark is not published once more.
     pub(super) fn reading(&self) -> Reading {

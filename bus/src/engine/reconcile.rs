@@ -12,7 +12,7 @@ use snodo_core::{
 use super::{Engine, locked};
 use crate::{
     faults,
-    ledger::{Action, InBroker, ReadError, Subscriber},
+    ledger::{Action, InBroker, Outcome, ReadError, Subscriber},
 };
 
 /// How many deliveries are put back in one step; the pace of steps bounds the rate.
@@ -63,14 +63,12 @@ impl Reconciler {
         if lost.is_empty() {
             return Ok(0);
         }
-        let found = lost.len() as u64;
-        match self.engine.write.submit(lost).await {
-            Ok(_) => {
-                self.engine.observer.moved("reconcile", found);
-                Ok(found)
-            }
-            Err(_) => Ok(0),
+        let Ok(outcomes) = self.engine.write.submit(lost).await else { return Ok(0) };
+        let rows = rows_put_back(&outcomes);
+        if rows > 0 {
+            self.engine.observer.moved("reconcile", rows);
         }
+        Ok(rows)
     }
 
     /// An accepted message's id holds its accept time, and it was published after that; so did what it
@@ -84,7 +82,24 @@ impl Reconciler {
     }
 }
 
+/// A copy that had come in by then, and whose claim or settle was in the writer's queue before this, was
+/// not lost: its row did not match.
+fn rows_put_back(outcomes: &[Outcome]) -> u64 {
+    outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Matched)).count() as u64
+}
+
 fn put_back(row: &InBroker, evidence: &Evidence) -> Option<Action> {
     let lost = is_lost(row.marked_at, evidence) || faults::off("reconcile-by-age");
     lost.then_some(Action::Reconcile { seq: row.seq, round: row.round })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_had_moved_on_by_then_was_not_lost() {
+        assert_eq!(rows_put_back(&[Outcome::Missed, Outcome::Matched, Outcome::Missed]), 1);
+        assert_eq!(rows_put_back(&[Outcome::Missed]), 0);
+    }
 }

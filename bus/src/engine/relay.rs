@@ -5,9 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    future::poll_fn,
     sync::{Arc, Mutex},
-    task::Poll,
     time::Duration,
 };
 
@@ -182,19 +180,11 @@ async fn fly(engine: Arc<Engine>, mut outgoing: Outgoing) -> Landed {
     let begun = engine.clock.uptime();
     outgoing.hold.publishing();
     let mut publish = engine.publish.publish(&outgoing.to, outgoing.copy.clone());
-    let mut first = true;
     let confirm = if faults::off("handed-over-at-publish") && is_party(&outgoing.to) {
         let _ = publish.as_mut().now_or_never();
         Confirm::Confirmed
     } else {
-        poll_fn(|context| {
-            let polled = publish.poll_unpin(context);
-            if std::mem::take(&mut first) && polled == Poll::Pending {
-                faults::crash(CrashPoint::Cp6);
-            }
-            polled
-        })
-        .await
+        faults::crash_amid(CrashPoint::Cp6, publish).await
     };
     let took = engine.clock.uptime().saturating_sub(begun);
     engine.observer.confirmed(&outgoing.subscriber, confirm, took);
@@ -320,9 +310,7 @@ impl Feeder {
             let free = |key: &&QueuedKey| !engine.holds.holds(&(key.id, key.round));
             let seqs: Vec<i64> = keys.iter().filter(free).map(|key| key.seq).collect();
             for seqs in seqs.chunks(MESSAGES) {
-                let rows = engine.ledger.queued(seqs).await?;
-                faults::crash(CrashPoint::Cp5);
-                fed.found += rows.into_iter().filter_map(|row| self.pick(row)).count();
+                fed.found += self.take_up(seqs).await?;
             }
             drop(reading);
             if fed.whole {
@@ -332,9 +320,23 @@ impl Feeder {
         Ok(fed)
     }
 
-    fn pick(&self, row: Queued) -> Option<()> {
+    /// Puts the rows that are still queued and free into the outbox; how many.
+    async fn take_up(&self, seqs: &[i64]) -> Result<usize, ReadError> {
+        let rows = self.engine.ledger.queued(seqs).await?;
+        let picked: Vec<Outgoing> = rows.into_iter().filter_map(|row| self.pick(row)).collect();
+        let found = picked.len();
+        if found > 0 {
+            faults::crash(CrashPoint::Cp5);
+        }
+        for outgoing in picked {
+            self.engine.outbox.push(outgoing);
+        }
+        Ok(found)
+    }
+
+    fn pick(&self, row: Queued) -> Option<Outgoing> {
         let hold = self.engine.holds.take((row.id, row.round), row.message.data.len())?;
-        self.engine.outbox.push(Outgoing {
+        Some(Outgoing {
             to: address_of(&row.subscriber),
             subscriber: row.subscriber,
             copy: Copy {
@@ -348,8 +350,7 @@ impl Feeder {
             attempts: row.attempts,
             give_up_at: row.give_up_at,
             hold,
-        });
-        Some(())
+        })
     }
 
     /// Other processes take copies from the same queue: a full one is counted again now and then.

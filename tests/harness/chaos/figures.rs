@@ -15,8 +15,9 @@ struct Figure {
     value: f64,
 }
 
-/// Which series of deliveries are a bucket, by its word.
-const BUCKETS: [&str; 6] = ["open", "parked", "uncertain", "completed", "filtered", "discarded"];
+/// Which series of deliveries are a bucket, by its word; in the order of the ledger's numbers.
+pub const BUCKETS: [&str; 6] =
+    ["open", "parked", "uncertain", "completed", "filtered", "discarded"];
 
 impl Figures {
     /// Reads the text format.
@@ -62,6 +63,17 @@ impl Figures {
             }
         }
         all
+    }
+
+    /// Messages accepted, per source.
+    pub fn accepted(&self) -> BTreeMap<String, i64> {
+        let name = "snodo_messages_accepted_total";
+        let sources = self.values_of(name, "source").into_iter();
+        let counted = sources.map(|source| {
+            let n = self.sum(name, &[("source", &source)]);
+            (source, n)
+        });
+        counted.filter(|(_, n)| *n != 0).collect()
     }
 
     fn values_of(&self, name: &str, label: &str) -> BTreeSet<String> {

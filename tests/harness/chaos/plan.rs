@@ -171,6 +171,12 @@ fn seed_of(seed: u64, strike: Strike, ledger: LedgerKind) -> u64 {
     mixed % 1_000_000
 }
 
+/// Whether a crash point is passed only where rows wait that no process holds: those that another one
+/// left behind.
+pub fn needs_backlog(point: u8) -> bool {
+    point == 5
+}
+
 /// On which pass of a crash point the bus dies; `percent` stretches it where an earlier try met too few
 /// deliveries in flight, or did not come that far.
 ///
@@ -178,7 +184,7 @@ fn seed_of(seed: u64, strike: Strike, ledger: LedgerKind) -> u64 {
 /// often.
 pub fn pass(point: u8, percent: u64, dice: &mut Dice) -> u64 {
     let (low, high) = match point {
-        5 => (4, 10),
+        5 => (1, 3),
         12 | 13 => (14, 28),
         10 | 11 | 14..=17 => (90, 160),
         _ => (130, 240),

@@ -3,14 +3,24 @@
 //!
 //! Invariant: the reference transform is written here a second time, in Rust, not asked of the bus.
 
-use std::{io, net::SocketAddr};
+use std::{collections::BTreeMap, error::Error, io, net::SocketAddr};
 
 use serde_json::{Value, json};
-use snodo_core::ids::Digest;
-use snodo_tests::{bus::HouseFolder, chaos::target::digest};
+use snodo::broker::{
+    management::{Management, segment},
+    session::{Endpoint, Secret},
+    topology,
+};
+use snodo_core::{
+    ids::Digest,
+    topology::{BusNeeds, plan},
+};
+
+use super::target::digest;
+use crate::bus::HouseFolder;
 
 /// The routes, each with its type; `transit` passes its message on to `idempotent`.
-pub(crate) const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
+pub const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
 /// The operations of the target.
 const CALLED: [&str; 3] = ["idempotent", "recallable", "once"];
 /// How the messages go round: who is killed in a call has most calls to make again one by one where they
@@ -18,17 +28,17 @@ const CALLED: [&str; 3] = ["idempotent", "recallable", "once"];
 const ROUND: [&str; 8] =
     ["register", "once", "recallable", "transit", "register", "once", "recallable", "idempotent"];
 /// The driver's `source`.
-pub(crate) const SOURCE: &str = "/driver";
+pub const SOURCE: &str = "/driver";
 /// The driver's token; the house holds its digest.
-pub(crate) const TOKEN: &str = "chaos-driver";
+pub const TOKEN: &str = "chaos-driver";
 
 /// The route that takes message `number`.
-pub(crate) fn route_of(number: u64) -> &'static str {
+pub fn route_of(number: u64) -> &'static str {
     ROUND[usize::try_from(number).unwrap_or(0) % ROUND.len()]
 }
 
 /// The operation by which message `number` has its effect.
-pub(crate) fn operation_of(number: u64) -> &'static str {
+pub fn operation_of(number: u64) -> &'static str {
     match route_of(number) {
         "transit" => "idempotent",
         other => other,
@@ -36,33 +46,45 @@ pub(crate) fn operation_of(number: u64) -> &'static str {
 }
 
 /// The text of message `number`, as the driver writes it.
-pub(crate) fn text_of(number: u64) -> String {
+pub fn text_of(number: u64) -> String {
     format!("pratica {number}")
 }
 
+/// The message with this number, as the driver posts it.
+pub fn event(number: u64) -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": number.to_string(),
+        "source": SOURCE,
+        "type": format!("chaos.{}.v1", route_of(number)),
+        "datacontenttype": "application/json",
+        "data": { "n": number, "text": text_of(number) },
+    })
+}
+
 /// The subject that message `number` must be registered under.
-pub(crate) fn expected_subject(number: u64) -> String {
+pub fn expected_subject(number: u64) -> String {
     format!("Registrazione di pratica {number}")
 }
 
 /// The digest of what the far side must get of message `number`.
-pub(crate) fn expected_call(number: u64) -> String {
+pub fn expected_call(number: u64) -> String {
     digest(&json!({ "n": number, "subject": expected_subject(number), "doubled": number * 2 }))
 }
 
 /// Where ledger and broker of a house are.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub struct Places {
     /// The `ledger:` value of the configuration.
-    pub(crate) ledger: Value,
+    pub ledger: Value,
     /// The `broker:` value of the configuration.
-    pub(crate) broker: Value,
+    pub broker: Value,
     /// Where the far sides listen.
-    pub(crate) target: SocketAddr,
+    pub target: SocketAddr,
 }
 
 /// Writes the whole house.
-pub(crate) fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
+pub fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
     house.write("config/snodo.yaml", &settings(house, places).to_string())?;
     house.write("config/parties/driver.yaml", &driver().to_string())?;
     house.write("routes/purposes/chaos.yaml", &purpose().to_string())?;
@@ -88,6 +110,42 @@ pub(crate) fn write(house: &HouseFolder, places: &Places) -> io::Result<()> {
         house.write(&format!("routes/{kind}.yaml"), &CALL.replace("KIND", kind))?;
     }
     Ok(())
+}
+
+/// Makes the vhost of `endpoint` with the topology of the house; the `broker:` value that names it.
+pub async fn broker(
+    endpoint: &Endpoint,
+    house: &HouseFolder,
+) -> Result<Value, Box<dyn Error + Send + Sync>> {
+    let bus = BusNeeds {
+        vhost: endpoint.vhost.clone(),
+        user: endpoint.user.clone(),
+        routes: ROUTES.map(str::to_owned).to_vec(),
+        max_queue_bytes: 1 << 30,
+    };
+    grant(endpoint).await?;
+    topology::apply(endpoint, &plan(&bus, &[]), &BTreeMap::new()).await?;
+    let Secret::Text(password) = &endpoint.password else {
+        return Err("a private node has its password as text".into());
+    };
+    house.write("broker.password", password)?;
+    let node = endpoint.nodes.first().ok_or("a private node has one address")?;
+    let uri = node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1);
+    Ok(json!({
+        "uris": [format!("{uri}/{}", endpoint.vhost)],
+        "password": { "file": house.path.join("broker.password") },
+        "management": endpoint.management,
+    }))
+}
+
+/// The vhost, and all rights in it.
+async fn grant(endpoint: &Endpoint) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let management = Management::of(endpoint)?;
+    let vhost = segment(&endpoint.vhost);
+    let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+    management.put(&format!("/api/vhosts/{vhost}"), &json!({})).await?;
+    let user = segment(&endpoint.user);
+    Ok(management.put(&format!("/api/permissions/{vhost}/{user}"), &all).await?)
 }
 
 const REGISTER: &str = "\
