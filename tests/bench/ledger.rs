@@ -119,6 +119,7 @@ fn settle(cause: MessageId, row: Created) -> Action {
     };
     Action::Settle {
         seq: row.seq,
+        id: row.id,
         round: 1,
         route_digest: VERSION,
         filtered: false,
@@ -127,5 +128,5 @@ fn settle(cause: MessageId, row: Created) -> Action {
 }
 
 fn hand_over(row: Created) -> Action {
-    Action::HandOver { seq: row.seq, round: 1 }
+    Action::HandOver { seq: row.seq, id: row.id, round: 1 }
 }
