@@ -13,6 +13,8 @@ use crate::diagnostic::{Place, Problems, SourceFile, Words};
 pub(crate) mod fields;
 mod looks;
 
+pub use fields::duration;
+
 /// No file that people write is longer.
 pub const LONGEST: usize = 1024 * 1024;
 

@@ -6,7 +6,8 @@ use snodo::{
     broker::{Address, Confirm, Copy, Publish},
     clock::{Clock, SystemClock},
     edge::{
-        self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, problems, room::Room,
+        self, Desk, EdgeLimits, admit::Gate, auth::Callers, body::Shares, health::Health, problems,
+        room::Room,
     },
     engine::{Engine, Limits, Parts, Silent, SystemChance, TimerDeadlines},
     house::{self, Checked},
@@ -29,7 +30,7 @@ const CONFIG: &str = "\
 data: data
 ledger: { sqlite: ledger.db }
 broker: { private: true }
-limits: { body: 1MiB, waiting_per_route: 3 }
+limits: { body: 1MiB, waiting_per_route: 12 }
 ";
 const SCHEMA: &str = r#"{
   "type": "object", "additionalProperties": false, "required": ["n"],
@@ -245,6 +246,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     let limits = EdgeLimits {
         body: settings.limits.body,
         body_within: std::time::Duration::from_millis(300),
+        validation: settings.limits.validation,
     };
     Desk {
         engine,
@@ -254,6 +256,8 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         health: Arc::new(Health::new(&["ledger"], Arc::clone(&metrics), clock.now())),
         metrics,
         limits,
+        shares: Shares::default(),
+        hosts: settings.hosts.as_slice().into(),
         clock,
         ledger,
     }

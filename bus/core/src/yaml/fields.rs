@@ -163,7 +163,7 @@ pub(crate) fn list<'n>(
 }
 
 /// Reads `5s`, `100ms`, `3d`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text[..digits].parse().ok()?;
     let millis = match &text[digits..] {
