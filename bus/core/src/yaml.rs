@@ -318,7 +318,10 @@ impl Reader<'_> {
         let words = Words::new(
             "tags are not read",
             format!("YAML reads `{tag}` as a tag and hides it"),
-            format!("quote the text if `{tag}` belongs to it; otherwise delete the tag"),
+            format!(
+                "quote the text if `{tag}` belongs to it; otherwise delete the tag; jq's word for \
+                 `not` comes last: `.paid | not`"
+            ),
         );
         self.error("SN0103", range, words);
     }

@@ -12,7 +12,7 @@ use snodo_core::{
     timestamp::Timestamp,
 };
 
-use super::{Event, Ledger, ReadError, chain};
+use super::{Event, Ledger, ReadError, Row, chain};
 
 /// Events read at once.
 const PAGE: u32 = 1000;
@@ -97,7 +97,13 @@ pub async fn prove(
             events.push(prove_event(ledger, event, heads).await?);
         }
     }
-    Ok(Some(json!({ "format": "snodo-proof-v1", "message": id, "events": events })))
+    let to = |row: &Row| json!({ "id": row.id, "to": &*row.subscriber });
+    Ok(Some(json!({
+        "format": "snodo-proof-v1",
+        "message": id,
+        "deliveries": story.deliveries.iter().map(to).collect::<Vec<_>>(),
+        "events": events,
+    })))
 }
 
 async fn prove_event(
