@@ -124,10 +124,17 @@ fn the_evidence_is_verified_and_proved_without_a_bus() {
     );
     fs::write(data.join("heads.log"), head).expect("written");
     let (code, out, _) = run(house.path(), &["ledger", "verify"]);
+    assert_eq!(code, 1, "{out}");
+    insta::assert_snapshot!(out, @"");
+    let (code, out, _) = run(house.path(), &["ledger", "verify", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(code, 1, "{out}");
     assert_eq!(told["findings"][0]["finding"], "truncated", "{out}");
     assert_eq!(told["findings"][0]["text"], "chain 0: events 1 to 3 were cut off the end");
+    fs::remove_file(data.join("heads.log")).expect("removed");
+    let (code, out, _) = run(house.path(), &["ledger", "verify"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @"");
     let unknown = "00000000-0000-8000-8000-000000000000";
     let (code, out, _) = run(house.path(), &["ledger", "prove", unknown]);
     assert_eq!(code, 1);
@@ -273,4 +280,71 @@ fn an_unknown_code_is_answered_with_the_nearest_and_all_can_be_listed() {
     let (code, out, _) = run(house.path(), &["explain"]);
     assert_eq!((code, out.lines().count()), (0, snodo_core::codes::all().count()));
     assert!(out.contains("SN0615  The bus takes no more for now\n"), "{out}");
+}
+
+#[test]
+fn what_a_call_did_is_said_in_one_way() {
+    let house = house(CONFIG);
+    fs::create_dir(house.path().join("data")).expect("made");
+    let id = "00000000-0000-8000-8000-000000000000";
+    let resolve = |more: &[&str]| {
+        let typed = [&["uncertain", "resolve", id, "--reason", "asked them"][..], more].concat();
+        run(house.path(), &typed)
+    };
+    for understood in [
+        &["--done"][..],
+        &["--not-done"],
+        &["--done", "--result", r#"{"number":"1/2026"}"#, "--reference", "REG-1"],
+    ] {
+        let (code, out, err) = resolve(understood);
+        assert_eq!(code, 1, "{understood:?}: {err}");
+        assert!(out.starts_with("SN0861: there is no such delivery"), "{understood:?}: {out}{err}");
+    }
+    for wrong in [
+        &[][..],
+        &["--done", "--not-done"],
+        &["--not-done", "--result", "{}"],
+        &["--not-done", "--reference", "REG-1"],
+        &["--done", "--result", "no JSON"],
+    ] {
+        let (code, out, err) = resolve(wrong);
+        assert_eq!((code, out.as_str()), (2, ""), "{wrong:?}: {err}");
+    }
+}
+
+#[test]
+fn every_command_says_what_it_does_and_what_it_takes() {
+    let house = house(CONFIG);
+    let mut open = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(words) = open.pop() {
+        let typed: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let (code, out, err) = run(house.path(), &typed);
+        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
+        let (what, rest) =
+            out.split_once("\n\nUsage: ").unwrap_or_else(|| panic!("{words:?}: {out}"));
+        assert!(what.len() > 10, "{words:?} says what it does: {what}");
+        assert!(
+            rest.contains("\nEverywhere:\n"),
+            "{words:?}: what every command knows stands apart"
+        );
+        let mut section = "";
+        for line in rest.lines() {
+            if let Some(name) = line.strip_suffix(':') {
+                section = name;
+            }
+            let entry = line.strip_prefix("  ").filter(|entry| !entry.starts_with(' '));
+            let Some((name, says)) = entry.and_then(|entry| entry.split_once("  ")) else {
+                continue;
+            };
+            if matches!(section, "Commands" | "Arguments") {
+                assert!(!says.trim().is_empty(), "{words:?}: `{name}` says nothing");
+            }
+            if section == "Commands" && name != "help" {
+                open.push(words.iter().cloned().chain([name.to_owned()]).collect());
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen > 20, "only {seen} commands");
 }

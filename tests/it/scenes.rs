@@ -27,7 +27,7 @@ use snodo_tests::{
 };
 
 /// Deliveries of one route that may wait.
-const CAP: usize = 20;
+const CAP: u8 = 20;
 /// A broker starts, or everything is delivered, within this on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Tries again soon: the scenes are short.
@@ -168,7 +168,7 @@ async fn with_the_broker_stopped_messages_are_taken_up_to_the_cap_and_all_are_de
         .expect("RabbitMQ starts");
     let run = Run {
         broker: node::settings(&node, folder.path()).expect("written"),
-        waiting_per_route: CAP as u64,
+        waiting_per_route: CAP.into(),
         retry: Some(SOON),
         ..Run::of(region.addr)
     };
@@ -195,11 +195,11 @@ async fn with_the_broker_stopped_messages_are_taken_up_to_the_cap_and_all_are_de
             break answer;
         }
         accepted.push(id_of(&answer));
-        assert!(accepted.len() <= CAP + 1, "more than the cap is accepted");
+        assert!(accepted.len() <= usize::from(CAP) + 1, "more than the cap is accepted");
     };
     assert_eq!(
         accepted.len(),
-        CAP + 1,
+        usize::from(CAP) + 1,
         "every one up to the cap, and the one before: {:?}",
         refused.json()
     );
@@ -217,7 +217,7 @@ async fn with_the_broker_stopped_messages_are_taken_up_to_the_cap_and_all_are_de
     let figures = desk.figures().await;
     assert_eq!(
         figures.sum("snodo_deliveries", &[("route", "residence-change"), ("state", "open")]),
-        CAP as i64
+        i64::from(CAP)
     );
     assert_eq!(figures.broken_equations(), [""; 0]);
 
@@ -227,7 +227,7 @@ async fn with_the_broker_stopped_messages_are_taken_up_to_the_cap_and_all_are_de
     desk.completed(&[tax], REGION_TOKEN, 2).await;
     let last = id_of(&desk.declare("after").await);
     desk.completed(&[last], SPORTELLO_TOKEN, 2).await;
-    assert_all_arrived(&region, &node, CAP + 2).await;
+    assert_all_arrived(&region, &node, usize::from(CAP) + 2).await;
     assert_eq!(desk.figures().await.broken_equations(), [""; 0]);
     assert!(bus.terminate().await.expect("it ends").success(), "{}", desk.log());
     region.stop().await;
@@ -257,7 +257,7 @@ async fn with_the_regions_server_stopped_the_other_routes_go_on_and_nothing_is_r
         .expect("RabbitMQ starts");
     let run = Run {
         broker: node::settings(&node, folder.path()).expect("written"),
-        waiting_per_route: CAP as u64,
+        waiting_per_route: CAP.into(),
         retry: Some(SOON),
         ..Run::of(address)
     };
@@ -275,12 +275,16 @@ async fn with_the_regions_server_stopped_the_other_routes_go_on_and_nothing_is_r
         declared.push(id_of(&desk.declare(&format!("declared-{n}")).await));
         taxes.push(id_of(&desk.tax(&format!("tax-{n}")).await));
         // One after the other, so that each route has room but the one whose target is away.
-        desk.completed(&taxes[n..], REGION_TOKEN, 2).await;
-        registered(&mut desk, &declared[n]).await;
+        desk.completed(&taxes[usize::from(n)..], REGION_TOKEN, 2).await;
+        registered(&mut desk, &declared[usize::from(n)]).await;
     }
     let waiting = [("route", "notify-region"), ("state", "open")];
     let figures = desk.figures().await;
-    assert_eq!(figures.sum("snodo_deliveries", &waiting), many as i64, "beyond its cap, unhurt");
+    assert_eq!(
+        figures.sum("snodo_deliveries", &waiting),
+        i64::from(many),
+        "beyond its cap, unhurt"
+    );
     assert_eq!(figures.sum("snodo_deliveries", &[("state", "parked")]), 0);
     assert_eq!(figures.broken_equations(), [""; 0]);
     let waits = waits_for_the_region(&house, &declared[0]);
@@ -294,7 +298,7 @@ async fn with_the_regions_server_stopped_the_other_routes_go_on_and_nothing_is_r
     })
     .await;
     desk.completed(&declared, SPORTELLO_TOKEN, 2).await;
-    assert_all_arrived(&region, &node, many).await;
+    assert_all_arrived(&region, &node, many.into()).await;
     assert_eq!(desk.figures().await.broken_equations(), [""; 0]);
     assert!(bus.terminate().await.expect("it ends").success(), "{}", desk.log());
     region.stop().await;

@@ -144,13 +144,13 @@ impl Rejection {
     /// A body in base64.
     pub(crate) fn binary_data() -> Self {
         Self::new("SN0608", 400, "data_base64", "`data_base64` is not taken")
-            .expecting("JSON in `data`; upload bytes as a document and cite it")
+            .expecting("JSON in `data`; a message carries no files")
     }
 
     /// Too many bytes.
     pub fn too_large(limit: usize) -> Self {
         Self::new("SN0609", 413, "too_large", "the body has more bytes than this bus takes")
-            .expecting(&format!("at most {limit} bytes; upload long content as a document"))
+            .expecting(&format!("at most {limit} bytes; several messages, or less in one"))
     }
 
     /// Checking it cost more than a message may.

@@ -36,6 +36,8 @@ pub struct HeadLimits {
     pub deadline: Duration,
     /// How long a connection may be idle.
     pub idle: Duration,
+    /// How long the other side may take nothing of an answer.
+    pub unread: Duration,
 }
 
 impl Default for HeadLimits {
@@ -46,6 +48,7 @@ impl Default for HeadLimits {
             headers: 100,
             deadline: Duration::from_secs(10),
             idle: Duration::from_mins(1),
+            unread: Duration::from_secs(30),
         }
     }
 }
@@ -200,6 +203,8 @@ pub(super) struct Door<S> {
     /// Bytes at the front of `buffer` that may pass.
     passing: usize,
     alarm: Pin<Box<Sleep>>,
+    /// Runs while the other side takes nothing of what is written.
+    unread: Option<Pin<Box<Sleep>>>,
     /// How many bytes are still swallowed, once our side has ended.
     lingering: Option<usize>,
 }
@@ -219,6 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
             buffer: BytesMut::new(),
             passing: 0,
             alarm: Box::pin(sleep(limits.deadline)),
+            unread: None,
             lingering: None,
         }
     }
@@ -361,7 +367,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        if let Poll::Ready(written) = Pin::new(&mut self.inner).poll_write(cx, bytes) {
+            self.unread = None;
+            return Poll::Ready(written);
+        }
+        // Who never reads would keep his place for ever.
+        let limit = self.limits.unread;
+        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(unread.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -447,6 +461,19 @@ mod tests {
         assert_eq!(scan(&header, &limits), refused);
         let long = format!("GET / HTTP/1.1\r\nA: {}\r\nB: {}", "x".repeat(30), "x".repeat(20));
         assert_eq!(scan(long.as_bytes(), &limits), refused);
+    }
+
+    #[tokio::test]
+    async fn who_never_reads_his_answers_is_let_go() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let limits = HeadLimits { unread: Duration::from_millis(50), ..HeadLimits::default() };
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut door = Door::new(server, limits);
+        let ended = door.write_all(&[b'x'; 1000]).await.expect_err("nobody reads");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        let mut read = [0; 64];
+        client.read_exact(&mut read).await.expect("what was written");
+        door.write_all(&[b'y'; 64]).await.expect("room again");
     }
 
     #[test]
