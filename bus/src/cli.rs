@@ -38,6 +38,7 @@ struct Cli {
 
 /// What every command knows.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Common {
     /// The folder that holds config/, routes/ and schemas/
     #[arg(long, global = true, default_value = ".", value_name = "FOLDER")]
@@ -54,27 +55,27 @@ struct Common {
 enum Command {
     /// Check routes, schemas, parties and configuration; needs no network
     Check(check::Check),
-    /// Run the bus
+    /// Run the bus until SIGTERM; a house that does not pass `check` does not start
     Run,
-    /// Take a message to the bus and print its id
+    /// Send a message to the bus and print its id
     Send(send::Send),
-    /// Explain a code such as SN0103
+    /// Explain a code such as SN0103: what happened, why, what to do, who
     Explain(explain::Explain),
-    /// Tell what became of a message
+    /// Tell what became of a message and of all that came of it
     Trace(desk::Trace),
-    /// Deliveries that wait for a person
+    /// List, show, replay or discard deliveries that wait for a person
     #[command(subcommand)]
     Parked(desk::Parked),
-    /// Deliveries whose last call may have acted or not
+    /// List, show or resolve deliveries whose last call may have acted or not
     #[command(subcommand)]
     Uncertain(desk::Uncertain),
-    /// The starts of this bus's processes
+    /// List the starts of this bus's processes; declare one dead
     #[command(subcommand)]
     Instances(desk::Instances),
-    /// What the ledger holds, and its proof
+    /// Count what the ledger holds, verify its evidence, prove a message
     #[command(subcommand)]
     Ledger(desk::Books),
-    /// What the broker must hold, and whether it does
+    /// Plan, apply or verify what the broker must hold
     #[command(subcommand)]
     Topology(topology::Action),
 }

@@ -14,6 +14,15 @@ pub trait Clock: Send + Sync + 'static {
     fn uptime(&self) -> Duration;
 }
 
+/// The CPU time that the calling thread has used, user and system.
+pub fn cpu_of_this_thread() -> Duration {
+    duration(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime))
+}
+
+fn duration(time: rustix::time::Timespec) -> Duration {
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// The machine's clocks.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
@@ -25,10 +34,6 @@ impl Clock for SystemClock {
     }
 
     fn uptime(&self) -> Duration {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or(0),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        )
+        duration(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))
     }
 }

@@ -17,7 +17,7 @@ use crate::{clock::Clock, engine::Engine, ledger::Ledger, metrics::Metrics};
 
 pub mod admit;
 pub mod auth;
-mod body;
+pub mod body;
 mod door;
 pub mod health;
 pub mod messages;
@@ -28,10 +28,11 @@ mod story;
 
 use admit::Gate;
 use auth::Callers;
+use body::Shares;
 use health::Health;
 use problems::Refusal;
 use room::Room;
-use server::ServerLimits;
+use server::{Front, ServerLimits};
 
 /// What bounds the requests of the edge.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +41,17 @@ pub struct EdgeLimits {
     pub body: usize,
     /// How long a body may take.
     pub body_within: Duration,
+    /// CPU time that checking one message may take.
+    pub validation: Duration,
 }
 
 impl Default for EdgeLimits {
     fn default() -> Self {
-        Self { body: 1 << 20, body_within: Duration::from_secs(30) }
+        Self {
+            body: 1 << 20,
+            body_within: Duration::from_secs(30),
+            validation: Duration::from_millis(50),
+        }
     }
 }
 
@@ -67,8 +74,12 @@ pub struct Desk {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Bounds.
+    /// Bounds of one request.
     pub limits: EdgeLimits,
+    /// Bounds of all of them together.
+    pub shares: Shares,
+    /// The hosts under which parties reach the bus; any, where none is listed.
+    pub hosts: Arc<[String]>,
 }
 
 /// What parties reach.
@@ -112,6 +123,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let limits = ServerLimits::default();
-    let monitoring = server::serve(monitors, monitoring(Arc::clone(&desk)), limits, stop.clone());
-    tokio::join!(server::serve(parties, routes(desk), limits, stop), monitoring);
+    let front = Front { hosts: Arc::clone(&desk.hosts), metrics: Some(Arc::clone(&desk.metrics)) };
+    let monitoring = monitoring(Arc::clone(&desk));
+    let monitoring = server::serve(monitors, monitoring, Front::default(), limits, stop.clone());
+    tokio::join!(server::serve(parties, routes(desk), front, limits, stop), monitoring);
 }

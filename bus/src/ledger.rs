@@ -33,6 +33,7 @@ pub mod slot;
 mod sqlite;
 mod statement;
 mod store;
+pub mod verify;
 pub mod writer;
 
 pub use open::{OpenError, Settings, Store, open};

@@ -265,12 +265,23 @@ impl Metrics {
         self.ingress.in_flight.inc();
     }
 
-    /// A request was answered; `code` where it was refused.
-    pub fn ingress_ended(&self, result: IngressResult, code: Option<&str>, took: Duration) {
+    /// A request is no longer under way, answered or not.
+    pub fn ingress_left(&self) {
         self.ingress.in_flight.dec();
-        self.ingress.results[result as usize].inc();
+    }
+
+    /// A request was answered; as what its message was taken, where it was.
+    pub fn ingress_ended(&self, taken: Option<IngressResult>, took: Duration) {
         self.ingress.took.observe(took.as_secs_f64());
-        if let Some(counter) = code.and_then(|code| child(&self.ingress.rejected, code)) {
+        if let Some(result) = taken {
+            self.ingress.results[result as usize].inc();
+        }
+    }
+
+    /// A request was refused with this code.
+    pub fn ingress_refused(&self, result: IngressResult, code: &str) {
+        self.ingress.results[result as usize].inc();
+        if let Some(counter) = child(&self.ingress.rejected, code) {
             counter.inc();
         }
     }

@@ -29,7 +29,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     broker::session::{Endpoint, Secret},
     clock::{Clock, SystemClock},
-    edge::{self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, room::Room},
+    edge::{
+        self, Desk, EdgeLimits, admit::Gate, auth::Callers, body::Shares, health::Health,
+        room::Room,
+    },
     engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{
@@ -313,7 +316,13 @@ impl Bus {
             room,
             health,
             metrics: Arc::clone(&self.metrics),
-            limits: EdgeLimits { body: limits.body, ..EdgeLimits::default() },
+            limits: EdgeLimits {
+                body: limits.body,
+                validation: limits.validation,
+                ..EdgeLimits::default()
+            },
+            shares: Shares::default(),
+            hosts: self.settings.hosts.as_slice().into(),
         };
         let parties = bind(self.settings.http).await?;
         let monitors = bind(self.settings.metrics).await?;
@@ -416,7 +425,7 @@ fn labels(checked: &Checked) -> Labels {
         subscribers: routes.chain(parties.iter().cloned()).collect(),
         sources: parties.iter().cloned().chain(instances).collect(),
         targets: targets(&checked.instances),
-        codes: refusals(),
+        codes: edge::problems::codes(),
     }
 }
 
@@ -428,11 +437,6 @@ fn targets(instances: &Instances) -> Vec<String> {
             port.operations().into_iter().map(move |operation| of(name, &operation.name))
         })
         .collect()
-}
-
-/// The codes with which a request may be refused.
-fn refusals() -> Vec<String> {
-    (601..=620).map(|n| format!("SN0{n}")).chain(["SN0902".to_owned()]).collect()
 }
 
 /// What operators work with where no bus runs: the ledger, opened under its lock.

@@ -9,6 +9,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use config::{Config, ConfigBuilder, Environment, Map, Value, ValueKind, builder::DefaultState};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// Where parties are answered.
     pub http: SocketAddr,
+    /// The hosts under which they are; whatever a request names, where none is listed.
+    pub hosts: Vec<String>,
     /// Where metrics are shown.
     pub metrics: SocketAddr,
     /// Bounds.
@@ -109,11 +112,13 @@ pub struct Limits {
     pub body: usize,
     /// Open deliveries of one route at which its types are refused for now.
     pub waiting_per_route: u64,
+    /// CPU time that checking one message may take.
+    pub validation: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 1 << 20, waiting_per_route: 100_000 }
+        Self { body: 1 << 20, waiting_per_route: 100_000, validation: Duration::from_millis(50) }
     }
 }
 
@@ -262,8 +267,9 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
     let data = data.map(|path| house.join(path));
     let ledger = ledger(reader, root, data.as_deref());
     let broker = broker(reader, root);
-    let http = listen(reader, root, "http", "127.0.0.1:8080");
-    let metrics = listen(reader, root, "metrics", "127.0.0.1:9464");
+    let http = listen(reader, root, "http", &["listen", "hosts"], "127.0.0.1:8080");
+    let hosts = hosts(reader, root);
+    let metrics = listen(reader, root, "metrics", &["listen"], "127.0.0.1:9464");
     let limits = limits(reader, root);
     let adapters = adapters(reader, root);
     same_listener(reader, root, http, metrics);
@@ -274,6 +280,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         ledger: ledger?,
         broker: broker?,
         http,
+        hosts,
         metrics,
         limits,
         adapters,
@@ -427,13 +434,58 @@ fn uri_fits(reader: &mut Reader<'_>, at: &str, value: &Value, uri: &str) -> bool
     fits
 }
 
-fn listen(reader: &mut Reader<'_>, root: Table<'_>, key: &str, default: &str) -> SocketAddr {
+fn listen(
+    reader: &mut Reader<'_>,
+    root: Table<'_>,
+    key: &str,
+    known: &[&str],
+    default: &str,
+) -> SocketAddr {
     let at = format!("/{key}");
     let empty = Map::new();
     let map = reader.table(root, key).unwrap_or(&empty);
     let table = Table::new(map, &at);
-    reader.only(table, &["listen"]);
+    reader.only(table, known);
     reader.address(table, "listen", default)
+}
+
+/// The names under which parties reach the edge, in lower case.
+fn hosts(reader: &mut Reader<'_>, root: Table<'_>) -> Vec<String> {
+    const HELP: &str = "write [bus.comune.example], names or addresses without a port";
+    let Some(ValueKind::Table(map)) = root.get("http").map(|value| &value.kind) else {
+        return Vec::new();
+    };
+    let table = Table::new(map, "/http");
+    let Some(value) = table.get("hosts") else { return Vec::new() };
+    let written: Option<Vec<&str>> = match &value.kind {
+        ValueKind::Array(items) => items
+            .iter()
+            .map(|item| match &item.kind {
+                ValueKind::String(text) => Some(text.as_str()),
+                _ => None,
+            })
+            .collect(),
+        ValueKind::String(list) => Some(list.split(',').map(str::trim).collect()),
+        _ => None,
+    };
+    let hosts = written.filter(|hosts| !hosts.is_empty() && hosts.iter().all(|host| is_host(host)));
+    let Some(hosts) = hosts else {
+        reader.wrong("/http/hosts", value, "not a list of hosts", HELP);
+        return Vec::new();
+    };
+    hosts.into_iter().map(str::to_ascii_lowercase).collect()
+}
+
+/// A name, an address, or an address of IPv6 in brackets; no port.
+fn is_host(text: &str) -> bool {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        }
+    }
 }
 
 fn same_listener(reader: &mut Reader<'_>, root: Table<'_>, http: SocketAddr, metrics: SocketAddr) {
@@ -454,7 +506,7 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
     let default = Limits::default();
     let Some(map) = reader.table(root, "limits") else { return default };
     let table = Table::new(map, "/limits");
-    reader.only(table, &["body", "waiting_per_route"]);
+    reader.only(table, &["body", "waiting_per_route", "validation"]);
     Limits {
         body: reader.size(table, "body", default.body, 1 << 10..=64 << 20),
         waiting_per_route: reader.number(
@@ -462,6 +514,12 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
             "waiting_per_route",
             default.waiting_per_route,
             1..=10_000_000,
+        ),
+        validation: reader.duration(
+            table,
+            "validation",
+            default.validation,
+            Duration::from_millis(1)..=Duration::from_secs(10),
         ),
     }
 }

@@ -18,6 +18,7 @@ mod http;
 mod ledger;
 mod load;
 mod measure;
+mod memory;
 mod relay;
 mod route;
 mod stages;
@@ -89,6 +90,9 @@ fn all(only: &[&str]) -> Result<(), Failure> {
     if wanted("http") || wanted("latency") {
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(http::runs(&folder, &wanted, &mut table))?;
+    }
+    if wanted("memory") {
+        memory::run(&folder, &mut table)?;
     }
     table.write(&binaries()?.join("../bench.json"))
 }

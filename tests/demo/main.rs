@@ -16,9 +16,9 @@ use snodo_sandbox::{Sandbox, SandboxOptions};
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
     client::{Answer, Client, get, post_message},
+    palermo,
 };
 
-mod house;
 mod story;
 
 use story::{Expected, Scene, scenes};
@@ -62,7 +62,7 @@ async fn demo() -> Result<bool, Failure> {
     })
     .await?;
     let house = HouseFolder::new(&folder)?;
-    house::write(&house, Path::new("."), region.addr)?;
+    palermo::write(&house, Path::new("."), &palermo::Run::of(region.addr))?;
     say("starting a private RabbitMQ node, the region's service and the bus …");
     let begun = Instant::now();
     let mut bus = BusProcess::spawn(&house, &[])?;

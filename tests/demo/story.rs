@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::house::{REGION_TOKEN, SPORTELLO_TOKEN};
+use snodo_tests::palermo::{REGION_TOKEN, SPORTELLO_TOKEN, residence, vehicle_tax};
 
 /// One scene.
 #[derive(Debug)]
@@ -51,49 +51,10 @@ pub(crate) fn scenes() -> Vec<Scene> {
         Scene {
             title: "the region tells of a change of vehicle tax: translated and handed to the tax office's queue",
             token: REGION_TOKEN,
-            event: vehicle_tax(),
+            event: vehicle_tax("tax-2026-0001"),
             expected: Expected::Ends(2),
         },
     ]
-}
-
-fn residence(id: &str, tax_code: &str) -> Value {
-    let applicant = json!({ "taxCode": tax_code, "givenName": "Mario", "familyName": "Rossi" });
-    let address = |street: &str, number: &str, code: &str, municipality: &str| {
-        json!({
-            "officialStreetName": street, "streetNumber": number,
-            "postCode": code, "municipality": municipality,
-        })
-    };
-    json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": "/sportello-online",
-        "type": "anagrafe.residence-change.declared.v1",
-        "datacontenttype": "application/json",
-        "data": {
-            "applicant": applicant,
-            "movers": [applicant],
-            "previousAddress": address("Via Etnea", "12", "95124", "087015"),
-            "newAddress": address("Via Maqueda", "100", "90134", "082053"),
-            "declaredBy": tax_code,
-            "declaredOn": "2026-11-20",
-        },
-    })
-}
-
-fn vehicle_tax() -> Value {
-    json!({
-        "specversion": "1.0",
-        "id": "tax-2026-0001",
-        "source": "/bollo",
-        "type": "regione.vehicle-tax.changed.v1",
-        "datacontenttype": "application/json",
-        "data": {
-            "plate": "GA123BC", "ownerTaxCode": "RSSMRA80A01G273Z", "year": 2026,
-            "dueDate": "2026-12-31", "amountCents": 25_840, "reason": "sale",
-        },
-    })
 }
 
 /// One delivery, as it is shown.

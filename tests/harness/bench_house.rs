@@ -105,15 +105,8 @@ fn digest(token: &str) -> String {
 
 fn postgres_ledger(house: &HouseFolder) -> Result<String, Failure> {
     let url = postgres::server().ok_or("PostgreSQL is not installed")?.database();
-    let rest = url.strip_prefix("postgres://").ok_or("another kind of URL")?;
-    let (user, rest) = rest.split_once('@').ok_or("another kind of URL")?;
-    let (host, database) = rest.split_once('/').ok_or("another kind of URL")?;
-    house.write("ledger.password", "trusted\n")?;
-    let password = house.path.join("ledger.password");
-    Ok(format!(
-        "{{ postgres: {{ host: \"{host}\", database: {database}, user: {user}, password: {{ file: {} }} }} }}",
-        password.display()
-    ))
+    let settings = postgres::settings(&url, &house.path).ok_or("another kind of URL")?;
+    Ok(json!({ "postgres": settings }).to_string())
 }
 
 fn schemas() -> [(&'static str, Value); 3] {

@@ -10,6 +10,7 @@ pub mod chaos;
 pub mod checker;
 pub mod client;
 pub mod node;
+pub mod palermo;
 pub mod postgres;
 #[cfg(feature = "faults")]
 pub mod simulation;

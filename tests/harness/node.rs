@@ -2,13 +2,17 @@
 //!
 //! Invariant: the node ends with the process; its folder is used again by the next, with nothing in it.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    io,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use snodo::broker::{
     management::{Management, segment},
     node::{NodeError, NodeOptions, PrivateNode},
-    session::Endpoint,
+    session::{Endpoint, Secret},
 };
 use tokio::sync::OnceCell;
 
@@ -33,6 +37,23 @@ async fn start_shared() -> PrivateNode {
         }
     }
     panic!("sixteen test processes hold all folders below {}", folders.display());
+}
+
+/// What the configuration says under `broker:` for a node that is not the bus's own; the password's file
+/// lies in `folder`.
+pub fn settings(node: &PrivateNode, folder: &Path) -> io::Result<Value> {
+    let endpoint = node.endpoint();
+    let Secret::Text(secret) = &endpoint.password else {
+        return Err(io::Error::other("a private node has its password as text"));
+    };
+    let password = folder.join("broker.password");
+    std::fs::write(&password, secret)?;
+    let nodes = endpoint.nodes.iter();
+    let uris: Vec<String> = nodes
+        .map(|node| node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1) + "/%2f")
+        .collect();
+    let management = endpoint.management;
+    Ok(json!({ "uris": uris, "password": { "file": password }, "management": management }))
 }
 
 /// A new, empty vhost on the shared node, as its administrator.

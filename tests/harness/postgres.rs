@@ -78,9 +78,37 @@ impl Postgres {
             .arg(&self.folder)
             .arg(&name));
         assert!(made.is_some(), "createdb failed");
-        let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgres://snodo@{folder}/{name}")
+        self.url(&name)
     }
+
+    /// A copy of a database to which nobody is connected; the URL under which it is reached.
+    pub fn copy_of(&self, url: &str) -> String {
+        let from = url.rsplit('/').next().unwrap_or_default();
+        let name = format!("snodo_{}", DATABASES.fetch_add(1, SeqCst));
+        let made = run(Command::new(self.bin.join("createdb"))
+            .args(["-U", "snodo", "-T", from, "-h"])
+            .arg(&self.folder)
+            .arg(&name));
+        assert!(made.is_some(), "createdb failed: somebody is connected to {from}");
+        self.url(&name)
+    }
+
+    fn url(&self, database: &str) -> String {
+        let folder = self.folder.display().to_string().replace('/', "%2F");
+        format!("postgres://snodo@{folder}/{database}")
+    }
+}
+
+/// What the configuration says under `ledger: { postgres: … }` for a URL of ours; the password's file
+/// lies in `folder`.
+pub fn settings(url: &str, folder: &Path) -> Option<serde_json::Value> {
+    let (user, rest) = url.strip_prefix("postgres://")?.split_once('@')?;
+    let (host, database) = rest.split_once('/')?;
+    let password = folder.join("ledger.password");
+    fs::write(&password, "trusted\n").ok()?;
+    Some(serde_json::json!({
+        "host": host, "database": database, "user": user, "password": { "file": password }
+    }))
 }
 
 /// The user that runs the server when the tests run as root, which PostgreSQL refuses to do.

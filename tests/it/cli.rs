@@ -124,10 +124,17 @@ fn the_evidence_is_verified_and_proved_without_a_bus() {
     );
     fs::write(data.join("heads.log"), head).expect("written");
     let (code, out, _) = run(house.path(), &["ledger", "verify"]);
+    assert_eq!(code, 1, "{out}");
+    insta::assert_snapshot!(out, @"");
+    let (code, out, _) = run(house.path(), &["ledger", "verify", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(code, 1, "{out}");
     assert_eq!(told["findings"][0]["finding"], "truncated", "{out}");
     assert_eq!(told["findings"][0]["text"], "chain 0: events 1 to 3 were cut off the end");
+    fs::remove_file(data.join("heads.log")).expect("removed");
+    let (code, out, _) = run(house.path(), &["ledger", "verify"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @"");
     let unknown = "00000000-0000-8000-8000-000000000000";
     let (code, out, _) = run(house.path(), &["ledger", "prove", unknown]);
     assert_eq!(code, 1);
@@ -167,4 +174,177 @@ fn a_reader_that_goes_away_is_no_failure_and_hides_no_mistake() {
         let ended = command(house.path(), arguments).stdout(writer).status().expect("started");
         assert_eq!(ended.code(), Some(expected), "{arguments:?} {config}");
     }
+}
+
+/// A route with twelve mistakes, no two alike.
+const TWELVE: &str = "\
+route: moved
+title: A citizen moves house
+office: anagrafe
+from: anagrafe.mvoed.v1
+purpose: residnce
+actor: system
+when: !x .applicant
+ofice: scuola
+
+steps:
+  - register:
+      use: protocollo.registre
+      with:
+        direction: incoming
+        subject: Change of residence of ${ .applicant | ascii_downcase( }
+        sender: { name: \"${ now }\" }
+  - archive:
+      with: { documents: \"${ .attachments }\" }
+  - announce:
+      emit: anagrafe.moved.v1
+      with:
+        code: 082053
+        urgent: no
+        protocol: ${ $steps.regster.number }
+
+retry: { first: 5 seconds, longest: 15m, give_up_after: 3d }
+";
+
+/// Code, place, what stands there, and a word of the help, for each of them.
+const ALL_TWELVE: [(&str, &str, &str, &str); 12] = [
+    ("SN0301", "4:7", "from: anagrafe.mvoed.v1", "`anagrafe.moved.v1`"),
+    ("SN0306", "5:10", "purpose: residnce", "`residence`"),
+    ("SN0103", "7:7", "when: !x .applicant", "`.paid | not`"),
+    ("SN0109", "8:1", "ofice: scuola", "`office`"),
+    ("SN0305", "12:12", "use: protocollo.registre", "`register`"),
+    ("SN0117", "15:72", "ascii_downcase( }", "jq"),
+    ("SN0118", "16:29", "sender: { name: \"${ now }\" }", "comes with the message"),
+    ("SN0113", "17:5", "- archive:", "add `use:"),
+    ("SN0106", "22:15", "code: 082053", "\"082053\""),
+    ("SN0106", "23:17", "urgent: no", "\"no\""),
+    ("SN0123", "24:29", "$steps.regster.number", "`register`"),
+    ("SN0116", "26:17", "first: 5 seconds", "100ms"),
+];
+
+fn house_of_residence(route: &str) -> tempfile::TempDir {
+    let house =
+        house(&format!("{CONFIG}adapters:\n  protocollo: {{ kind: protocollo, aoo: c_g273 }}\n"));
+    for (path, text) in [
+        ("routes/moved.yaml", route),
+        (
+            "routes/purposes/residence.yaml",
+            "purpose: residence\ntitle: Residence\nlaws: [dpr-223-1989]\nrecord: T-07\nretention: 30d\n",
+        ),
+        ("routes/laws.yaml", "dpr-223-1989: { title: DPR 223/1989 }\n"),
+        ("schemas/anagrafe/moved.v1.json", "{ \"x-unclaimed\": \"discard\" }\n"),
+    ] {
+        let path = house.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    house
+}
+
+#[test]
+fn a_route_with_twelve_mistakes_is_told_all_twelve_in_one_run() {
+    let house = house_of_residence(TWELVE);
+    let (code, out, err) = run(house.path(), &["check"]);
+    assert_eq!((code, err.as_str()), (2, "mistakes: 12\n"), "{out}");
+    let told: Vec<&str> = out.split("error[").skip(1).collect();
+    assert_eq!(told.len(), 12, "{out}");
+    for ((code, place, snippet, help), told) in ALL_TWELVE.iter().zip(told) {
+        let (what, helped) =
+            told.split_once("\nhelp: ").unwrap_or_else(|| panic!("no help: {told}"));
+        assert!(what.starts_with(code), "{code} is expected: {told}");
+        assert!(
+            what.contains(&format!("--> routes/moved.yaml:{place}\n")),
+            "{code} {place}: {told}"
+        );
+        assert!(what.contains(snippet) && what.contains('^'), "{code} {snippet}: {told}");
+        assert!(helped.contains(help), "{code} {help}: {told}");
+    }
+    let (code, json, _) = run(house.path(), &["check", "--json"]);
+    let said: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((code, said.len()), (2, 12));
+    // What does not pass does not start.
+    let (code, _, err) = run(house.path(), &["run"]);
+    assert_eq!(code, 2);
+    assert_eq!(err.matches("--> routes/moved.yaml:").count(), 12, "{err}");
+}
+
+#[test]
+fn an_unknown_code_is_answered_with_the_nearest_and_all_can_be_listed() {
+    let house = house(CONFIG);
+    let (code, out, err) = run(house.path(), &["explain", "SN061"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    insta::assert_snapshot!(err, @"");
+    let (code, _, err) = run(house.path(), &["explain", "duplicate_key"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"");
+    let (code, out, _) = run(house.path(), &["explain"]);
+    assert_eq!((code, out.lines().count()), (0, snodo_core::codes::all().count()));
+    assert!(out.contains("SN0615  The bus takes no more for now\n"), "{out}");
+}
+
+#[test]
+fn what_a_call_did_is_said_in_one_way() {
+    let house = house(CONFIG);
+    fs::create_dir(house.path().join("data")).expect("made");
+    let id = "00000000-0000-8000-8000-000000000000";
+    let resolve = |more: &[&str]| {
+        let typed = [&["uncertain", "resolve", id, "--reason", "asked them"][..], more].concat();
+        run(house.path(), &typed)
+    };
+    for understood in [
+        &["--done"][..],
+        &["--not-done"],
+        &["--done", "--result", r#"{"number":"1/2026"}"#, "--reference", "REG-1"],
+    ] {
+        let (code, out, err) = resolve(understood);
+        assert_eq!(code, 1, "{understood:?}: {err}");
+        assert!(out.starts_with("SN0861: there is no such delivery"), "{understood:?}: {out}{err}");
+    }
+    for wrong in [
+        &[][..],
+        &["--done", "--not-done"],
+        &["--not-done", "--result", "{}"],
+        &["--not-done", "--reference", "REG-1"],
+        &["--done", "--result", "no JSON"],
+    ] {
+        let (code, out, err) = resolve(wrong);
+        assert_eq!((code, out.as_str()), (2, ""), "{wrong:?}: {err}");
+    }
+}
+
+#[test]
+fn every_command_says_what_it_does_and_what_it_takes() {
+    let house = house(CONFIG);
+    let mut open = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(words) = open.pop() {
+        let typed: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let (code, out, err) = run(house.path(), &typed);
+        assert_eq!((code, err.as_str()), (0, ""), "{words:?}");
+        let (what, rest) =
+            out.split_once("\n\nUsage: ").unwrap_or_else(|| panic!("{words:?}: {out}"));
+        assert!(what.len() > 10, "{words:?} says what it does: {what}");
+        assert!(
+            rest.contains("\nEverywhere:\n"),
+            "{words:?}: what every command knows stands apart"
+        );
+        let mut section = "";
+        for line in rest.lines() {
+            if let Some(name) = line.strip_suffix(':') {
+                section = name;
+            }
+            let entry = line.strip_prefix("  ").filter(|entry| !entry.starts_with(' '));
+            let Some((name, says)) = entry.and_then(|entry| entry.split_once("  ")) else {
+                continue;
+            };
+            if matches!(section, "Commands" | "Arguments") {
+                assert!(!says.trim().is_empty(), "{words:?}: `{name}` says nothing");
+            }
+            if section == "Commands" && name != "help" {
+                open.push(words.iter().cloned().chain([name.to_owned()]).collect());
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen > 20, "only {seen} commands");
 }

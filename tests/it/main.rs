@@ -9,5 +9,7 @@ mod edge;
 mod engine;
 mod chaos;
 mod ledger;
+mod scenes;
+mod security;
 mod simulation;
 mod tidy;

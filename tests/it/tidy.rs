@@ -432,6 +432,147 @@ fn links_lead_somewhere(file: &File) -> Complaints {
     found
 }
 
+/// `#the-heading` of a link is a heading of the document that it leads to.
+fn anchors_lead_somewhere(house: &[File]) -> Complaints {
+    let mut found = Vec::new();
+    for file in house.iter().filter(|file| file.is(&[".md"])) {
+        for (number, line) in file.lines() {
+            for (_, target) in links(line) {
+                let Some((path, anchor)) = target.split_once('#') else { continue };
+                let path = if path.is_empty() {
+                    Some(file.path.clone())
+                } else {
+                    target_path(&file.path, path)
+                };
+                let Some(to) = path.and_then(|path| house.iter().find(|file| file.path == path))
+                else {
+                    continue;
+                };
+                if to.is(&[".md"]) && !to.lines().any(|(_, line)| anchor_of(line) == anchor) {
+                    let text =
+                        format!("`{}` has no heading `#{anchor}`, use one that it has", to.path);
+                    found.push(file.complaint(number, &text));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The anchor that code hosts give to a heading; "" of other lines.
+fn anchor_of(line: &str) -> String {
+    let heading = line.trim_start_matches('#');
+    if heading.len() == line.len() || !heading.starts_with(' ') {
+        return String::new();
+    }
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// Whoever begins at the README finds every document, by links alone. A link to a folder leads to all
+/// that is in it.
+fn every_document_is_reached(house: &[File]) -> Complaints {
+    let documents: Vec<&File> = house.iter().filter(|file| file.is(&[".md"])).collect();
+    let mut reached: BTreeSet<&str> = BTreeSet::from(["README.md"]);
+    loop {
+        let targets: BTreeSet<String> = documents
+            .iter()
+            .filter(|file| reached.contains(file.path.as_str()))
+            .flat_map(|file| {
+                let links = file.lines().flat_map(|(_, line)| links(line));
+                links.filter_map(|(_, target)| target_path(&file.path, target))
+            })
+            .collect();
+        let leads = |path: &str| {
+            let folder = Path::new(path).parent().and_then(Path::to_str).unwrap_or_default();
+            targets.contains(path) || (!folder.is_empty() && targets.contains(folder))
+        };
+        let before = reached.len();
+        reached.extend(documents.iter().map(|file| file.path.as_str()).filter(|path| leads(path)));
+        if reached.len() == before {
+            break;
+        }
+    }
+    let unreached = documents.iter().filter(|file| !reached.contains(file.path.as_str()));
+    unreached
+        .map(|file| file.complaint(1, "no link leads here from README.md, use one that does"))
+        .collect()
+}
+
+/// The spans between backticks of a line.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Pages, README and the rest tell people to ask `/…` or to type `snodo …`: what is not there yet, nobody
+/// can. (Decisions and the design of later parts may speak of them.)
+fn documents_name_what_is_there(house: &[File]) -> Complaints {
+    let text = |path: &str| {
+        house.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str())
+    };
+    let doors: Vec<&str> = text("bus/src/edge.rs")
+        .split(".route(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    let commands: Vec<String> = text("bus/src/cli.rs")
+        .split("Command::")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next())
+        .map(str::to_lowercase)
+        .collect();
+    let is_door = |path: &str| {
+        let path = path.split(['?', '#']).next().unwrap_or(path);
+        let fits = |door: &&&str| {
+            let (door, path) = (door.split('/'), path.split('/'));
+            door.clone().count() == path.clone().count()
+                && door.zip(path).all(|(door, part)| door == part || door.starts_with('{'))
+        };
+        doors.iter().any(|door| fits(&door))
+    };
+    let mut found = Vec::new();
+    let documents = house.iter().filter(|file| file.is(&[".md"]) && !file.under(&["bus/adr/"]));
+    for file in documents {
+        for (number, line) in file.lines() {
+            for span in quoted(line) {
+                let words: Vec<&str> = span.split_whitespace().collect();
+                let missing = match words.as_slice() {
+                    ["GET" | "POST" | "PUT" | "DELETE", path, ..] => !is_door(path),
+                    [path] if path.starts_with('/') && path.len() > 1 => !is_door(path),
+                    ["snodo", command, ..] => {
+                        command.starts_with(char::is_alphabetic)
+                            && !commands.iter().any(|known| known == command)
+                    }
+                    _ => false,
+                };
+                if missing {
+                    let text = format!("`{span}` is not there, use what is");
+                    found.push(file.complaint(number, &text));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What the README shows as a route is one of the routes.
+fn the_readme_shows_a_real_route(house: &[File]) -> Complaints {
+    let Some(readme) = house.iter().find(|file| file.path == "README.md") else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let blocks = readme.text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for block in blocks {
+        let is_real = |file: &File| file.under(&["routes/"]) && file.text.contains(block);
+        if !house.iter().any(is_real) {
+            let at = readme.text.find(block).unwrap_or(0);
+            let line = readme.text[..at].lines().count() + 1;
+            found.push(readme.complaint(line, "not as in routes/, use the lines of a file there"));
+        }
+    }
+    found
+}
+
 /// Each box of the path of a message (`[accept]: bus/src/…`) leads to a file that uses the same word.
 fn boxes_keep_their_names(house: &[File]) -> Complaints {
     let Some(plan) = house.iter().find(|file| file.path == "ARCHITECTURE.md") else {
@@ -548,6 +689,10 @@ const OVER_ALL: &[fn(&[File]) -> Complaints] = &[
     states_have_their_words,
     every_code_has_its_page,
     every_page_is_listed,
+    anchors_lead_somewhere,
+    every_document_is_reached,
+    documents_name_what_is_there,
+    the_readme_shows_a_real_route,
 ];
 
 #[test]
@@ -639,4 +784,15 @@ fn each_rule_over_all_files_finds_its_breach() {
     let other = sample("bus/src/a.rs", "//! Acceptance.\n");
     check(boxes_keep_their_names, &[plan, other], "ARCHITECTURE.md:1: `bus/src/a.rs` does not say");
     check(states_have_their_words, &[], "ARCHITECTURE.md:1: a state without its row");
+    let readme = sample("README.md", "# A heading\n[a](#a-heading) [b](#another)\n");
+    check(anchors_lead_somewhere, &[readme], "README.md:2: `README.md` has no heading `#another`");
+    let lonely = [sample("README.md", "[a](b.md)\n"), sample("b.md", ""), sample("c.md", "")];
+    check(every_document_is_reached, &lonely, "c.md:1: no link leads here");
+    let edge = || sample("bus/src/edge.rs", "x.route(\"/v1/messages/{id}\", y)");
+    let page = || sample("a.md", "`GET /v1/messages/7`, `/openapi.json` and `snodo dance`\n");
+    check(documents_name_what_is_there, &[edge(), page()], "a.md:1: `/openapi.json` is not there");
+    check(documents_name_what_is_there, &[edge(), page()], "a.md:1: `snodo dance` is not there");
+    assert_eq!(documents_name_what_is_there(&[edge(), page()]).len(), 2);
+    let shown = sample("README.md", "one\n\n```yaml\nroute: a\n```\n");
+    check(the_readme_shows_a_real_route, &[shown], "README.md:4: not as in routes/");
 }

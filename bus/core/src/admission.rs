@@ -3,6 +3,8 @@
 //! Invariant: what is admitted is valid against the schema of its type and canonical (RFC 8785); what is
 //! not is told why in words that hold nothing of what was sent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +17,8 @@ use crate::{
     schema::{Schemas, Validator, Violation},
 };
 
+/// The code of a message whose checking cost too much.
+pub(crate) const OVER_BUDGET: &str = "SN0621";
 /// Characters of a sender's id and of its source.
 const LONGEST_NAME: usize = 256;
 /// Characters of any other attribute.
@@ -110,7 +114,7 @@ impl Rejection {
 
     fn unknown_type() -> Self {
         Self::new("SN0604", 422, "unknown_type", "no schema of this bus has this `type`")
-            .expecting("a type listed under /schemas")
+            .expecting("a type of this bus, `<domain>.<name>.v<N>`, as agreed with who runs it")
     }
 
     fn invalid(violations: Vec<Violation>) -> Self {
@@ -140,13 +144,22 @@ impl Rejection {
     /// A body in base64.
     pub(crate) fn binary_data() -> Self {
         Self::new("SN0608", 400, "data_base64", "`data_base64` is not taken")
-            .expecting("JSON in `data`; upload bytes as a document and cite it")
+            .expecting("JSON in `data`; a message carries no files")
     }
 
     /// Too many bytes.
     pub fn too_large(limit: usize) -> Self {
         Self::new("SN0609", 413, "too_large", "the body has more bytes than this bus takes")
-            .expecting(&format!("at most {limit} bytes; upload long content as a document"))
+            .expecting(&format!("at most {limit} bytes; several messages, or less in one"))
+    }
+
+    /// Checking it cost more than a message may.
+    pub fn over_budget(budget: Duration) -> Self {
+        let detail = format!("checking the body took more than {} ms of CPU", budget.as_millis());
+        Self::new(OVER_BUDGET, 422, "validation_budget", &detail).expecting(
+            "a smaller body; or a schema of its type that is cheaper to check, or a higher \
+             `limits.validation`, from who runs the bus",
+        )
     }
 
     /// Properties that would route the message elsewhere.

@@ -127,7 +127,7 @@ impl JsonErrorKind {
             }
             Self::ControlCharacter => "text without raw control characters and without \\u0000",
             Self::LoneSurrogate => "both halves of a surrogate pair, or the character itself",
-            Self::StringTooLong => "a shorter text; upload long content as a document and cite it",
+            Self::StringTooLong => "a shorter text, of at most 64 KiB",
             Self::KeyTooLong => "a shorter key",
             Self::TooManyItems => "fewer items, or several messages",
             Self::TooManyKeys => "fewer keys, or an array of items",

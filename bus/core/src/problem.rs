@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{admission::Rejection, ids::MessageId, schema::Violation};
+use crate::{
+    admission::{OVER_BUDGET, Rejection},
+    ids::MessageId,
+    schema::Violation,
+};
 
 /// The media type of a problem.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -153,6 +157,13 @@ impl Problem {
         Self::new("SN0618", 400, "malformed_request", &detail).expecting(expected)
     }
 
+    /// The request names a host that this bus is not.
+    pub fn misdirected() -> Self {
+        let detail = "this bus does not answer under the host that the request names";
+        Self::new("SN0622", 421, "misdirected", detail)
+            .expecting("a name that `http.hosts` of the bus lists")
+    }
+
     /// A mistake of ours.
     pub fn ours() -> Self {
         let detail = "the bus made a mistake; whether the message was taken can be asked by its id";
@@ -166,7 +177,9 @@ impl From<Rejection> for Problem {
         let Rejection { code, http_status, reason, detail, pointer, expected, violations } =
             rejection;
         let errors = violations.into_vec();
-        Self { pointer, expected, errors, ..Self::new(code, http_status, reason, &detail) }
+        let who_must_act = if code == OVER_BUDGET { Who::Operator } else { Who::Sender };
+        let problem = Self::new(code, http_status, reason, &detail);
+        Self { pointer, expected, errors, who_must_act, ..problem }
     }
 }
 
@@ -193,6 +206,8 @@ fn title(code: &str) -> &'static str {
         "SN0618" => "The request is malformed",
         "SN0619" => "The headers are too large",
         "SN0620" => "Routing headers are not taken",
+        "SN0621" => "Checking the message takes too long",
+        "SN0622" => "The request is meant for another host",
         _ => "The bus made a mistake",
     }
 }
@@ -210,6 +225,8 @@ mod tests {
         vec![
             Problem::from(media_type),
             Problem::from(Rejection::too_large(1)),
+            Problem::from(Rejection::over_budget(wait)),
+            Problem::misdirected(),
             Problem::conflict(MessageId::accepted(0, [0; 10])),
             Problem::not_identified("missing"),
             Problem::not_allowed("sends: a.b.v1"),

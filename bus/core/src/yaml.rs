@@ -13,6 +13,8 @@ use crate::diagnostic::{Place, Problems, SourceFile, Words};
 pub(crate) mod fields;
 mod looks;
 
+pub use fields::duration;
+
 /// No file that people write is longer.
 pub const LONGEST: usize = 1024 * 1024;
 
@@ -316,7 +318,10 @@ impl Reader<'_> {
         let words = Words::new(
             "tags are not read",
             format!("YAML reads `{tag}` as a tag and hides it"),
-            format!("quote the text if `{tag}` belongs to it; otherwise delete the tag"),
+            format!(
+                "quote the text if `{tag}` belongs to it; otherwise delete the tag; jq's word for \
+                 `not` comes last: `.paid | not`"
+            ),
         );
         self.error("SN0103", range, words);
     }

@@ -33,23 +33,28 @@ pub(super) struct Trace {
 pub(super) enum Parked {
     /// List them, oldest first
     List(List),
-    /// Show one
-    Show { id: String },
-    /// Have one tried again
-    Replay {
+    /// Show one, with its fault and what may be done
+    Show {
+        /// The delivery's id, as the list shows it
         id: String,
-        /// Why, in one line without personal data
-        #[arg(long)]
+    },
+    /// Have one tried again, by the route as it is now
+    Replay {
+        /// The delivery's id, as the list shows it
+        id: String,
+        /// Why, in one line without personal data; it goes into the evidence
+        #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// On the version of the route that it is pinned to
+        /// By the version of the route that it is pinned to
         #[arg(long)]
         same_version: bool,
     },
-    /// Put one away for good
+    /// Put one away for good; nothing is undone
     Discard {
+        /// The delivery's id, as the list shows it
         id: String,
-        /// Why, in one line without personal data
-        #[arg(long)]
+        /// Why, in one line without personal data; it goes into the evidence
+        #[arg(long, value_name = "TEXT")]
         reason: String,
     },
 }
@@ -57,13 +62,13 @@ pub(super) enum Parked {
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// Only of this route, or of `party:<id>`
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     route: Option<String>,
-    /// Only with this code
+    /// Only with this code, such as SN0764
     #[arg(long)]
     code: Option<String>,
-    /// Only after this sequence number
-    #[arg(long, default_value_t = 0)]
+    /// Only after this sequence number: the `next` that --json shows, when there are more
+    #[arg(long, default_value_t = 0, value_name = "SEQ")]
     after: i64,
 }
 
@@ -71,31 +76,42 @@ pub(super) struct List {
 pub(super) enum Uncertain {
     /// List them, oldest first
     List(List),
-    /// Show one
-    Show { id: String },
-    /// Say what the call did
+    /// Show one, with the call that is unclear
+    Show {
+        /// The delivery's id, as the list shows it
+        id: String,
+    },
+    /// Say what the call did, having asked the far side; the delivery goes on from there
     Resolve(Resolve),
 }
 
 #[derive(Debug, Args)]
-#[group(id = "verdict", required = true, multiple = false, args = ["done", "not_done"])]
 pub(super) struct Resolve {
+    /// The delivery's id, as the list shows it
     id: String,
-    /// It acted
+    #[command(flatten)]
+    verdict: Verdict,
+    /// Why, in one line without personal data; it goes into the evidence
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// What the call gave, as JSON, where later steps read it
+    #[arg(long, conflicts_with = "not_done", value_parser = json_value, value_name = "JSON")]
+    result: Option<Value>,
+    /// The far side's own id of what it did
+    #[arg(long, conflicts_with = "not_done", value_name = "ID")]
+    reference: Option<String>,
+}
+
+/// One of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Verdict {
+    /// The call acted
     #[arg(long)]
     done: bool,
-    /// It did not act
+    /// The call did not act: it is made again
     #[arg(long)]
     not_done: bool,
-    /// Why, in one line without personal data
-    #[arg(long)]
-    reason: String,
-    /// What it gave, as JSON, where later steps read it
-    #[arg(long, requires = "done", value_parser = json_value)]
-    result: Option<Value>,
-    /// The far side's own id
-    #[arg(long, requires = "done")]
-    reference: Option<String>,
 }
 
 fn json_value(text: &str) -> Result<Value, String> {
@@ -106,11 +122,12 @@ fn json_value(text: &str) -> Result<Value, String> {
 pub(super) enum Instances {
     /// List them, newest first
     List,
-    /// Say that one will never come back, so that its calls can be decided
+    /// Say that a process will never come back, so that its unclear calls can be decided
     DeclareDead {
+        /// The instance's number, as the list shows it
         id: i64,
-        /// Why, in one line without personal data
-        #[arg(long)]
+        /// Why, in one line without personal data; it goes into the evidence
+        #[arg(long, value_name = "TEXT")]
         reason: String,
     },
 }
@@ -121,7 +138,7 @@ pub(super) enum Books {
     Stats,
     /// Check every chain of evidence against itself and against heads.log
     Verify,
-    /// Write the proof that a message was accepted and how it ended
+    /// Write the proof that a message was accepted and how it ended; EVIDENCE.md says how to check it
     Prove {
         /// The message's id
         id: String,
@@ -218,7 +235,7 @@ impl Uncertain {
 
 impl Resolve {
     fn question(&self) -> Question {
-        let mut body = json!({ "reason": self.reason, "done": self.done });
+        let mut body = json!({ "reason": self.reason, "done": self.verdict.done });
         if let Some(result) = &self.result {
             body["result"] = result.clone();
         }
@@ -246,7 +263,7 @@ impl Books {
     pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
         let (path, text): (String, fn(&Value) -> String) = match self {
             Self::Stats => ("/ledger/stats".to_owned(), stats),
-            Self::Verify => ("/ledger/verify".to_owned(), pretty),
+            Self::Verify => ("/ledger/verify".to_owned(), verified),
             Self::Prove { id } => (format!("/ledger/proofs/{}", escaped(id)), pretty),
         };
         let (told, exit) = common.ask(catalog, &Question::get(path)).await?;
@@ -338,6 +355,18 @@ fn table(told: &Value) -> String {
 
 fn pretty(told: &Value) -> String {
     serde_json::to_string_pretty(told).unwrap_or_default() + "\n"
+}
+
+fn verified(told: &Value) -> String {
+    let kept = &told["headsKept"];
+    let lines: String =
+        items(told, "findings").map(|finding| format!("{}\n", word(finding, "text"))).collect();
+    if lines.is_empty() {
+        return format!(
+            "every chain is as it was written; compared with heads kept outside: {kept}\n"
+        );
+    }
+    format!("{lines}what to do: keep this database as it is, and see `snodo explain SN0843`\n")
 }
 
 fn outcome(told: &Value) -> String {

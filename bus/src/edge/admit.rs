@@ -36,11 +36,20 @@ impl Gate {
         Self { schemas, limits: Limits { body, ..Limits::default() } }
     }
 
-    /// Reads a request: binding, syntax, limits, schema.
-    pub fn admit(&self, headers: &HeaderMap, body: Bytes) -> Result<Admitted, Box<Turned>> {
+    /// Reads a request as an event: its binding, in structured mode its JSON.
+    pub fn read(&self, headers: &HeaderMap, body: Bytes) -> Result<Incoming, Box<Turned>> {
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let incoming = http::read(pairs, body, &self.limits.json)
-            .map_err(|rejection| Box::new(Turned { rejection, named: None }))?;
+        http::read(pairs, body, &self.limits.json)
+            .map_err(|rejection| Box::new(Turned { rejection, named: None }))
+    }
+
+    /// Whether the bus has messages of this type.
+    pub fn knows(&self, kind: &str) -> bool {
+        self.schemas.validator(kind).is_some()
+    }
+
+    /// Checks an event: syntax, limits, schema.
+    pub fn admit(&self, incoming: Incoming) -> Result<Admitted, Box<Turned>> {
         let named = Some((incoming.source.clone(), incoming.sender_id.clone()));
         admission::admit(incoming, &self.schemas, &self.limits)
             .map_err(|rejection| Box::new(Turned { rejection, named }))

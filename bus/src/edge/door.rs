@@ -36,6 +36,8 @@ pub struct HeadLimits {
     pub deadline: Duration,
     /// How long a connection may be idle.
     pub idle: Duration,
+    /// How long the other side may take nothing of an answer.
+    pub unread: Duration,
 }
 
 impl Default for HeadLimits {
@@ -46,6 +48,7 @@ impl Default for HeadLimits {
             headers: 100,
             deadline: Duration::from_secs(10),
             idle: Duration::from_mins(1),
+            unread: Duration::from_secs(30),
         }
     }
 }
@@ -77,12 +80,12 @@ fn scan(bytes: &[u8], limits: &HeadLimits) -> Scan {
         };
         let fits = line.is_empty() || lines <= limits.headers;
         if !fits || end > limits.head || line.len() > limits.line {
-            return Scan::Refuse(Refused::HeadTooLarge);
+            return Scan::Refuse(too_large(lines));
         }
         if line.is_empty() {
             return framing.whole(end);
         }
-        let read = if lines == 0 { request_line(line) } else { framing.header(line) };
+        let read = if lines == 0 { framing.request(line) } else { framing.header(line) };
         if let Err(refused) = read {
             return Scan::Refuse(refused);
         }
@@ -90,27 +93,46 @@ fn scan(bytes: &[u8], limits: &HeadLimits) -> Scan {
         start = end;
     }
     if bytes.len() > limits.head || bytes.len() - start > limits.line {
-        return Scan::Refuse(Refused::HeadTooLarge);
+        return Scan::Refuse(too_large(lines));
     }
     Scan::More
 }
 
-fn request_line(line: &[u8]) -> Result<(), Refused> {
-    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
-        return Ok(());
-    }
-    let later = line.windows(6).any(|part| part == b" HTTP/");
-    Err(if later { Refused::Version } else { Refused::Framing })
+/// A request line that is too long is a malformed request; headers have a status of their own.
+fn too_large(lines: usize) -> Refused {
+    if lines == 0 { Refused::RequestLine } else { Refused::HeadTooLarge }
 }
 
-/// What the headers so far say about the body.
+/// Whether this is a request line of another version: `GET / HTTP/3.0`, or `GET /` as in HTTP/0.9.
+fn is_of_another_version(line: &[u8]) -> bool {
+    let names_one = line.windows(6).any(|part| part.eq_ignore_ascii_case(b" http/"));
+    let mut words = line.split(|byte| *byte == b' ');
+    let method = words.next().unwrap_or_default();
+    let is_old = words.next().is_some_and(|target| target.starts_with(b"/"))
+        && words.next().is_none()
+        && !method.is_empty()
+        && method.iter().all(u8::is_ascii_uppercase);
+    names_one || is_old
+}
+
+/// What the request line and the headers so far say about the body and the host.
 #[derive(Default)]
 struct Framed {
     length: Option<u64>,
     chunked: bool,
+    needs_host: bool,
+    hosts: u8,
 }
 
 impl Framed {
+    fn request(&mut self, line: &[u8]) -> Result<(), Refused> {
+        self.needs_host = line.ends_with(b" HTTP/1.1");
+        if self.needs_host || line.ends_with(b" HTTP/1.0") {
+            return Ok(());
+        }
+        Err(if is_of_another_version(line) { Refused::Version } else { Refused::Framing })
+    }
+
     fn header(&mut self, line: &[u8]) -> Result<(), Refused> {
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Refused::Framing)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -122,6 +144,7 @@ impl Framed {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.transfer_encoding(value)
         } else {
+            self.hosts = self.hosts.saturating_add(name.eq_ignore_ascii_case(b"host").into());
             Ok(())
         }
     }
@@ -143,7 +166,11 @@ impl Framed {
         Ok(())
     }
 
+    /// Two hosts can be read in two ways; HTTP/1.1 wants one.
     fn whole(self, len: usize) -> Scan {
+        if self.hosts > 1 || (self.needs_host && self.hosts == 0) {
+            return Scan::Refuse(Refused::Framing);
+        }
         let framing = match self {
             Self { chunked: true, .. } => Framing::Chunked,
             Self { length, .. } => Framing::Length(length.unwrap_or(0)),
@@ -176,6 +203,8 @@ pub(super) struct Door<S> {
     /// Bytes at the front of `buffer` that may pass.
     passing: usize,
     alarm: Pin<Box<Sleep>>,
+    /// Runs while the other side takes nothing of what is written.
+    unread: Option<Pin<Box<Sleep>>>,
     /// How many bytes are still swallowed, once our side has ended.
     lingering: Option<usize>,
 }
@@ -195,6 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Door<S> {
             buffer: BytesMut::new(),
             passing: 0,
             alarm: Box::pin(sleep(limits.deadline)),
+            unread: None,
             lingering: None,
         }
     }
@@ -337,7 +367,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Door<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        if let Poll::Ready(written) = Pin::new(&mut self.inner).poll_write(cx, bytes) {
+            self.unread = None;
+            return Poll::Ready(written);
+        }
+        // Who never reads would keep his place for ever.
+        let limit = self.limits.unread;
+        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(unread.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -383,7 +421,7 @@ mod tests {
     #[test]
     fn a_head_is_framed_in_one_way_or_refused() {
         let refused = Scan::Refuse(Refused::Framing);
-        let post = "POST / HTTP/1.1\r\n";
+        let post = "POST / HTTP/1.1\r\nHost: bus\r\n";
         for (headers, expected) in [
             ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", refused),
             ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", refused),
@@ -396,13 +434,17 @@ mod tests {
             ("A: b\r\n folded\r\n\r\n", refused),
             ("A: b\n\r\n", refused),
             ("nothing\r\n\r\n", refused),
+            ("host: other\r\n\r\n", refused),
         ] {
             assert_eq!(read(&format!("{post}{headers}")), expected, "{headers:?}");
         }
-        let fixed = "POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
-        assert_eq!(read(fixed), whole(fixed, Framing::Length(5)));
-        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n";
-        assert_eq!(read(chunked), whole(chunked, Framing::Chunked));
+        let fixed = format!("{post}content-length: 5\r\n\r\n");
+        assert_eq!(read(&fixed), whole(&fixed, Framing::Length(5)));
+        let chunked = format!("{post}Transfer-Encoding: Chunked\r\n\r\n");
+        assert_eq!(read(&chunked), whole(&chunked, Framing::Chunked));
+        assert_eq!(read("GET / HTTP/1.1\r\nA: b\r\n\r\n"), refused, "no host");
+        let old = "GET / HTTP/1.0\r\n\r\n";
+        assert_eq!(read(old), whole(old, Framing::Length(0)));
         assert_eq!(read("GET / HTTP/1.1\r\nA: b\r\n"), Scan::More);
     }
 
@@ -410,18 +452,39 @@ mod tests {
     fn a_head_is_refused_one_byte_over_its_limit() {
         let limits = HeadLimits { head: 64, line: 40, headers: 2, ..HeadLimits::default() };
         let refused = Scan::Refuse(Refused::HeadTooLarge);
-        let many = "GET / HTTP/1.1\r\nA: b\r\nC: d\r\n";
+        let many = "GET / HTTP/1.1\r\nHost: b\r\nC: d\r\n";
         assert!(matches!(scan(format!("{many}\r\n").as_bytes(), &limits), Scan::Whole { .. }));
         assert_eq!(scan(format!("{many}E: f\r\n\r\n").as_bytes(), &limits), refused);
         assert_eq!(scan(&[b'a'; 40], &limits), Scan::More);
-        assert_eq!(scan(&[b'a'; 41], &limits), refused);
+        assert_eq!(scan(&[b'a'; 41], &limits), Scan::Refuse(Refused::RequestLine));
+        let header = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'a'; 41]].concat();
+        assert_eq!(scan(&header, &limits), refused);
         let long = format!("GET / HTTP/1.1\r\nA: {}\r\nB: {}", "x".repeat(30), "x".repeat(20));
         assert_eq!(scan(long.as_bytes(), &limits), refused);
     }
 
+    #[tokio::test]
+    async fn who_never_reads_his_answers_is_let_go() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let limits = HeadLimits { unread: Duration::from_millis(50), ..HeadLimits::default() };
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut door = Door::new(server, limits);
+        let ended = door.write_all(&[b'x'; 1000]).await.expect_err("nobody reads");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        let mut read = [0; 64];
+        client.read_exact(&mut read).await.expect("what was written");
+        door.write_all(&[b'y'; 64]).await.expect("room again");
+    }
+
     #[test]
     fn another_version_of_http_is_refused() {
-        assert_eq!(read("PRI * HTTP/2.0\r\n\r\nSM"), Scan::Refuse(Refused::Version));
-        assert_eq!(read("hello\r\n"), Scan::Refuse(Refused::Framing));
+        for line in
+            ["PRI * HTTP/2.0", "GET / HTTP/3.0", "GET / HTTP/1.2", "GET / http/1.1", "GET /"]
+        {
+            assert_eq!(read(&format!("{line}\r\n")), Scan::Refuse(Refused::Version), "{line}");
+        }
+        for line in ["hello", "hello /", "GET", "GET x", "GET / x"] {
+            assert_eq!(read(&format!("{line}\r\n")), Scan::Refuse(Refused::Framing), "{line}");
+        }
     }
 }

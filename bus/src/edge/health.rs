@@ -30,6 +30,9 @@ pub struct Component {
     pub why: String,
 }
 
+/// What the bus is nothing without. Without any other component messages are accepted, and wait.
+const CUSTODY: &str = "ledger";
+
 /// The components of the bus. Each is not ready until it says that it is.
 #[derive(Debug)]
 pub struct Health {
@@ -56,23 +59,42 @@ impl Health {
         components.insert(component, Component { ready, since, why });
     }
 
-    /// Whether all work; since when it is so; each of them.
-    pub fn read(&self) -> (bool, Option<Timestamp>, BTreeMap<&'static str, Component>) {
+    /// What works now.
+    pub fn read(&self) -> Reading {
         let components = self.components.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let ready = components.values().all(|component| component.ready);
-        let changed = components.values().filter(|component| component.ready == ready);
-        let changed = changed.map(|component| component.since);
-        let since = if ready { changed.max() } else { changed.min() };
-        (ready, since, components)
+        let of = |ready| components.iter().filter(move |(_, component)| component.ready == ready);
+        let ready = components.get(CUSTODY).is_none_or(|custody| custody.ready);
+        let degraded: Vec<_> = of(false).map(|(name, _)| *name).collect();
+        let since = if degraded.is_empty() {
+            of(true).map(|(_, component)| component.since).max()
+        } else {
+            of(false).map(|(_, component)| component.since).min()
+        };
+        Reading { ready, since, degraded, components }
     }
+}
+
+/// What works at a moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reading {
+    /// Whether messages are taken into custody. A load balancer that heeded more than this would take
+    /// a bus away which accepts and keeps, only because its broker is away.
+    pub ready: bool,
+    /// Since when it is as it is: all well, or the first of what does not work.
+    pub since: Option<Timestamp>,
+    /// What does not work.
+    pub degraded: Vec<&'static str>,
+    /// Each component.
+    pub components: BTreeMap<&'static str, Component>,
 }
 
 /// `GET /status`.
 pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Response {
-    let (ready, since, components) = desk.health.read();
-    let now = desk.clock.now();
-    let body = json!({ "ready": ready, "since": since, "now": now, "components": components });
-    (status_of(ready), Json(body)).into_response()
+    let reading = desk.health.read();
+    let status = status_of(reading.ready);
+    let mut body = json!(reading);
+    body["now"] = json!(desk.clock.now());
+    (status, Json(body)).into_response()
 }
 
 /// `GET /health/live`: the process answers.
@@ -80,10 +102,16 @@ pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// `GET /health/ready`: messages can be taken into custody and carried.
+/// `GET /health/ready`: messages can be taken into custody; what does not work beside is named.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Response {
-    let (ready, ..) = desk.health.read();
-    (status_of(ready), if ready { "ready\n" } else { "not ready\n" }).into_response()
+    let Reading { ready, degraded, .. } = desk.health.read();
+    let word = if ready { "ready" } else { "not ready" };
+    let words = if degraded.is_empty() {
+        format!("{word}\n")
+    } else {
+        format!("{word}; does not work: {}\n", degraded.join(", "))
+    };
+    (status_of(ready), words).into_response()
 }
 
 fn status_of(ready: bool) -> StatusCode {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Query, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header::LOCATION, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde_json::json;
 use snodo_core::{
-    admission::Admitted as Arrived,
-    envelope::IdempotencyKey,
+    admission::{Admitted as Arrived, Rejection},
+    envelope::{IdempotencyKey, Incoming},
     ids::{Digest, MessageId},
     problem::Problem,
 };
@@ -29,35 +29,42 @@ use super::{
     story,
 };
 use crate::{
+    clock::cpu_of_this_thread,
     engine::accept::{AcceptAnswer, Admitted},
     faults::{self, CrashPoint},
     ledger::{CommitError, Subscriber},
-    metrics::IngressResult,
+    metrics::{IngressResult, Metrics},
 };
 
+/// A body from here on is checked on a thread of its own.
+const LARGE: usize = 16 << 10;
 /// No id and no source in a query is longer.
 const LONGEST: usize = 1024;
 
 /// `POST /v1/messages`.
 pub(super) async fn post(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let begun = desk.clock.uptime();
-    desk.metrics.ingress_begun();
+    let _under_way = UnderWay::begun(&desk.metrics);
     let answer = desk.take(request).await;
-    let (result, code) = match &answer {
-        Ok((result, _)) => (*result, None),
-        Err(refusal) => (result_of(refusal.status()), Some(refusal.problem.code)),
-    };
-    let took = desk.clock.uptime().saturating_sub(begun);
-    desk.metrics.ingress_ended(result, code, took);
+    // Refusals are counted where all of them pass, those of the door too.
+    let taken = answer.as_ref().ok().map(|(result, _)| *result);
+    desk.metrics.ingress_ended(taken, desk.clock.uptime().saturating_sub(begun));
     answer.map_or_else(IntoResponse::into_response, |(_, response)| response)
 }
 
-fn result_of(status: StatusCode) -> IngressResult {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => IngressResult::Unauthorized,
-        StatusCode::TOO_MANY_REQUESTS => IngressResult::Throttled,
-        StatusCode::SERVICE_UNAVAILABLE => IngressResult::Unavailable,
-        _ => IngressResult::Rejected,
+/// A request under way. Its client may go away, and the work on it is dropped: it is counted all the same.
+struct UnderWay<'a>(&'a Metrics);
+
+impl<'a> UnderWay<'a> {
+    fn begun(metrics: &'a Metrics) -> Self {
+        metrics.ingress_begun();
+        Self(metrics)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.ingress_left();
     }
 }
 
@@ -79,18 +86,19 @@ impl From<Box<Turned>> for Turn {
 }
 
 impl Desk {
-    async fn take(&self, request: Request) -> Result<Taken, Refusal> {
+    async fn take(self: &Arc<Self>, request: Request) -> Result<Taken, Refusal> {
         let (parts, body) = request.into_parts();
         let caller = self.callers.identify(&parts.headers)?;
         let allowance = caller.spend(self.clock.uptime())?;
-        let body = body::read(&parts.headers, body, &self.limits).await?;
+        let held = body::read(&parts.headers, body, &self.limits, &self.shares).await?;
+        let body = &held.bytes;
         self.metrics.ingress_body(body.len());
         faults::crash(CrashPoint::Cp1);
         let only_checked = parts.uri.query() == Some("check=true");
-        let arrived = match self.admitted(caller, &parts, &body) {
+        let arrived = match self.judge(caller, &parts.headers, body).await {
             Ok(arrived) => arrived,
             Err(turned) if only_checked || !turned.recorded => return Err(turned.refusal),
-            Err(turned) => return Err(self.reject(caller, turned, &body).await),
+            Err(turned) => return Err(self.reject(caller, turned, body).await),
         };
         faults::crash(CrashPoint::Cp2);
         let kind = &arrived.incoming.kind;
@@ -98,7 +106,7 @@ impl Desk {
             let response = Json(json!({ "valid": true, "type": kind })).into_response();
             return Ok((IngressResult::Accepted, response));
         }
-        if self.room.is_full(&self.engine.routes(), kind) {
+        if self.room.is_full(&self.engine.routes(), kind, &*self.ledger).await {
             return Err(Problem::not_now("cap", AGAIN).into());
         }
         let (result, mut response) = self.accept(caller, arrived).await?;
@@ -106,16 +114,54 @@ impl Desk {
         Ok((result, response))
     }
 
-    /// What the core and the party's rights say of the request.
-    fn admitted(&self, caller: &Caller, parts: &Parts, body: &Bytes) -> Result<Arrived, Turn> {
-        let arrived = self.gate.admit(&parts.headers, body.clone())?;
-        let incoming = &arrived.incoming;
-        if caller.sends.contains(&incoming.kind) {
+    /// Judges a request; a large one on a thread of its own, so that nobody else waits for it.
+    async fn judge(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Arrived, Turn> {
+        if body.len() < LARGE {
+            return self.judge_here(caller, headers, body.clone());
+        }
+        let _place = self.shares.heavy.acquire().await;
+        let (desk, caller) = (Arc::clone(self), Arc::clone(caller));
+        let (headers, body) = (headers.clone(), body.clone());
+        let judge = move || desk.judge_here(&caller, &headers, body);
+        tokio::task::spawn_blocking(judge).await.unwrap_or_else(|_| {
+            Err(Turn { refusal: Problem::ours().into(), named: None, recorded: false })
+        })
+    }
+
+    /// The same within the budget of CPU time. A body that is refused anyway is told why.
+    fn judge_here(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Arrived, Turn> {
+        let begun = cpu_of_this_thread();
+        let arrived = self.admitted(caller, headers, body)?;
+        if cpu_of_this_thread().saturating_sub(begun) <= self.limits.validation {
             return Ok(arrived);
         }
-        let refusal = Problem::not_allowed(&format!("sends: {}", incoming.kind)).into();
-        let named = Some((incoming.source.clone(), incoming.sender_id.clone()));
+        let named = Some(named(&arrived.incoming));
+        let refusal = Rejection::over_budget(self.limits.validation).into();
         Err(Turn { refusal, named, recorded: true })
+    }
+
+    /// What the party's rights and the core say of the request, in this order.
+    ///
+    /// A 403 is no `rejected`: the content was not looked at, so there is nothing that an event could
+    /// prove. Like a 401 it is counted in memory only (custody rule book, section b).
+    fn admitted(&self, caller: &Caller, headers: &HeaderMap, body: Bytes) -> Result<Arrived, Turn> {
+        let incoming = self.gate.read(headers, body)?;
+        let kind = &incoming.kind;
+        if caller.sends.contains(kind) || !self.gate.knows(kind) {
+            return Ok(self.gate.admit(incoming)?);
+        }
+        let refusal = Problem::not_allowed(&format!("sends: {kind}")).into();
+        Err(Turn { refusal, named: Some(named(&incoming)), recorded: false })
     }
 
     /// Records a refusal for content; where that cannot be done, nothing was decided.
@@ -136,13 +182,16 @@ impl Desk {
             source: arrived.incoming.source.clone(),
             sender_id: arrived.incoming.sender_id.clone(),
         };
-        let digest = arrived.digest;
+        let (digest, kind) = (arrived.digest, arrived.incoming.kind.clone());
         let now = self.clock.now();
         let message = Arc::new(admit::into_message(arrived.incoming, id, &caller.id, now));
         let source = Subscriber::clone(&caller.subscriber);
         let admitted = Admitted { message, key, digest, source, to: Vec::new(), cursor: None };
         match self.engine.accept(admitted).await {
-            Ok(AcceptAnswer::New { id }) => Ok((IngressResult::Accepted, accepted(id, false))),
+            Ok(AcceptAnswer::New { id }) => {
+                self.room.took(&self.engine.routes(), &kind);
+                Ok((IngressResult::Accepted, accepted(id, false)))
+            }
             Ok(AcceptAnswer::Repeated { id, same_body: true }) => {
                 Ok((IngressResult::Replayed, accepted(id, true)))
             }
@@ -172,6 +221,11 @@ impl Desk {
         })?;
         self.tell(parts, found.ok_or_else(Problem::not_found)?).await
     }
+}
+
+/// The sender's own source and id.
+fn named(incoming: &Incoming) -> (String, String) {
+    (incoming.source.clone(), incoming.sender_id.clone())
 }
 
 fn malformed_query() -> Problem {

@@ -24,6 +24,8 @@ use snodo_core::{
 pub enum Refused {
     /// The request is not HTTP/1.1 with one framing.
     Framing,
+    /// The request line is over its limit.
+    RequestLine,
     /// The head is over its limits.
     HeadTooLarge,
     /// The head took too long.
@@ -33,12 +35,14 @@ pub enum Refused {
 }
 
 impl Refused {
-    const ALL: [Self; 4] = [Self::Framing, Self::HeadTooLarge, Self::TooSlow, Self::Version];
+    const ALL: [Self; 5] =
+        [Self::Framing, Self::RequestLine, Self::HeadTooLarge, Self::TooSlow, Self::Version];
 
     /// The word by which the door asks for the answer.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Framing => "framing",
+            Self::RequestLine => "request-line",
             Self::HeadTooLarge => "head-too-large",
             Self::TooSlow => "too-slow",
             Self::Version => "version",
@@ -53,10 +57,13 @@ impl Refused {
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
-        const FRAMING: &str = "HTTP/1.1 with one `Content-Length` or `Transfer-Encoding: chunked`, \
-                               lines ending in CRLF";
+        const FRAMING: &str = "HTTP/1.1 with one `Host`, one `Content-Length` or \
+                               `Transfer-Encoding: chunked`, lines ending in CRLF";
         Self::from(match refused {
             Refused::Framing => Problem::malformed_request("framing", FRAMING),
+            Refused::RequestLine => {
+                Problem::malformed_request("request line", "a path and query of at most 8 KiB")
+            }
             Refused::HeadTooLarge => {
                 Problem::headers_too_large("at most 16 KiB in all, 8 KiB a line and 100 headers")
             }
@@ -65,6 +72,10 @@ impl From<Refused> for Refusal {
         })
     }
 }
+
+/// The code of an answer that is a refusal, for whoever counts them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Code(pub(super) &'static str);
 
 /// One refusal, ready to be answered.
 #[derive(Clone, Debug)]
@@ -106,21 +117,17 @@ impl Refusal {
 
 /// `GET /problems/{code}`: the page of a code, as text.
 pub(super) async fn page(Path(code): Path<String>) -> Result<Response<Body>, Refusal> {
-    let page = page_of(&code).ok_or_else(Problem::not_found)?;
+    let page = snodo_core::codes::page(&code).ok_or_else(Problem::not_found)?;
     let mut response = Response::new(Body::from(page));
     let kind = HeaderValue::from_static("text/markdown; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
 }
 
-/// The page of a code.
-pub(crate) fn page_of(code: &str) -> Option<&'static str> {
-    snodo_core::codes::page(code)
-}
-
 /// Every code with which the edge may refuse a request.
 pub fn codes() -> Vec<String> {
-    (601..=620).map(|n| format!("SN0{n}")).chain(["SN0902".to_owned()]).collect()
+    let of_messages = snodo_core::codes::all().filter(|code| code.starts_with("SN06"));
+    of_messages.chain(["SN0902"]).map(str::to_owned).collect()
 }
 
 impl IntoResponse for Refusal {
@@ -129,6 +136,7 @@ impl IntoResponse for Refusal {
         tracing::info!(code = self.problem.code, reason = self.problem.reason, %id, "refused");
         let mut response = Response::new(Body::from(self.body(id)));
         *response.status_mut() = self.status();
+        response.extensions_mut().insert(Code(self.problem.code));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         if let Ok(value) = HeaderValue::from_str(&id.to_string()) {

@@ -8,8 +8,8 @@ use axum::{
     Router,
     body::Body,
     http::{
-        HeaderValue, Method, Request, Response,
-        header::{CONNECTION, TRANSFER_ENCODING},
+        HeaderValue, Method, Request, Response, StatusCode,
+        header::{CONNECTION, HOST, TRANSFER_ENCODING},
     },
     response::IntoResponse,
 };
@@ -26,8 +26,18 @@ use tower_service::Service;
 
 use super::{
     door::{Door, HeadLimits, REFUSE},
-    problems::{Refusal, Refused},
+    problems::{Code, Refusal, Refused},
 };
+use crate::metrics::{IngressResult, Metrics};
+
+/// What stands before the router.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
+    /// The hosts that a request may name; any, where none is listed.
+    pub hosts: Arc<[String]>,
+    /// Where refusals are counted.
+    pub metrics: Option<Arc<Metrics>>,
+}
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -54,15 +64,16 @@ impl Default for ServerLimits {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    front: Front,
     limits: ServerLimits,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     while let Some((stream, place)) = next(&listener, &places, &stop).await {
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, front, stop) = (router.clone(), front.clone(), stop.clone());
         connections.spawn(async move {
-            connection(stream, router, limits.head, stop).await;
+            connection(stream, (router, front), limits.head, stop).await;
             drop(place);
         });
     }
@@ -97,12 +108,19 @@ async fn next(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, head: HeadLimits, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    (router, front): (Router, Front),
+    head: HeadLimits,
+    stop: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(router.clone(), request));
+    let service = service_fn(move |request| answer(router.clone(), front.clone(), request));
     let mut http = http1::Builder::new();
     // The door is stricter; these are the second net.
     http.max_buf_size(64 * 1024).max_headers(128).timer(TokioTimer::new());
+    // Who has nothing more to say may close his side and still wants his answer.
+    http.half_close(true);
     http.header_read_timeout(head.deadline + head.idle);
     let connection = http.serve_connection(TokioIo::new(Door::new(stream, head)), service);
     let mut connection = std::pin::pin!(connection);
@@ -119,27 +137,67 @@ fn log(error: &hyper::Error) {
 
 async fn answer(
     mut router: Router,
+    front: Front,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    if let Some(refusal) = refused(&request) {
-        return Ok(closing(refusal.into_response()));
-    }
     // The door does not look for a head behind a chunked body.
-    let close = request.headers().contains_key(TRANSFER_ENCODING);
-    let response = router.call(request).await?;
+    let mut close = request.headers().contains_key(TRANSFER_ENCODING);
+    let response = match refused(&request, &front.hosts) {
+        Some(refusal) => {
+            close = true;
+            refusal.into_response()
+        }
+        None => router.call(request).await?,
+    };
+    if let (Some(metrics), Some(Code(code))) = (&front.metrics, response.extensions().get()) {
+        metrics.ingress_refused(result_of(response.status()), code);
+    }
     Ok(if close { closing(response) } else { response })
 }
 
-/// What never reaches a handler: the door's refusals, and methods that nobody serves.
-fn refused(request: &Request<Incoming>) -> Option<Refusal> {
+fn result_of(status: StatusCode) -> IngressResult {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => IngressResult::Unauthorized,
+        StatusCode::TOO_MANY_REQUESTS => IngressResult::Throttled,
+        StatusCode::SERVICE_UNAVAILABLE => IngressResult::Unavailable,
+        _ => IngressResult::Rejected,
+    }
+}
+
+/// What never reaches a handler: the door's refusals, other hosts, and methods that nobody serves.
+fn refused(request: &Request<Incoming>, hosts: &[String]) -> Option<Refusal> {
     match *request.method() {
-        Method::GET | Method::HEAD | Method::POST if request.uri().path().starts_with('/') => None,
+        Method::GET | Method::HEAD | Method::POST if request.uri().path().starts_with('/') => {
+            misdirected(request, hosts)
+        }
         Method::GET | Method::HEAD | Method::POST => Some(Problem::not_found().into()),
         ref other if other.as_str() == REFUSE => {
             let word = request.uri().path().trim_start_matches('/');
             Some(Refused::of_word(word).unwrap_or(Refused::Framing).into())
         }
         _ => Some(Problem::method_not_allowed("GET, HEAD or POST").into()),
+    }
+}
+
+/// A request that names two hosts, or one that is not ours.
+fn misdirected(request: &Request<Incoming>, hosts: &[String]) -> Option<Refusal> {
+    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    if let (Some(named), Some(target)) = (named, request.uri().authority())
+        && !named.eq_ignore_ascii_case(target.as_str())
+    {
+        let expected = "the same host in the request's target and in `Host`";
+        return Some(Problem::malformed_request("host", expected).into());
+    }
+    let named = named.map(|named| without_port(named).to_ascii_lowercase());
+    let ours = hosts.is_empty() || named.is_some_and(|named| hosts.contains(&named));
+    (!ours).then(|| Problem::misdirected().into())
+}
+
+/// `bus:8080` is the host `bus`; an address of IPv6 keeps its colons, in brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
     }
 }
 

@@ -1,9 +1,9 @@
-//! Proofs and their check: that a message was accepted and how it ended, and that nobody changed that.
+//! Proofs: that a message was accepted and how it ended, for somebody who has nothing of ours.
 //!
 //! Invariant: a proof is checked against a head that was kept outside the database (`EVIDENCE.md`); a
 //! chain that was rewritten as a whole agrees with itself, but not with the heads.
 
-use std::{collections::BTreeMap, fmt, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use snodo_core::{
     timestamp::Timestamp,
 };
 
-use super::{Event, Ledger, ReadError, chain};
+use super::{Event, Ledger, ReadError, Row, chain};
 
 /// Events read at once.
 const PAGE: u32 = 1000;
@@ -97,7 +97,13 @@ pub async fn prove(
             events.push(prove_event(ledger, event, heads).await?);
         }
     }
-    Ok(Some(json!({ "format": "snodo-proof-v1", "message": id, "events": events })))
+    let to = |row: &Row| json!({ "id": row.id, "to": &*row.subscriber });
+    Ok(Some(json!({
+        "format": "snodo-proof-v1",
+        "message": id,
+        "deliveries": story.deliveries.iter().map(to).collect::<Vec<_>>(),
+        "events": events,
+    })))
 }
 
 async fn prove_event(
@@ -157,7 +163,7 @@ async fn batch_start(ledger: &dyn Ledger, event: &Event) -> Result<i64, ReadErro
 }
 
 /// A chain, commit by commit.
-struct Batches<'a> {
+pub(super) struct Batches<'a> {
     ledger: &'a dyn Ledger,
     chain: String,
     next: i64,
@@ -165,7 +171,7 @@ struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    fn from(ledger: &'a dyn Ledger, chain: &str, from: i64) -> Self {
+    pub(super) fn from(ledger: &'a dyn Ledger, chain: &str, from: i64) -> Self {
         Self {
             ledger,
             chain: chain.to_owned(),
@@ -186,7 +192,7 @@ impl<'a> Batches<'a> {
     }
 
     /// The events of the next commit: those that follow the same head.
-    async fn next(&mut self) -> Result<Option<Vec<Event>>, ReadError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Event>>, ReadError> {
         let Some(first) = self.peek().await? else { return Ok(None) };
         let previous = first.previous;
         let mut batch = Vec::new();
@@ -194,180 +200,5 @@ impl<'a> Batches<'a> {
             batch.extend(self.page.pop_front());
         }
         Ok(Some(batch))
-    }
-}
-
-/// What is wrong with a chain, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "finding", rename_all = "snake_case")]
-pub enum Finding {
-    /// An event is not what was hashed.
-    Altered {
-        /// The chain.
-        chain: String,
-        /// The event.
-        n: i64,
-    },
-    /// Events are gone from the middle.
-    Missing {
-        /// The chain.
-        chain: String,
-        /// The first.
-        from: i64,
-        /// The last.
-        to: i64,
-    },
-    /// Events of a commit do not lead to the head after it: one was put in, taken out or changed
-    /// together with its hash.
-    Broken {
-        /// The chain.
-        chain: String,
-        /// The commit's first event.
-        from: i64,
-        /// Its last.
-        to: i64,
-    },
-    /// Events are gone from the end.
-    Truncated {
-        /// The chain.
-        chain: String,
-        /// The first.
-        from: i64,
-        /// The last that is known of.
-        to: i64,
-    },
-    /// The chain's own head, or one that was kept outside, is not what its events lead to.
-    OtherHead {
-        /// The chain.
-        chain: String,
-        /// Up to which event the head stands for.
-        n: i64,
-    },
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Altered { chain, n } => write!(f, "chain {chain}: event {n} was altered"),
-            Self::Missing { chain, from, to } => {
-                write!(f, "chain {chain}: events {from} to {to} are missing")
-            }
-            Self::Broken { chain, from, to } => {
-                write!(f, "chain {chain}: the commit of events {from} to {to} was tampered with")
-            }
-            Self::Truncated { chain, from, to } => {
-                write!(f, "chain {chain}: events {from} to {to} were cut off the end")
-            }
-            Self::OtherHead { chain, n } => {
-                write!(f, "chain {chain}: what leads up to event {n} is not what was kept outside")
-            }
-        }
-    }
-}
-
-/// Checks every chain, with itself and with the heads kept outside. Nothing found: nothing changed.
-pub async fn verify(ledger: &dyn Ledger, kept: &[Head]) -> Result<Vec<Finding>, ReadError> {
-    let mut heads: BTreeMap<String, Vec<(i64, Digest)>> = BTreeMap::new();
-    for (chain, n, hash) in ledger.heads().await? {
-        heads.entry(chain).or_default().push((n, hash));
-    }
-    for head in kept {
-        heads.entry(head.chain.clone()).or_default().push((head.n, head.hash));
-    }
-    let mut findings = Vec::new();
-    for (chain, mut heads) in heads {
-        heads.sort_unstable();
-        heads.dedup();
-        let mut walk = Walk {
-            chain: chain.clone(),
-            next: 1,
-            last_from: 0,
-            head: chain::EMPTY,
-            heads,
-            findings,
-        };
-        let mut batches = Batches::from(ledger, &chain, 1);
-        while let Some(batch) = batches.next().await? {
-            walk.batch(&batch);
-        }
-        findings = walk.end();
-    }
-    Ok(findings)
-}
-
-/// A walk along a chain.
-struct Walk {
-    chain: String,
-    /// The number that comes next.
-    next: i64,
-    /// The first event of the commit before.
-    last_from: i64,
-    /// The head that the events so far lead to.
-    head: Digest,
-    /// Heads to be met, in the order of their numbers.
-    heads: Vec<(i64, Digest)>,
-    findings: Vec<Finding>,
-}
-
-impl Walk {
-    fn batch(&mut self, batch: &[Event]) {
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
-        let chain = || self.chain.clone();
-        if first.previous != self.head && first.n == self.next {
-            let (from, to) = (self.last_from, self.next - 1);
-            // Where the cause was found already, its consequence says nothing new.
-            if !self.findings.iter().any(|finding| finding.within(&self.chain, from, to)) {
-                self.findings.push(Finding::Broken { chain: chain(), from, to });
-            }
-        }
-        self.last_from = first.n;
-        for event in batch {
-            if event.n > self.next {
-                let (from, to) = (self.next, event.n - 1);
-                self.findings.push(Finding::Missing { chain: chain(), from, to });
-            }
-            if chain::hash_of(event) != event.hash {
-                self.findings.push(Finding::Altered { chain: chain(), n: event.n });
-            }
-            self.next = event.n + 1;
-        }
-        let leaves: Vec<Digest> = batch.iter().map(|event| event.hash).collect();
-        let root = chain::root_of(&leaves).unwrap_or(chain::EMPTY);
-        self.head = chain::head_after(first.previous, root);
-        self.meet(last.n);
-    }
-
-    /// Compares with the heads up to event `n`, which ends a commit.
-    fn meet(&mut self, n: i64) {
-        let met = self.heads.iter().take_while(|(at, _)| *at <= n).count();
-        for (at, hash) in self.heads.drain(..met) {
-            if at > 0 && (at != n || hash != self.head) {
-                self.findings.push(Finding::OtherHead { chain: self.chain.clone(), n: at });
-            }
-        }
-    }
-
-    /// What the heads know of beyond the last event is gone.
-    fn end(mut self) -> Vec<Finding> {
-        if let Some((to, _)) = self.heads.last().copied()
-            && to >= self.next
-        {
-            let (chain, from) = (self.chain, self.next);
-            self.findings.push(Finding::Truncated { chain, from, to });
-        }
-        self.findings
-    }
-}
-
-impl Finding {
-    /// Whether it lies among events `from` to `to` of a chain.
-    fn within(&self, of: &str, from: i64, to: i64) -> bool {
-        let (chain, first, last) = match self {
-            Self::Altered { chain, n } | Self::OtherHead { chain, n } => (chain, *n, *n),
-            Self::Missing { chain, from, to }
-            | Self::Broken { chain, from, to }
-            | Self::Truncated { chain, from, to } => (chain, *from, *to),
-        };
-        chain == of && first <= to && last >= from
     }
 }

@@ -12,7 +12,8 @@ use snodo_core::ids::MessageId;
 use super::{No, Office, Told};
 use crate::ledger::{
     ReadError, Total,
-    prove::{Finding, Head, prove, read_heads, verify},
+    prove::{Head, prove, read_heads},
+    verify::{Finding, verify},
 };
 
 /// `GET /instances`.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a value that was refused was said; the caller goes on, so that all mistakes are found.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use config::{Map, Value, ValueKind};
 use snodo_core::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest};
@@ -217,6 +217,27 @@ impl Reader<'_> {
                 shown(*bounds.end())
             );
             self.wrong(&table.pointer(key), value, "not such a size", &help);
+            default
+        })
+    }
+
+    /// A duration with its unit within bounds, or `default`.
+    pub(super) fn duration(
+        &mut self,
+        table: Table<'_>,
+        key: &str,
+        default: Duration,
+        bounds: std::ops::RangeInclusive<Duration>,
+    ) -> Duration {
+        let Some(value) = table.get(key) else { return default };
+        let duration = match &value.kind {
+            ValueKind::String(text) => snodo_core::yaml::duration(text),
+            _ => None,
+        };
+        duration.filter(|duration| bounds.contains(duration)).unwrap_or_else(|| {
+            let (least, most) = (bounds.start().as_millis(), bounds.end().as_millis());
+            let help = format!("write a time with its unit from {least}ms to {most}ms, e.g. 50ms");
+            self.wrong(&table.pointer(key), value, "not such a time", &help);
             default
         })
     }

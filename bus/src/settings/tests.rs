@@ -77,7 +77,10 @@ fn the_environment_lies_over_its_file_and_that_over_the_main_one() {
     assert_eq!(said, [""; 0]);
     let settings = settings.expect("checked");
     assert_eq!(settings.http, "0.0.0.0:80".parse().expect("an address"));
-    assert_eq!(settings.limits, Limits { body: 3 << 20, waiting_per_route: 7 });
+    assert_eq!(
+        settings.limits,
+        Limits { body: 3 << 20, waiting_per_route: 7, ..Limits::default() }
+    );
     assert_eq!(settings.metrics, "127.0.0.1:9464".parse().expect("an address"));
 }
 

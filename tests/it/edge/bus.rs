@@ -6,7 +6,8 @@ use snodo::{
     broker::{Address, Confirm, Copy, Publish},
     clock::{Clock, SystemClock},
     edge::{
-        self, Desk, EdgeLimits, admit::Gate, auth::Callers, health::Health, problems, room::Room,
+        self, Desk, EdgeLimits, admit::Gate, auth::Callers, body::Shares, health::Health, problems,
+        room::Room,
     },
     engine::{Engine, Limits, Parts, Silent, SystemChance, TimerDeadlines},
     house::{self, Checked},
@@ -29,7 +30,7 @@ const CONFIG: &str = "\
 data: data
 ledger: { sqlite: ledger.db }
 broker: { private: true }
-limits: { body: 1MiB, waiting_per_route: 3 }
+limits: LIMITS
 ";
 const SCHEMA: &str = r#"{
   "type": "object", "additionalProperties": false, "required": ["n"],
@@ -63,9 +64,9 @@ fn route(name: &str, from: &str) -> String {
     )
 }
 
-fn write(house: &Path) {
+fn write(house: &Path, limits: &str) {
     let files = [
-        ("config/snodo.yaml", CONFIG.to_owned()),
+        ("config/snodo.yaml", CONFIG.replace("LIMITS", limits)),
         ("config/parties/sender.yaml", party("sender", TOKEN, "100000/s")),
         ("config/parties/other.yaml", party("other", OTHER, "10/h")),
         ("schemas/test/thing.v1.json", SCHEMA.to_owned()),
@@ -116,9 +117,9 @@ async fn free() -> TcpListener {
 }
 
 /// A checked house in a folder of its own.
-fn checked() -> (tempfile::TempDir, Checked) {
+fn checked(limits: &str) -> (tempfile::TempDir, Checked) {
     let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path());
+    write(folder.path(), limits);
     let (checked, said) =
         house::check(folder.path(), &Surroundings::default(), &Catalog::default());
     let checked = checked.unwrap_or_else(|| panic!("{}", render_text(&said)));
@@ -127,7 +128,12 @@ fn checked() -> (tempfile::TempDir, Checked) {
 
 impl Bus {
     pub(super) async fn start() -> Self {
-        let (house, checked) = checked();
+        Self::within("{ body: 1MiB, waiting_per_route: 12 }").await
+    }
+
+    /// With these `limits:`.
+    pub(super) async fn within(limits: &str) -> Self {
+        let (house, checked) = checked(limits);
         std::fs::create_dir_all(&checked.settings.data).expect("made");
         let opened = open::Settings::sqlite(checked.settings.data.join("ledger.db"));
         let ledger = open(&opened).await.expect("opened");
@@ -245,6 +251,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     let limits = EdgeLimits {
         body: settings.limits.body,
         body_within: std::time::Duration::from_millis(300),
+        validation: settings.limits.validation,
     };
     Desk {
         engine,
@@ -254,6 +261,8 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         health: Arc::new(Health::new(&["ledger"], Arc::clone(&metrics), clock.now())),
         metrics,
         limits,
+        shares: Shares::default(),
+        hosts: settings.hosts.as_slice().into(),
         clock,
         ledger,
     }

@@ -295,8 +295,13 @@ pub(crate) fn result_of(outcome: &Outcome) -> Value {
 
 /// Changes the database behind the ledger's back.
 pub(crate) async fn sql(bench: &Bench, statement: &str) {
+    sql_at(&bench.settings.store, statement).await;
+}
+
+/// The same of a database that no ledger has open.
+pub(crate) async fn sql_at(store: &Store, statement: &str) {
     let run = sqlx::AssertSqlSafe(statement.to_owned());
-    match &bench.settings.store {
+    match store {
         Store::Sqlite { path, .. } => {
             let url = format!("sqlite://{}", path.display());
             let pool = sqlx::SqlitePool::connect(&url).await.expect("connects");

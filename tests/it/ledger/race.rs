@@ -63,7 +63,7 @@ async fn totals_numbers_and_chains_hold_while_two_processes_write_at_once() {
     assert_eq!(bench.total("r", "open").await, 180);
     let heads = bench.ledger.heads().await.expect("readable");
     assert_eq!(heads.iter().map(|(_, n, _)| n).sum::<i64>(), 180);
-    let findings = snodo::ledger::prove::verify(&*bench.ledger, &[]).await.expect("readable");
+    let findings = snodo::ledger::verify::verify(&*bench.ledger, &[]).await.expect("readable");
     assert_eq!(findings, vec![]);
 }
 

@@ -121,7 +121,7 @@ proptest! {
                     assert!(!matches!(outcome, Outcome::Failed(_)), "{action:?} {outcome:?}");
                 }
             }
-            let findings = snodo::ledger::prove::verify(&*bench.ledger, &[]).await;
+            let findings = snodo::ledger::verify::verify(&*bench.ledger, &[]).await;
             assert_eq!(findings.expect("readable"), vec![]);
         });
     }

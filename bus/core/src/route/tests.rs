@@ -316,7 +316,7 @@ fn one_run_says_every_mistake_of_a_file() {
     8 | when: !x .kind == "a"
       |       ^^ YAML reads `!x` as a tag and hides it
       |
-    help: quote the text if `!x` belongs to it; otherwise delete the tag
+    help: quote the text if `!x` belongs to it; otherwise delete the tag; jq's word for `not` comes last: `.paid | not`
 
     error[SN0113]: the step `first` does nothing
       --> routes/r0.yaml:11:5

@@ -66,8 +66,8 @@ impl<'n> Fields<'n> {
     pub(crate) fn required(&self, name: &str, problems: &mut Problems) -> Option<&'n Node> {
         let found = self.get(name);
         if found.is_none() {
-            let (title, help) =
-                (format!("{} needs `{name}`", self.what), format!("add `{name}: …`"));
+            let title = format!("{} needs `{name}`", self.what);
+            let help = format!("add `{name}: {}`", example(name));
             let end = self.first_line();
             let words = Words::new(title, format!("`{name}` is missing here"), help);
             problems.error("SN0110", Place::new(self.file, end), words);
@@ -162,8 +162,29 @@ pub(crate) fn list<'n>(
     }
 }
 
+/// What stands behind a key that must be there, so that who forgot it need not look it up.
+fn example(key: &str) -> &'static str {
+    match key {
+        "route" => "<the name of the file>",
+        "title" => "<one line that people read>",
+        "office" => "<the office that answers for it>",
+        "from" => "<domain>.<name>.v<N>`, a type of schemas/, or `from: { every: … }",
+        "purpose" => "<a file of routes/purposes/, without .yaml>",
+        "actor" => "system` where no person acts, or `actor: ${ .field }",
+        "steps" => "` and below it the steps, each `- <id>:",
+        "laws" => "[<ids of routes/laws.yaml>]",
+        "law" => "<an id of routes/laws.yaml>",
+        "retention" => "<how long bodies are kept, such as 30d>",
+        "record" => "<its entry in the record of processing>",
+        "party" => "<the name of the file>",
+        "token" => "{ sha256: <64 digits> }",
+        "with" => "` and below it the values that are sent",
+        _ => "…",
+    }
+}
+
 /// Reads `5s`, `100ms`, `3d`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text[..digits].parse().ok()?;
     let millis = match &text[digits..] {
