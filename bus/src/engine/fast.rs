@@ -12,7 +12,7 @@ use serde_json::Map;
 use snodo_core::{
     fault::Fault,
     retry::RetryPolicy,
-    route::{Route, Routes, Verb},
+    route::{Route, Routes},
     template::Scope,
 };
 
@@ -99,12 +99,10 @@ impl Engine {
             return Ok(Mapped::Filtered);
         }
         let mut prepared = Vec::new();
-        for step in &route.steps {
-            if let Verb::Emit(emit) = &step.verb {
-                let emits = self.emissions(routes, route, (&step.id, emit), message, &scope);
-                prepared.extend(emits.map_err(|fault| fault.at(&step.id))?);
-            }
-        }
+        route.each_emit(&scope, |step, emit| {
+            prepared.extend(self.emissions(routes, route, (step, emit), message, &scope)?);
+            Ok(())
+        })?;
         Ok(Mapped::Emits(prepared))
     }
 

@@ -123,18 +123,17 @@ impl House {
         if n == 13 { b"{ broken".to_vec() } else { json!({ "n": n }).to_string().into_bytes() }
     }
 
-    /// `instance.operation` of a step.
+    /// `instance.operation` of a step that calls.
     pub fn operation(&self, route: &Route, step: &str) -> Option<String> {
-        let step = route.steps.iter().find(|one| one.id == step)?;
-        Some(match &step.verb {
-            Verb::Use(used) => used.target(),
-            Verb::Emit(emit) => format!("emit:{}", emit.kind),
-        })
+        match &route.step(step)?.verb {
+            Verb::Use(used) => Some(used.target()),
+            Verb::Emit(_) | Verb::Choose(_) => None,
+        }
     }
 
     /// Whether a route has this step with this operation.
     pub fn has(&self, route: &Route, step: &str, operation: &str) -> bool {
-        self.operation(route, step).as_deref() == Some(operation)
+        route.step(step).is_some_and(|step| step.does(operation))
     }
 }
 
