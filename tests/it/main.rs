@@ -9,5 +9,6 @@ mod edge;
 mod engine;
 mod chaos;
 mod ledger;
+mod periods;
 mod simulation;
 mod tidy;

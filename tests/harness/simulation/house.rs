@@ -52,7 +52,7 @@ const FIRST: [(&str, &str, &str); 6] = [
     (
         "ask",
         "sim.ask.v1",
-        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n      if_refused: continue\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - either:\n      choose:\n        - when: $steps.ask.refused == null\n          then:\n            - put:\n                use: far.put\n                with: { n: \"${ .n }\" }\n        - otherwise:\n            - on:\n                emit: sim.end.v1\n                with: { n: \"${ .n }\" }\n",
     ),
 ];
 

@@ -18,6 +18,7 @@ use crate::{
     verdict::EffectKind,
 };
 
+mod mistakes;
 mod ways;
 
 fn file(path: &str, text: &str) -> Arc<SourceFile> {
@@ -72,14 +73,15 @@ fn schemas() -> Schemas {
         json!({
             "outcome": { "enum": ["accepted", "refused", "withdrawn"] }, "child": person(),
             "flag": { "type": "boolean" }, "key": text, "plate": text, "list": { "type": "array" },
-            "amount": text, "none": { "type": ["string", "null"] },
+            "amount": text, "perhaps": { "type": "array" },
         }),
-        &["flag", "key", "list", "none"],
+        &["flag", "key", "list"],
     );
     outcome["x-unclaimed"] = json!("discard");
     add("demo.outcome.v1", outcome);
     let instant = json!({ "type": "string", "format": "date-time" });
     let since = json!({ "type": ["string", "null"], "format": "date-time" });
+    add("demo.tick.v1", object(json!({ "period": text, "scheduledFor": instant }), &["period"]));
     add(
         "demo.clock.v1",
         object(
@@ -116,7 +118,14 @@ fn operations() -> BTreeMap<String, Vec<Operation>> {
         effect: EffectKind::Idempotent,
         ..register.clone()
     };
-    BTreeMap::from([("protocollo".to_owned(), vec![register]), ("canteen".to_owned(), vec![enrol])])
+    let ask = Operation {
+        name: "ask".to_owned(),
+        input: Arc::new(object(json!({}), &[])),
+        output: Arc::new(object(json!({ "at": text, "refused": { "type": "boolean" } }), &["at"])),
+        ..enrol.clone()
+    };
+    let canteen = vec![enrol, ask];
+    BTreeMap::from([("protocollo".to_owned(), vec![register]), ("canteen".to_owned(), canteen)])
 }
 
 fn house(routes: &[&str]) -> House {

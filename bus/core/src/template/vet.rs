@@ -219,6 +219,10 @@ pub(super) fn vet(source: &str, term: &Term<&str>, item: bool) -> Vec<Mistake> {
     vet.found
 }
 
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// Where a literal stands; what it belongs to where it has no place of its own.
 fn span_of(source: &str, term: &Term<&str>, owner: &str) -> Range<usize> {
     let slice = match term {
@@ -366,7 +370,7 @@ impl<'s> Vet<'s> {
             (Some((_, counts)), _) => {
                 let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
                 let words = Words::new(
-                    format!("`{name}` does not take {arguments} arguments"),
+                    format!("`{name}` does not take {arguments} argument{}", plural(arguments)),
                     "called here",
                     format!("it takes {} (separated by `;`)", counts.join(" or ")),
                 );

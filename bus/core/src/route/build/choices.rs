@@ -10,39 +10,30 @@ use super::{Builder, reads::first_place};
 use crate::{diagnostic::Words, route::file::BranchFile, template::cover::Cover, yaml::Content};
 
 impl Builder<'_, '_, '_> {
-    /// Checks the branches of one `choose` together; `covers` has one entry per branch.
-    pub(super) fn check_branches(
+    /// Whether the branches of one `choose` leave nothing out; `covers` has one entry per branch.
+    pub(super) fn check_whole(
         &mut self,
-        span: Range<usize>,
+        key: Range<usize>,
         branches: &[BranchFile],
         covers: &[Option<Cover>],
     ) {
-        self.check_idle(branches, covers);
         if branches.iter().any(|branch| branch.when.is_none()) {
             return;
         }
-        match self.left_out(covers) {
-            LeftOut::Nothing => {}
+        let (label, help) = match self.left_out(covers) {
+            LeftOut::Nothing => return,
             LeftOut::Values(values) => {
-                let listed = values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+                let listed = listed(&values);
                 let help = format!("add a branch for {listed}, or `- otherwise: [ … ]`");
-                let words = Words::new(
-                    "a `choose` must say what happens otherwise",
-                    format!("nothing is said for {listed}"),
-                    help,
-                );
-                self.error("SN0140", span, words);
+                (format!("nothing is said for {listed}"), help)
             }
-            LeftOut::Unknown => {
-                let help = "add `- otherwise: [ … ]`; `otherwise: []` means that nothing is done";
-                let words = Words::new(
-                    "a `choose` must say what happens otherwise",
-                    "its conditions may all be false",
-                    help,
-                );
-                self.error("SN0140", span, words);
-            }
-        }
+            LeftOut::Unknown => (
+                "its conditions may all be false".to_owned(),
+                "add `- otherwise: [ … ]`; `otherwise: []` says that nothing is done".to_owned(),
+            ),
+        };
+        let words = Words::new("a `choose` must say what happens otherwise", label, help);
+        self.error("SN0140", key, words);
     }
 
     fn left_out(&self, covers: &[Option<Cover>]) -> LeftOut {
@@ -62,7 +53,7 @@ impl Builder<'_, '_, '_> {
     }
 
     /// A branch that an earlier one leaves nothing for.
-    fn check_idle(&mut self, branches: &[BranchFile], covers: &[Option<Cover>]) {
+    pub(super) fn check_idle(&mut self, branches: &[BranchFile], covers: &[Option<Cover>]) {
         let always = |branch: &BranchFile| {
             branch.when.as_ref().is_some_and(|when| match &when.content {
                 Content::Plain(Value::Bool(always)) => *always,
@@ -75,7 +66,7 @@ impl Builder<'_, '_, '_> {
             if before.iter().any(always) {
                 let help = "delete it, or give the branch before it a condition of its own";
                 let words =
-                    Words::new("this branch is never taken", "the one before always is", help);
+                    Words::new("this branch is never taken", "one before it always is", help);
                 self.error("SN0144", branch.key.clone(), words);
                 return;
             }
@@ -96,6 +87,16 @@ impl Builder<'_, '_, '_> {
             }
         }
     }
+}
+
+/// Values as people list them: `"a", "b" and null`.
+fn listed(values: &[Value]) -> String {
+    let (last, others) = match values.split_last() {
+        Some((last, others)) => (last.to_string(), others),
+        None => return String::new(),
+    };
+    let others: Vec<String> = others.iter().map(Value::to_string).collect();
+    if others.is_empty() { last } else { format!("{} and {last}", others.join(", ")) }
 }
 
 /// What no branch takes.

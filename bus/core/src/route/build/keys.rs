@@ -103,6 +103,7 @@ impl Builder<'_, '_, '_> {
             None | Some("string" | "integer" | "number") => None,
             Some("array") => Some("it is a list"),
             Some("object") => Some("it is an object"),
+            Some("boolean") => Some("it is true or false"),
             Some(_) => Some("it is neither"),
         };
         if let Some(kind) = kind {

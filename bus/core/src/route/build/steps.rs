@@ -2,7 +2,7 @@
 //!
 //! Invariant: what an operation promises and what a type asks for is what the run will check.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use serde_json::Value;
 
@@ -48,8 +48,8 @@ impl<'b> Builder<'b, '_, '_> {
             VerbFile::Emit { kind, each, key, to } => {
                 (self.emit(step, kind, [each.as_ref(), key.as_ref(), to.as_ref()]), None)
             }
-            VerbFile::Choose { span, branches } => {
-                let choose = self.choose(span.clone(), branches);
+            VerbFile::Choose { key, branches, whole } => {
+                let choose = self.choose(key.clone(), branches, *whole);
                 let result = choose.as_ref().map(|choose| Arc::new(choose.result_schema()));
                 (choose.map(Verb::Choose), result)
             }
@@ -60,8 +60,9 @@ impl<'b> Builder<'b, '_, '_> {
 
     fn choose(
         &mut self,
-        span: std::ops::Range<usize>,
+        key: Range<usize>,
         branches: &'b [BranchFile],
+        whole: bool,
     ) -> Option<Choose> {
         let before = self.results.len();
         let (mut built, mut covers) = (Vec::new(), Vec::new());
@@ -81,7 +82,10 @@ impl<'b> Builder<'b, '_, '_> {
             built.push((name, transpose(when), steps));
         }
         self.results.leave_choose(before);
-        self.check_branches(span, branches, &covers);
+        self.check_idle(branches, &covers);
+        if whole {
+            self.check_whole(key, branches, &covers);
+        }
         let branches = built.into_iter().map(|(name, when, steps)| {
             Some(Branch { name: name.to_owned(), when: when?, steps: steps? })
         });

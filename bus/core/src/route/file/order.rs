@@ -69,7 +69,8 @@ fn shards(file: &Arc<SourceFile>, fields: &Fields<'_>, problems: &mut Problems) 
         let help = format!(
             "write a whole number from 1 to {most}: in so many queues keys are handled side by side"
         );
-        let words = Words::new("this is no number of shards", "not from 1 on", help);
+        let label = format!("not from 1 to {most}");
+        let words = Words::new("this is no number of shards", label, help);
         problems.error("SN0153", Place::new(file, node.span.clone()), words);
         Order::SHARDS
     })

@@ -39,9 +39,11 @@ pub(in crate::route) enum VerbFile {
         to: Option<Node>,
     },
     Choose {
-        /// The list of branches.
-        span: Range<usize>,
+        /// The word `choose`.
+        key: Range<usize>,
         branches: Vec<BranchFile>,
+        /// Whether every branch could be read.
+        whole: bool,
     },
     /// It was wrong, which was said.
     Refused,
@@ -223,13 +225,10 @@ impl Reader<'_> {
         let branches: Vec<Option<BranchFile>> =
             items.iter().map(|item| self.branch(item, depth)).collect();
         self.order(node, &branches);
-        let whole =
-            branches.iter().all(Option::is_some) && !matches!(node.content, Content::Refused);
+        let whole = branches.iter().all(Option::is_some);
+        let key = fields.key("choose")?.span.clone();
         let branches: Vec<BranchFile> = branches.into_iter().flatten().collect();
-        if !whole && branches.is_empty() {
-            return None;
-        }
-        Some(VerbFile::Choose { span: node.span.clone(), branches })
+        (!branches.is_empty()).then_some(VerbFile::Choose { key, branches, whole })
     }
 
     fn branch(&mut self, node: &Node, depth: usize) -> Option<BranchFile> {
