@@ -5,10 +5,13 @@
 mod adapters;
 mod broker;
 mod cli;
+mod corpus;
 mod edge;
 mod engine;
 mod chaos;
+mod language;
 mod ledger;
 mod periods;
 mod simulation;
+mod stage;
 mod tidy;
