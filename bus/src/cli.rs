@@ -23,6 +23,7 @@ mod check;
 mod client;
 mod desk;
 mod explain;
+mod schema;
 mod send;
 mod topology;
 
@@ -61,6 +62,8 @@ enum Command {
     Send(send::Send),
     /// Explain a code such as SN0103: what happened, why, what to do, who
     Explain(explain::Explain),
+    /// Print the JSON Schema of the route language, for editors
+    Schema(schema::Schema),
     /// Tell what became of a message and of all that came of it
     Trace(desk::Trace),
     /// List, show, replay or discard deliveries that wait for a person
@@ -110,6 +113,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Run => run(common, catalog),
         Command::Send(send) => block_on(send.run(common)),
         Command::Explain(explain) => explain.run(common),
+        Command::Schema(schema) => schema.run(),
         Command::Trace(trace) => block_on(trace.run(common, catalog)),
         Command::Parked(parked) => block_on(parked.run(common, catalog)),
         Command::Uncertain(uncertain) => block_on(uncertain.run(common, catalog)),

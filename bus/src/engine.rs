@@ -4,8 +4,8 @@
 //! durable. There is no clock, no network and no `spawn` in here: every loop is a struct with one
 //! `step()`, so that a scheduler, the runtime's or the simulation's, chooses what goes next.
 //!
-//! Reading order follows a message: `accept`, `relay`, then `fast` or `effect`; beside them `sweep`,
-//! `reconcile` and `drain`. The rules are those of the custody rule book.
+//! Reading order follows a message: `accept`, `relay`, then `fast` or `effect`; beside them `periods`,
+//! `sweep`, `reconcile` and `drain`. The rules are those of the custody rule book.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -41,6 +41,7 @@ pub mod fast;
 mod fault;
 mod holds;
 mod output;
+pub mod periods;
 pub mod reconcile;
 pub mod relay;
 pub mod sweep;

@@ -18,6 +18,8 @@ use snodo_core::{
 
 use crate::settings::{self, AdapterSettings, Settings, Surroundings};
 
+mod routes;
+
 /// No text file of the house is longer.
 const LONGEST: u64 = 16 * 1024 * 1024;
 /// No folder of the house is deeper.
@@ -137,12 +139,12 @@ fn has_ending(path: &str, ending: &str) -> bool {
 
 /// Reads the text files of the house; what cannot be read is said.
 pub fn read(house: &Path, problems: &mut Problems) -> Files {
-    let is_route = |path: &str| has_ending(path, "yaml") && !path.ends_with(".test.yaml");
-    let mut routes = folder(house, "routes", 1, is_route, problems);
+    let mut routes = folder(house, "routes", 1, routes::is_route, problems);
     let laws = routes
         .iter()
         .position(|file| file.path == "routes/laws.yaml")
         .map(|index| routes.remove(index));
+    routes::unknown(house, problems);
     let yaml = |path: &str| has_ending(path, "yaml");
     let json = |path: &str| has_ending(path, "json");
     let schemas = folder(house, "schemas", DEEPEST, json, problems);

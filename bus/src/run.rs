@@ -33,7 +33,7 @@ use crate::{
         self, Desk, EdgeLimits, admit::Gate, auth::Callers, body::Shares, health::Health,
         room::Room,
     },
-    engine::{Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
+    engine::{self, Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{
         self, Ledger, RouteVersion, Started,
@@ -421,9 +421,11 @@ fn labels(checked: &Checked) -> Labels {
     let parties: Vec<String> =
         checked.parties.iter().map(|party| party_subscriber(&party.id).to_string()).collect();
     let instances = checked.instances.iter().map(|(name, _)| name.to_owned());
+    let clocks = checked.routes.iter().any(|route| route.schedule.is_some());
+    let clocks = clocks.then(|| engine::periods::SOURCE.to_owned());
     Labels {
         subscribers: routes.chain(parties.iter().cloned()).collect(),
-        sources: parties.iter().cloned().chain(instances).collect(),
+        sources: parties.iter().cloned().chain(instances).chain(clocks).collect(),
         targets: targets(&checked.instances),
         codes: edge::problems::codes(),
     }

@@ -95,10 +95,11 @@ fn stages_of(route: &Route) -> Result<Value, Failure> {
 fn map(route: &Route, envelope: &Envelope, body: &Value) -> Result<(), snodo_core::fault::Fault> {
     let done = Map::new();
     let scope = Scope::new(body, envelope, &done);
-    for step in &route.steps {
+    for step in route.each_step() {
         match &step.verb {
             Verb::Emit(emit) => drop(emit.emitted(&scope)?),
             Verb::Use(used) => drop(used.input(&scope)?),
+            Verb::Choose(choose) => drop(choose.choose(&scope)?),
         }
     }
     Ok(())

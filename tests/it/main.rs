@@ -5,11 +5,15 @@
 mod adapters;
 mod broker;
 mod cli;
+mod corpus;
 mod edge;
 mod engine;
 mod chaos;
+mod language;
 mod ledger;
+mod periods;
 mod scenes;
 mod security;
 mod simulation;
+mod stage;
 mod tidy;

@@ -32,6 +32,12 @@ impl MessageId {
         Self(derive(cause.0, &[route.as_bytes(), step.as_bytes(), key.as_bytes()]))
     }
 
+    /// The id of the message of one period of a route's clock: the same for whoever works it out.
+    pub fn of_period(unix_millis: u64, route: &str, period: &str) -> Self {
+        let root = uuid::Builder::from_unix_timestamp_millis(unix_millis, &[0; 10]).into_uuid();
+        Self(derive(root, &[b"period", route.as_bytes(), period.as_bytes()]))
+    }
+
     /// Milliseconds since 1970 at which the root message was accepted.
     pub fn root_millis(self) -> u64 {
         let bytes = self.0.as_bytes();
@@ -168,6 +174,10 @@ mod tests {
         assert_eq!(child.0.get_version_num(), 8);
         assert_ne!(child, MessageId::derived(root, "residence-change", "announc", "e"));
         assert_eq!(MessageId::derived(child, "a", "b", "").root_millis(), root.root_millis());
+        let period = MessageId::of_period(1_764_000_000_000, "daily", "2026-11-24T02:30");
+        assert_eq!(period, MessageId::of_period(1_764_000_000_000, "daily", "2026-11-24T02:30"));
+        assert_eq!(period.root_millis(), 1_764_000_000_000);
+        assert_ne!(period, MessageId::of_period(1_764_000_000_000, "weekly", "2026-11-24T02:30"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod acks;
 pub mod adapter;
 pub mod admission;
+mod calendar;
 pub mod codes;
 pub mod diagnostic;
 pub mod envelope;
@@ -22,6 +23,7 @@ pub mod reconcile;
 pub mod register;
 pub mod retry;
 pub mod route;
+pub mod schedule;
 pub mod schema;
 pub mod template;
 pub mod timestamp;

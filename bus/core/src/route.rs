@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     adapter::Operation,
@@ -16,6 +16,7 @@ use crate::{
     fault::Fault,
     ids::Digest,
     retry::RetryPolicy,
+    schedule::Schedule,
     schema::Validator,
     template::{Condition, Scope, Template},
     verdict::EffectKind,
@@ -25,7 +26,10 @@ mod build;
 mod bundle;
 mod check;
 pub(crate) mod file;
+pub mod language;
 mod paths;
+mod refusal;
+mod walk;
 
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile};
@@ -49,6 +53,10 @@ pub struct Route {
     pub actor: Option<Template>,
     /// The only origin of `filtered`.
     pub when: Option<Condition>,
+    /// When its own clock gives it a message.
+    pub schedule: Option<Schedule>,
+    /// Which deliveries keep the order in which they were accepted.
+    pub order: Option<Order>,
     /// In the order in which they run.
     pub steps: Vec<Step>,
     /// How it tries again.
@@ -58,6 +66,34 @@ pub struct Route {
     /// Everything that decides how this version runs (the route's text, the schemas and operations it
     /// refers to), as canonical JSON. `compile_bundle` makes the same route of it.
     pub bundle: Arc<str>,
+}
+
+/// `order_by`: the deliveries of one key keep the order in which they were accepted.
+#[derive(Debug)]
+pub struct Order {
+    /// Gives the key of a message: text or a number.
+    pub key: Template,
+    /// What those behind a parked delivery do.
+    pub on_park: OnPark,
+    /// Over how many queues the keys are spread.
+    pub shards: u16,
+}
+
+impl Order {
+    /// Where a route does not say.
+    pub const SHARDS: u16 = 4;
+    /// At most.
+    pub const MOST_SHARDS: u16 = 64;
+}
+
+/// `on_park`: what the deliveries of a key do while one before them waits for a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPark {
+    /// They wait with it.
+    #[default]
+    Hold,
+    /// They go past it.
+    Skip,
 }
 
 /// One step.
@@ -77,6 +113,30 @@ pub enum Verb {
     Use(Use),
     /// Emits a message, or one per item.
     Emit(Emit),
+    /// Takes one of several ways.
+    Choose(Choose),
+}
+
+/// `choose`: the way of the first branch whose condition holds.
+///
+/// Which one was taken is itself a done step, written before the first step of the branch begins: a
+/// retry, a restart or another version of jaq never takes a second way (bus/adr/0011).
+#[derive(Debug)]
+pub struct Choose {
+    /// In the order in which they are asked; at most the last one has no condition.
+    pub branches: Vec<Branch>,
+}
+
+/// One way of a `choose`.
+#[derive(Debug)]
+pub struct Branch {
+    /// What traces, the ledger and `$steps.<id>.branch` call it: the id of its first step, which is
+    /// unique in the route; [`NOTHING`](Branch::NOTHING) where it has none.
+    pub name: String,
+    /// When it is taken; none for `otherwise`.
+    pub when: Option<Condition>,
+    /// In the order in which they run.
+    pub steps: Vec<Step>,
 }
 
 /// `use: instance.operation`.
@@ -88,8 +148,20 @@ pub struct Use {
     pub operation: Operation,
     /// Its input.
     pub with: Template,
+    /// What becomes of the delivery when the target says no.
+    pub if_refused: IfRefused,
     /// Checks the input.
     pub(crate) schema: Validator,
+}
+
+/// `if_refused`: what a target's no means for the delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfRefused {
+    /// It waits for a person.
+    #[default]
+    Park,
+    /// It goes on, and the no is the step's result: `{ refused: { code, reason } }`.
+    Continue,
 }
 
 impl Use {
@@ -179,18 +251,6 @@ impl Routes {
 }
 
 impl Route {
-    /// Whether it only maps and emits: then it needs no claim.
-    pub fn is_fast(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step.verb, Verb::Emit(_)))
-    }
-
-    /// The first step, by id, that is not done; with it, whether it is the last one.
-    pub fn next_step(&self, done: &Map<String, Value>) -> Option<(&Step, bool)> {
-        let mut open = self.steps.iter().filter(|step| !done.contains_key(&step.id));
-        let next = open.next()?;
-        Some((next, open.next().is_none()))
-    }
-
     /// The body of a copy, admitted again: the queue and the disk are not trusted. The fault is poison.
     pub fn body(&self, data: &[u8]) -> Result<Value, Fault> {
         readmit(&self.from, data, &self.schema)

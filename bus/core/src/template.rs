@@ -20,6 +20,8 @@ use jq::{Failed, Failure, Program, Variables};
 use native::{Native, Root};
 
 pub(crate) mod compile;
+pub(crate) mod cover;
+mod functions;
 mod jq;
 mod native;
 mod vet;
@@ -212,7 +214,7 @@ impl Expression {
     ) -> Result<Cow<'v, Value>, Fault> {
         match self {
             Self::Native(native, leaf) => {
-                native.eval(scope).map_err(|native::Stopped| failed(leaf, Failure::Stopped))
+                native.eval(scope).map_err(|stopped| failed(leaf, stopped.into()))
             }
             Self::Jq(index) => Ok(Cow::Borrowed(&computed[*index])),
         }
@@ -359,6 +361,10 @@ fn failed(leaf: &Leaf, failure: Failure) -> Fault {
         Failure::Count(count) => {
             let text = format!("`${{ {source} }}` at `{at}` gave {count} values instead of one");
             poison("SN0752", text)
+        }
+        Failure::Unreadable(function, why) => {
+            let (name, wants) = (function.name(), why.words(function));
+            poison("SN0759", format!("`${{ {source} }}` at `{at}`: `{name}` wants {wants}"))
         }
         Failure::NotJson => poison(
             "SN0754",

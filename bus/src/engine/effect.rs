@@ -14,7 +14,7 @@ use snodo_core::{
     ids::{Digest, Fence, StepKey},
     message_state::DeliveryState,
     retry::RetryPolicy,
-    route::{Emit, Route, Step, Use, Verb},
+    route::{Choose, Emit, Route, Step, Use, Verb},
     template::Scope,
     verdict::EffectKind,
 };
@@ -183,13 +183,16 @@ impl Task<'_> {
             return self.filter().await;
         }
         loop {
-            let Some((step, last)) = next_step(route, &self.claimed.done) else {
+            let Some((step, mut last)) = next_step(route, &self.claimed.done) else {
                 return Err(mapping(nothing_left()));
             };
             self.at = Some(step.id.clone());
             let result = match &step.verb {
                 Verb::Use(used) => self.use_step(route, (step, used), &body, last).await?,
                 Verb::Emit(emit) => self.emit_step(route, (step, emit), &body, last).await?,
+                Verb::Choose(choose) => {
+                    self.choose_step(route, (step, choose), &body, &mut last).await?
+                }
             };
             if let Some(result) = result {
                 if last {
@@ -214,6 +217,25 @@ impl Task<'_> {
         Ok(())
     }
 
+    /// Takes a branch, and has it written before anything of it begins: whoever comes next goes the
+    /// same way. It is the `last` step only where the branch does nothing.
+    async fn choose_step(
+        &mut self,
+        route: &Arc<Route>,
+        (step, choose): (&Step, &Choose),
+        body: &Value,
+        last: &mut bool,
+    ) -> Flow<Option<Value>> {
+        let scope = Scope::new(body, &self.copy.message.envelope, &self.claimed.done);
+        let branch = choose.choose(&scope).map_err(mapping)?;
+        *last &= branch.steps.is_empty();
+        let done = done(route, step, branch.operation(), branch.result());
+        faults::crash(CrashPoint::Cp11);
+        let written = self.write_done(done, Vec::new(), *last).await?;
+        faults::crash(CrashPoint::Cp12);
+        Ok(written.result())
+    }
+
     async fn emit_step(
         &mut self,
         route: &Arc<Route>,
@@ -228,14 +250,7 @@ impl Task<'_> {
         let prepared =
             self.engine.emissions(&routes, route, named, message, &scope).map_err(mapping)?;
         faults::crash(CrashPoint::Cp11);
-        let done = StepDone {
-            step: step.id.clone(),
-            operation: format!("emit:{}", emit.kind),
-            result: Value::Null,
-            route_digest: route.digest,
-            reference: None,
-            evidence: None,
-        };
+        let done = done(route, step, format!("emit:{}", emit.kind), Value::Null);
         let emits = prepared.iter().map(|one| one.emission.clone()).collect::<Vec<_>>();
         let written = self.write_done(done, emits, last).await?;
         if let Written::Known(_, created) = &written {
@@ -275,16 +290,35 @@ impl Task<'_> {
         if used.effect() == EffectKind::Ledger {
             return self.ledger_step(route, (step, used), &**port, &call, last).await;
         }
-        let receipt = self.effect(used, &**port, &call).await?;
+        let receipt = match self.effect(used, &**port, &call).await {
+            Ok(receipt) => receipt,
+            Err(stop) => return self.refused(route, (step, used), stop, last).await,
+        };
         faults::crash(CrashPoint::Cp16);
         let done = StepDone {
-            step: step.id.clone(),
-            operation: used.target(),
-            result: receipt.result,
-            route_digest: route.digest,
             reference: receipt.reference,
             evidence: receipt.evidence,
+            ..done(route, step, used.target(), receipt.result)
         };
+        Ok(self.write_done(done, Vec::new(), last).await?.result())
+    }
+
+    /// A step that the target refused, where the route goes on after it: done, with the no as its
+    /// result. Whatever else stopped it stops the task.
+    async fn refused(
+        &mut self,
+        route: &Arc<Route>,
+        (step, used): (&Step, &Use),
+        stop: Stop,
+        last: bool,
+    ) -> Flow<Option<Value>> {
+        let no = match &stop {
+            Stop::Failed(failed) if failed.during != During::Recall => used.refusal(&failed.fault),
+            Stop::Failed(_) | Stop::Over(_) => None,
+        };
+        let Some(no) = no else { return Err(stop) };
+        let done = done(route, step, used.target(), no);
+        faults::crash(CrashPoint::Cp16);
         Ok(self.write_done(done, Vec::new(), last).await?.result())
     }
 
@@ -426,7 +460,10 @@ impl Task<'_> {
         call: &Call<'_>,
         last: bool,
     ) -> Flow<Option<Value>> {
-        let effect = port.ledger_effect(call).map_err(mapping)?;
+        let effect = match port.ledger_effect(call) {
+            Ok(effect) => effect,
+            Err(fault) => return self.refused(route, (step, used), mapping(fault), last).await,
+        };
         let (seq, fence, route_digest) = (self.copy.seq, self.alive.fence, route.digest);
         let action = || Action::LedgerStep {
             seq,
@@ -442,7 +479,7 @@ impl Task<'_> {
         let took = self.engine.clock.uptime().saturating_sub(begun);
         let (result, code) = match outcome {
             Persisted::Known(Outcome::Refused { reason }) => {
-                (Err(during_call(used, refused(&reason))), Some("SN0725"))
+                (Err(during_call(used, refused_by_the_ledger(&reason))), Some("SN0725"))
             }
             Persisted::Known(Outcome::Done { result, .. }) | Persisted::Found(result) => {
                 (Ok(Some(result)), None)
@@ -451,7 +488,10 @@ impl Task<'_> {
             Persisted::Forgotten => (Ok(None), None),
         };
         self.engine.observer.step(&used.target(), code, took);
-        result
+        match result {
+            Ok(result) => Ok(result),
+            Err(stop) => self.refused(route, (step, used), stop, last).await,
+        }
     }
 
     async fn write_done(
@@ -598,6 +638,18 @@ impl Written {
     }
 }
 
+/// A step that this version of the route has done.
+fn done(route: &Route, step: &Step, operation: String, result: Value) -> StepDone {
+    StepDone {
+        step: step.id.clone(),
+        operation,
+        result,
+        route_digest: route.digest,
+        reference: None,
+        evidence: None,
+    }
+}
+
 fn done_in(row: &Row, step: &str) -> Option<Value> {
     row.done.iter().find(|(id, _)| id == step).map(|(_, done)| done.result.clone())
 }
@@ -658,7 +710,7 @@ fn unwritable(why: &str) -> Fault {
     Fault::new(FaultClass::Poison, "SN0727", text)
 }
 
-fn refused(reason: &str) -> Fault {
+fn refused_by_the_ledger(reason: &str) -> Fault {
     let text = format!("the ledger refused the effect: {reason}");
     Fault::new(FaultClass::Refused, "SN0725", text).with_reason(reason)
 }

@@ -1,7 +1,8 @@
 //! The fast path: a route that only maps and emits needs no claim.
 //!
 //! Invariant: map → one commit (the settle and, for settles that matched, what they emit) → ack and
-//! publish. A batch is one submit; one bad copy in it is that copy's own verdict.
+//! publish. A batch is one submit, unless it emits very many; one bad copy in it is that copy's own
+//! verdict.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,7 +13,7 @@ use serde_json::Map;
 use snodo_core::{
     fault::Fault,
     retry::RetryPolicy,
-    route::{Route, Routes, Verb},
+    route::{Route, Routes},
     template::Scope,
 };
 
@@ -40,6 +41,16 @@ struct Planned {
     prepared: Option<Vec<Prepared>>,
 }
 
+/// Messages that the copies of one commit emit beyond one each: who emits more is alone in its commit,
+/// and what comes after it is mapped when that is written.
+const TOGETHER: usize = 500;
+
+impl Planned {
+    fn beyond_one(&self) -> usize {
+        self.prepared.as_ref().map_or(0, |prepared| prepared.len().saturating_sub(1))
+    }
+}
+
 impl Engine {
     /// Carries copies of [`Lane::Fast`](super::Lane::Fast); a settlement for each, in their order.
     pub async fn fast_batch(&self, copies: &[Copy]) -> Vec<Settlement> {
@@ -50,22 +61,51 @@ impl Engine {
         for copy in copies {
             self.arrived(copy);
         }
-        let (actions, prepared): (Vec<_>, Vec<_>) = copies
-            .iter()
-            .map(|copy| self.plan(&routes, copy))
-            .map(|planned| (planned.action, planned.prepared))
-            .unzip();
+        let mut settlements = Vec::with_capacity(copies.len());
+        let mut next = None;
+        while settlements.len() < copies.len() {
+            let rest = &copies[settlements.len()..];
+            let (group, after) = self.plan_group(&routes, rest, next.take());
+            next = after;
+            settlements.extend(self.commit_group(&rest[..group.len()], group).await);
+        }
+        self.observer.fast(copies.len(), self.clock.uptime().saturating_sub(begun));
+        settlements
+    }
+
+    /// The plans of the copies that share the next commit, and the plan of the one after them where it
+    /// was made already.
+    fn plan_group(
+        &self,
+        routes: &Routes,
+        copies: &[Copy],
+        mut first: Option<Planned>,
+    ) -> (Vec<Planned>, Option<Planned>) {
+        let (mut group, mut beyond) = (Vec::with_capacity(copies.len()), 0);
+        for copy in copies {
+            let planned = first.take().unwrap_or_else(|| self.plan(routes, copy));
+            beyond += planned.beyond_one();
+            if beyond > TOGETHER && !group.is_empty() {
+                return (group, Some(planned));
+            }
+            group.push(planned);
+        }
+        (group, None)
+    }
+
+    /// Copies that share a commit.
+    async fn commit_group(&self, copies: &[Copy], group: Vec<Planned>) -> Vec<Settlement> {
+        let (actions, prepared) =
+            group.into_iter().map(|planned| (planned.action, planned.prepared)).unzip();
         faults::crash(CrashPoint::Cp11);
-        let settlements = match self.write.submit(actions).await {
+        match self.write.submit(actions).await {
             Ok(outcomes) => self.settled(copies, prepared, outcomes).await,
             Err(_) if faults::off("ack-before-commit") => vec![Settlement::Ack; copies.len()],
             Err(error) => {
                 drop(prepared); // the relay publishes what was written
                 self.not_settled(copies, &error).await
             }
-        };
-        self.observer.fast(copies.len(), self.clock.uptime().saturating_sub(begun));
-        settlements
+        }
     }
 
     fn plan(&self, routes: &Routes, copy: &Copy) -> Planned {
@@ -99,12 +139,10 @@ impl Engine {
             return Ok(Mapped::Filtered);
         }
         let mut prepared = Vec::new();
-        for step in &route.steps {
-            if let Verb::Emit(emit) = &step.verb {
-                let emits = self.emissions(routes, route, (&step.id, emit), message, &scope);
-                prepared.extend(emits.map_err(|fault| fault.at(&step.id))?);
-            }
-        }
+        route.each_emit(&scope, |step, emit| {
+            prepared.extend(self.emissions(routes, route, (step, emit), message, &scope)?);
+            Ok(())
+        })?;
         Ok(Mapped::Emits(prepared))
     }
 

@@ -38,7 +38,7 @@ use crate::clock::Clock;
 pub struct WriterOptions {
     /// Groups under way at once: one for SQLite, two for PostgreSQL.
     pub writers: usize,
-    /// Actions of a group at most.
+    /// Actions of a group at most, and messages that they emit beyond one each.
     pub rows: usize,
     /// Bytes of bodies of a group at most.
     pub bytes: usize,
@@ -156,6 +156,7 @@ struct Submission {
 /// Limits and keys of a group that is being made.
 #[derive(Default)]
 struct Forming {
+    actions: usize,
     rows: usize,
     bytes: usize,
     registers: Option<bool>,
@@ -298,7 +299,7 @@ impl Shared {
         state.accepts -= group.iter().map(|each: &Submission| each.accepts).sum::<usize>();
         state.pace.begins(forming.rows, self.clock.uptime());
         state.in_flight.extend(forming.keys.iter().map(|(_, target)| *target));
-        self.stats.waiting.fetch_sub(forming.rows as u64, Relaxed);
+        self.stats.waiting.fetch_sub(forming.actions as u64, Relaxed);
         if !state.queue.is_empty() {
             self.work.notify_one();
         }
@@ -385,7 +386,7 @@ impl Forming {
         }
         // A submission that is too large for any group is one of its own.
         self.rows == 0
-            || self.rows + actions.len() <= options.rows
+            || self.rows + rows(actions) <= options.rows
                 && self.bytes + bytes(actions) <= options.bytes
                 && self.registers == registers
                 && !keys().any(|key| self.keys.contains(&key))
@@ -393,7 +394,8 @@ impl Forming {
 
     fn add(&mut self, actions: &[Action], options: &WriterOptions) {
         self.registers = options.registrations_apart.then(|| registers(actions));
-        self.rows += actions.len();
+        self.actions += actions.len();
+        self.rows += rows(actions);
         self.bytes += bytes(actions);
         self.keys.extend(actions.iter().filter_map(guarded));
     }
@@ -403,6 +405,16 @@ fn registers(actions: &[Action]) -> bool {
     actions.iter().any(|action| {
         matches!(action, Action::LedgerStep { effect: LedgerEffect::Register(_), .. })
     })
+}
+
+/// One per action, and one per message that it emits beyond the first: an `each` over many items fills
+/// a group by itself.
+fn rows(actions: &[Action]) -> usize {
+    let of = |action: &Action| match action {
+        Action::Settle { emits, .. } | Action::Done { emits, .. } => emits.len().max(1),
+        _ => 1,
+    };
+    actions.iter().map(of).sum()
 }
 
 fn bytes(actions: &[Action]) -> usize {

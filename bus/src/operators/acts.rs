@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use snodo_core::{
     ids::IncarnationId,
     message_state::DeliveryState,
-    route::{Route, Step, Verb},
+    route::{Route, Use, Verb},
 };
 
 use super::{Actor, No, Office, Told, lists};
@@ -88,7 +88,7 @@ fn no_route() -> No {
 /// A replay on another version is refused where a done step is missing there or does something else.
 fn fits(route: &Route, row: &Row) -> Result<(), No> {
     let differs = |(id, done): &&(String, StepDone)| {
-        !route.steps.iter().any(|step| step.id == *id && operation(step) == done.operation)
+        !route.step(id).is_some_and(|step| step.does(&done.operation))
     };
     match row.done.iter().find(differs) {
         None => Ok(()),
@@ -100,14 +100,6 @@ fn fits(route: &Route, row: &Row) -> Result<(), No> {
             ),
             "the version that the delivery is pinned to: `same_version`",
         )),
-    }
-}
-
-/// What `step_done.operation` holds for a step.
-fn operation(step: &Step) -> String {
-    match &step.verb {
-        Verb::Use(call) => format!("{}.{}", call.instance, call.operation.name),
-        Verb::Emit(emit) => format!("emit:{}", emit.kind),
     }
 }
 
@@ -173,15 +165,16 @@ fn as_done(
 ) -> Result<(StepDone, bool), No> {
     let routes = (office.routes)();
     let route = routes.version(&row.route_digest).ok_or_else(no_route)?;
-    let at = route.steps.iter().find(|known| known.id == step).ok_or_else(no_route)?;
+    let at = route.step(&step).ok_or_else(no_route)?;
+    let Verb::Use(call) = &at.verb else { return Err(No::moved_on("a call to a target")) };
     let mut done: Map<String, Value> =
         row.done.iter().map(|(id, done)| (id.clone(), done.result.clone())).collect();
     done.insert(step.clone(), Value::Null);
-    let last = route.next_step(&done).is_none();
+    let last = route.is_done(&done);
     let result = said.result.unwrap_or(Value::Null);
-    check_result(at, &result)?;
+    check_result(call, &result)?;
     let done = StepDone {
-        operation: operation(at),
+        operation: call.target(),
         step,
         result,
         route_digest: row.route_digest,
@@ -192,8 +185,7 @@ fn as_done(
 }
 
 /// What a person types as a result is read by later steps: it must be what the operation gives.
-fn check_result(step: &Step, result: &Value) -> Result<(), No> {
-    let Verb::Use(call) = &step.verb else { return Ok(()) };
+fn check_result(call: &Use, result: &Value) -> Result<(), No> {
     let required = call.operation.output.get("required").and_then(Value::as_array);
     let missing = required
         .into_iter()

@@ -19,6 +19,7 @@ use crate::{
     edge::{health::Health, room::Room},
     engine::{
         Engine,
+        periods::Periods,
         reconcile::{Reconciler, Sample},
         relay::{Feeder, Relay},
         sweep::Sweeper,
@@ -37,7 +38,7 @@ const RECONCILE: Duration = Duration::from_secs(5);
 /// How far the broker's own figures may lag behind: a sample counts as taken so much earlier.
 const STATISTICS_LAG: Duration = Duration::from_secs(15);
 
-/// Spawns relay, feeder, sweeper, reconciler and the watch on the broker.
+/// Spawns relay, feeder, sweeper, clocks, reconciler and the watch on the broker.
 pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
     let expires = matches!(bus.settings.ledger, LedgerSettings::Postgres { .. });
     let engine = &bus.engine;
@@ -57,6 +58,12 @@ pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
         "sweeper",
         Sweeper::new(Arc::clone(engine), expires),
         async |sweeper| sweeper.step().await,
+    ));
+    bus.tasks.spawn(paced(
+        bus.stop_taking.clone(),
+        "periods",
+        Periods::new(Arc::clone(engine)),
+        async |periods| periods.step().await,
     ));
     bus.tasks.spawn(reconcile(
         Arc::clone(engine),

@@ -52,7 +52,7 @@ const FIRST: [(&str, &str, &str); 6] = [
     (
         "ask",
         "sim.ask.v1",
-        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n      if_refused: continue\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - either:\n      choose:\n        - when: $steps.ask.refused == null\n          then:\n            - put:\n                use: far.put\n                with: { n: \"${ .n }\" }\n        - otherwise:\n            - on:\n                emit: sim.end.v1\n                with: { n: \"${ .n }\" }\n",
     ),
 ];
 
@@ -123,18 +123,17 @@ impl House {
         if n == 13 { b"{ broken".to_vec() } else { json!({ "n": n }).to_string().into_bytes() }
     }
 
-    /// `instance.operation` of a step.
+    /// `instance.operation` of a step that calls.
     pub fn operation(&self, route: &Route, step: &str) -> Option<String> {
-        let step = route.steps.iter().find(|one| one.id == step)?;
-        Some(match &step.verb {
-            Verb::Use(used) => used.target(),
-            Verb::Emit(emit) => format!("emit:{}", emit.kind),
-        })
+        match &route.step(step)?.verb {
+            Verb::Use(used) => Some(used.target()),
+            Verb::Emit(_) | Verb::Choose(_) => None,
+        }
     }
 
     /// Whether a route has this step with this operation.
     pub fn has(&self, route: &Route, step: &str, operation: &str) -> bool {
-        self.operation(route, step).as_deref() == Some(operation)
+        route.step(step).is_some_and(|step| step.does(operation))
     }
 }
 

@@ -193,6 +193,15 @@ async fn groups_end_at_their_limits_and_registrations_stand_apart() {
         effect: register_effect("A"),
         last: false,
     };
+    let cause = DeliveryId::derived(id_of("cause"), "route");
+    let spread = Action::Settle {
+        seq: 2,
+        id: cause,
+        round: 1,
+        route_digest: v(1),
+        filtered: false,
+        emits: ["a", "b", "c", "d"].map(|to| emission(cause, to)).into(),
+    };
     let plain = |name: &str| vec![accept(name, &[]), accept(name, &[])];
     futures_util::future::join_all([
         writer.submit(plain("a")),
@@ -200,8 +209,12 @@ async fn groups_end_at_their_limits_and_registrations_stand_apart() {
         writer.submit(vec![accept("c", &[])]),
         writer.submit(vec![register]),
         writer.submit(vec![accept("d", &[]); 5]),
+        writer.submit(vec![accept("e", &[])]),
+        writer.submit(vec![spread]),
+        writer.submit(vec![accept("f", &[])]),
     ])
     .await;
-    assert_eq!(*refusing.groups.lock().expect("not poisoned"), [2, 3, 1, 5]);
+    // Who emits more than a group holds is alone in it.
+    assert_eq!(*refusing.groups.lock().expect("not poisoned"), [2, 3, 1, 5, 1, 1, 1]);
     writer.shutdown().await;
 }

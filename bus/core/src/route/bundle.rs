@@ -70,7 +70,7 @@ struct Frozen {
 pub(super) fn write(text: &str, route: &Route, schemas: &Schemas) -> String {
     let mut operations = BTreeMap::new();
     let mut kinds = BTreeSet::from([route.from.clone()]);
-    for step in &route.steps {
+    for step in route.each_step() {
         match &step.verb {
             Verb::Use(call) => {
                 operations.insert(call.target(), frozen(&call.operation));
@@ -80,6 +80,7 @@ pub(super) fn write(text: &str, route: &Route, schemas: &Schemas) -> String {
             Verb::Emit(emit) => {
                 kinds.insert(emit.kind.clone());
             }
+            Verb::Choose(_) => {}
         }
     }
     let bundle = Bundle {

@@ -200,6 +200,7 @@ impl<'g> Graph<'g> {
         self.names();
         self.claimed();
         self.conditional();
+        self.clocks();
         self.addressed();
         self.cycles();
         self.sent();
@@ -233,9 +234,9 @@ impl<'g> Graph<'g> {
         &self,
     ) -> impl Iterator<Item = (&'g RouteFile, &'g StepFile, &'g At<String>)> + use<'g> {
         self.files.iter().flat_map(|route| {
-            route.steps.iter().filter_map(move |step| match &step.verb {
+            file::each_step(&route.steps).filter_map(move |step| match &step.verb {
                 VerbFile::Emit { kind, .. } => Some((route, step, kind)),
-                VerbFile::Use(_) | VerbFile::Refused => None,
+                VerbFile::Use { .. } | VerbFile::Choose { .. } | VerbFile::Refused => None,
             })
         })
     }
@@ -276,6 +277,7 @@ impl<'g> Graph<'g> {
             let first = self.takers(kind).next().is_some_and(|first| std::ptr::eq(first, route));
             let sure = self.takers(kind).any(|taker| taker.when.is_none())
                 || self.takes_all(kind)
+                || self.is_always_addressed(kind)
                 || self.schemas.unclaimed_is_discarded(kind)
                 || self.schemas.document(kind).is_none();
             if first && !sure {
@@ -284,6 +286,35 @@ impl<'g> Graph<'g> {
                 let title = format!("every taker of `{kind}` has a condition");
                 let words = Words::new(title, "who takes the others?", help);
                 self.error(route, &when.span, "SN0309", words);
+            }
+        }
+    }
+
+    /// Whether whoever makes messages of a type says to whom they go.
+    fn is_always_addressed(&self, kind: &str) -> bool {
+        let mut emits = self.emits().filter(|(_, _, emitted)| emitted.value == kind).peekable();
+        let emitted = emits.peek().is_some();
+        emitted
+            && emits.all(|(_, step, _)| matches!(&step.verb, VerbFile::Emit { to: Some(_), .. }))
+            && !self.parties.iter().any(|party| party.sends.iter().any(|sent| sent.value == kind))
+            && !self.takers(kind).any(|taker| taker.schedule.is_some())
+    }
+
+    /// Two clocks of one type would start each other's routes.
+    fn clocks(&mut self) {
+        for (index, route) in self.files.iter().enumerate() {
+            let same = |first: &&RouteFile| {
+                first.schedule.is_some() && first.from.value == route.from.value
+            };
+            let first = self.files[..index].iter().find(same);
+            if let Some(first) = first.filter(|_| route.schedule.is_some()) {
+                let title = format!("two clocks give `{}`", route.from.value);
+                let help = format!(
+                    "give it a type of its own, or take the type of `{}` without a clock: `from: {}`",
+                    first.name.value, route.from.value
+                );
+                let words = Words::new(title, "the second one", help);
+                self.error(route, &route.from.span, "SN0311", words);
             }
         }
     }

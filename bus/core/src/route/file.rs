@@ -2,16 +2,24 @@
 //!
 //! Invariant: what is here is well-formed on its own; whether its words exist is for `build` to say.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
     retry::RetryPolicy,
+    schedule::Schedule,
     yaml::{
-        self, Content, Node,
-        fields::{At, Fields, Known, list},
+        self, Node,
+        fields::{At, Fields, Known},
     },
 };
+
+mod order;
+mod source;
+mod steps;
+
+pub(super) use order::OrderFile;
+pub(super) use steps::{BranchFile, StepFile, VerbFile, each_step};
 
 /// A route file.
 #[derive(Debug)]
@@ -20,7 +28,10 @@ pub(super) struct RouteFile {
     pub(super) name: At<String>,
     pub(super) title: String,
     pub(super) office: String,
+    /// The type it takes; of a clock, the type that the clock gives.
     pub(super) from: At<String>,
+    pub(super) schedule: Option<Schedule>,
+    pub(super) order: Option<OrderFile>,
     pub(super) purpose: At<String>,
     pub(super) actor: Option<Node>,
     pub(super) when: Option<Node>,
@@ -28,37 +39,13 @@ pub(super) struct RouteFile {
     pub(super) retry: RetryPolicy,
 }
 
-/// A step as written.
-#[derive(Debug)]
-pub(super) struct StepFile {
-    pub(super) id: At<String>,
-    pub(super) verb: VerbFile,
-    pub(super) with: Node,
-}
-
-/// What a step does, as written.
-#[derive(Debug)]
-pub(super) enum VerbFile {
-    Use(At<String>),
-    Emit {
-        kind: At<String>,
-        each: Option<Node>,
-        key: Option<Node>,
-        to: Option<Node>,
-    },
-    /// It was wrong, which was said.
-    Refused,
-}
-
-const ROUTE: Known = Known {
+pub(super) const ROUTE: Known = Known {
     what: "a route",
-    keys: &["route", "title", "office", "from", "purpose", "actor", "when", "steps", "retry"],
-    reserved: &["needs", "order_by", "on_park", "shards", "tests"],
-};
-const STEP: Known = Known {
-    what: "a step",
-    keys: &["use", "emit", "with", "each", "key", "to"],
-    reserved: &["choose", "when", "if_refused", "needs", "open", "join", "remember", "answer"],
+    keys: &[
+        "route", "title", "office", "from", "purpose", "actor", "when", "order_by", "on_park",
+        "shards", "steps", "retry",
+    ],
+    reserved: &["needs", "tests"],
 };
 const RETRY: Known =
     Known { what: "`retry`", keys: &["first", "longest", "give_up_after"], reserved: &[] };
@@ -73,13 +60,17 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
     }
     let title = fields.required_text("title", problems);
     let office = fields.required_text("office", problems);
-    let from = fields.required("from", problems).and_then(|from| source(file, from, problems));
+    let (from, schedule) = match fields.required("from", problems) {
+        Some(from) => source::read(file, from, problems),
+        None => (None, None),
+    };
+    let order = order::read(file, &fields, problems);
     let purpose = fields.required_text("purpose", problems);
     fields.required("actor", problems);
     let retry = fields
         .get("retry")
         .map_or_else(|| Some(RetryPolicy::default()), |node| retry(file, node, problems));
-    let steps = fields.required("steps", problems).map(|node| steps(file, node, problems));
+    let steps = fields.required("steps", problems).map(|node| steps::read(file, node, problems));
     // Where a part is missing the others are still checked, as far as they can be.
     let lost = || At { value: String::new(), span: 0..0 };
     Some(RouteFile {
@@ -88,6 +79,8 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
         title: title.map(|title| title.value).unwrap_or_default(),
         office: office.map(|office| office.value).unwrap_or_default(),
         from: from.unwrap_or_else(lost),
+        schedule,
+        order,
         purpose: purpose.unwrap_or_else(lost),
         actor: fields.get("actor").cloned(),
         when: fields.get("when").cloned(),
@@ -113,16 +106,6 @@ pub(crate) fn is_name(text: &str, joint: char) -> bool {
         && text.chars().all(allowed)
 }
 
-fn source(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<At<String>> {
-    if let Content::Map(_) = node.content {
-        let help = "write the type that the route takes: `from: <domain>.<name>.v<N>`";
-        let words = Words::new("clocks are not in this version", "a map", help);
-        problems.error("SN0115", Place::new(file, node.span.clone()), words);
-        return None;
-    }
-    yaml::fields::text(file, node, problems)
-}
-
 fn retry(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<RetryPolicy> {
     let fields = Fields::of(node, file, &RETRY, problems)?;
     let mut part = |name: &str| {
@@ -141,23 +124,6 @@ fn retry(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option
     }
 }
 
-fn steps(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Vec<StepFile> {
-    let items = list(file, node, problems);
-    if items.is_empty() && node.content != Content::Refused {
-        let words = Words::new("a route has steps", "no step", "write at least one `- id: { … }`");
-        problems.error("SN0110", Place::new(file, node.span.clone()), words);
-    }
-    let mut steps: Vec<StepFile> = Vec::new();
-    for item in items {
-        let Some(step) = step(file, item, problems) else { continue };
-        if let Some(first) = steps.iter().find(|known| known.id.value == step.id.value) {
-            twice(file, "steps", &step.id, &Place::new(file, first.id.span.clone()), problems);
-        }
-        steps.push(step);
-    }
-    steps
-}
-
 /// Says that a name is used a second time.
 pub(crate) fn twice(
     file: &Arc<SourceFile>,
@@ -173,96 +139,4 @@ pub(crate) fn twice(
         format!("give it another name; the first is at {}:{line}", first.file.path),
     );
     problems.error("SN0122", Place::new(file, name.span.clone()), words);
-}
-
-fn step(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<StepFile> {
-    let (key, body) = match &node.content {
-        Content::Map(entries) if entries.len() == 1 => entries.first()?,
-        Content::Refused => return None,
-        _ => {
-            let help = "write `- register:` and under it, indented, `use:` or `emit:` and `with:`";
-            let words = Words::new("a step is one id with a map under it", "not a step", help);
-            problems.error("SN0111", Place::new(file, node.span.clone()), words);
-            return None;
-        }
-    };
-    let id = At { value: key.text.clone(), span: key.span.clone() };
-    if !is_name(&id.value, '_') {
-        let help = "write small letters, digits and `_`, first a letter, so that $steps.<id> is jq";
-        let words = Words::new(format!("`{}` is no id of a step", id.value), "not an id", help);
-        problems.error("SN0112", Place::new(file, id.span.clone()), words);
-    }
-    let nothing = Node { span: id.span.clone(), content: Content::Refused };
-    let Some(fields) = Fields::of(body, file, &STEP, problems) else {
-        return Some(StepFile { id, verb: VerbFile::Refused, with: nothing });
-    };
-    let verb = verb(file, &fields, &id, problems).unwrap_or(VerbFile::Refused);
-    let with = fields.required("with", problems).cloned().unwrap_or(nothing);
-    Some(StepFile { id, verb, with })
-}
-
-fn verb(
-    file: &Arc<SourceFile>,
-    fields: &Fields<'_>,
-    id: &At<String>,
-    problems: &mut Problems,
-) -> Option<VerbFile> {
-    match (fields.get("use"), fields.get("emit")) {
-        (Some(_), Some(_)) => {
-            let span = fields.key("emit").map_or_else(|| id.span.clone(), |key| key.span.clone());
-            let words = Words::new("a step has one verb", "a second verb", "make two steps of it");
-            problems.error("SN0114", Place::new(file, span), words);
-            None
-        }
-        (None, None) => {
-            if fields.key("choose").is_none() {
-                let help = "add `use: <instance>.<operation>` or `emit: <type>`";
-                let title = format!("the step `{}` does nothing", id.value);
-                let words = Words::new(title, "neither `use` nor `emit`", help);
-                problems.error("SN0113", Place::new(file, id.span.clone()), words);
-            }
-            None
-        }
-        (Some(_), None) => {
-            for name in ["each", "key", "to"] {
-                only_with_emit(file, fields, name, problems);
-            }
-            fields.text("use", problems).map(VerbFile::Use)
-        }
-        (None, Some(_)) => {
-            let kind = fields.text("emit", problems)?;
-            many(file, fields, problems);
-            let part = |name: &str| fields.get(name).cloned();
-            Some(VerbFile::Emit { kind, each: part("each"), key: part("key"), to: part("to") })
-        }
-    }
-}
-
-fn only_with_emit(
-    file: &Arc<SourceFile>,
-    fields: &Fields<'_>,
-    name: &str,
-    problems: &mut Problems,
-) {
-    if let Some(key) = fields.key(name) {
-        let help = "emit one message per item, and let a route that takes one do the effect";
-        let words = Words::new(format!("`{name}` belongs to `emit`"), "not with `use`", help);
-        problems.error("SN0121", Place::new(file, key.span.clone()), words);
-    }
-}
-
-fn many(file: &Arc<SourceFile>, fields: &Fields<'_>, problems: &mut Problems) {
-    let (span, title, help): (Range<usize>, _, _) = match (fields.key("each"), fields.key("key")) {
-        (Some(each), None) => (
-            each.span.clone(),
-            "`each` needs `key`",
-            "add `key: ${ $item.… }`: it tells the items apart",
-        ),
-        (None, Some(key)) => {
-            (key.span.clone(), "`key` needs `each`", "add `each: ${ … }`, or delete `key`")
-        }
-        _ => return,
-    };
-    let words = Words::new(title, "alone", help);
-    problems.error("SN0121", Place::new(file, span), words);
 }

@@ -1,4 +1,5 @@
-//! What a schema says about a plain path: whether there is such a field, and whether it may be null.
+//! What a schema says about a plain path: whether there is such a field, whether it may be null, and
+//! which values it may have.
 //!
 //! Invariant: what cannot be known without full inference is [`Known::Unknown`], never guessed.
 
@@ -14,9 +15,36 @@ pub(super) enum Known<'s> {
     Field {
         /// It may be absent or null.
         nullable: bool,
-        /// The schema's `type`, where it is one word.
-        kind: Option<&'s str>,
+        /// Its schema, where that is in the same document.
+        schema: Option<&'s Value>,
     },
+}
+
+impl<'s> Known<'s> {
+    /// The one word of its schema's `type`.
+    pub(super) fn kind(&self) -> Option<&'s str> {
+        self.schema()?["type"].as_str()
+    }
+
+    fn schema(&self) -> Option<&'s Value> {
+        if let Self::Field { schema, .. } = self { *schema } else { None }
+    }
+
+    /// Every value that it may have, null included, where its schema lists them.
+    pub(super) fn values(&self) -> Option<Vec<Value>> {
+        let Self::Field { nullable, schema: Some(schema) } = self else { return None };
+        let mut values = match (schema.get("enum"), schema.get("const")) {
+            _ if !is_plain(schema) => return None,
+            (Some(Value::Array(values)), _) => values.clone(),
+            (_, Some(value)) => vec![value.clone()],
+            _ if self.kind() == Some("boolean") => vec![Value::Bool(true), Value::Bool(false)],
+            _ => return None,
+        };
+        if *nullable && !values.contains(&Value::Null) {
+            values.push(Value::Null);
+        }
+        Some(values)
+    }
 }
 
 /// Looks `names` up in `schema`.
@@ -44,9 +72,8 @@ pub(super) fn look<'s, 'n>(
         nullable |= resolved(schema, at).is_some_and(may_be_null);
     }
     match resolved(schema, at) {
-        Some(found) => Known::Field { nullable, kind: found["type"].as_str() },
-        None if nullable => Known::Field { nullable, kind: None },
-        None => Known::Unknown,
+        None if !nullable => Known::Unknown,
+        found => Known::Field { nullable, schema: found },
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{
     verdict::EffectKind,
 };
 
+mod mistakes;
+mod ways;
+
 fn file(path: &str, text: &str) -> Arc<SourceFile> {
     Arc::new(SourceFile { path: path.to_owned(), text: text.to_owned() })
 }
@@ -66,6 +69,26 @@ fn schemas() -> Schemas {
     add("demo.any.v1", json!({ "x-unclaimed": "discard" }));
     add("demo.in.v1", json!({ "type": "object", "additionalProperties": true }));
     add("demo.claimed.v1", json!({}));
+    let mut outcome = object(
+        json!({
+            "outcome": { "enum": ["accepted", "refused", "withdrawn"] }, "child": person(),
+            "flag": { "type": "boolean" }, "key": text, "plate": text, "list": { "type": "array" },
+            "amount": text, "perhaps": { "type": "array" },
+        }),
+        &["flag", "key", "list"],
+    );
+    outcome["x-unclaimed"] = json!("discard");
+    add("demo.outcome.v1", outcome);
+    let instant = json!({ "type": "string", "format": "date-time" });
+    let since = json!({ "type": ["string", "null"], "format": "date-time" });
+    add("demo.tick.v1", object(json!({ "period": text, "scheduledFor": instant }), &["period"]));
+    add(
+        "demo.clock.v1",
+        object(
+            json!({ "period": text, "scheduledFor": instant, "since": since }),
+            &["period", "scheduledFor", "since"],
+        ),
+    );
     Schemas::from_documents(documents).expect("the test schemas compile")
 }
 
@@ -91,11 +114,18 @@ fn operations() -> BTreeMap<String, Vec<Operation>> {
     let enrol = Operation {
         name: "enrol".to_owned(),
         input: Arc::new(object(input, &["child", "protocol"])),
-        output: Arc::new(json!({})),
+        output: Arc::new(object(json!({ "at": text }), &["at"])),
         effect: EffectKind::Idempotent,
         ..register.clone()
     };
-    BTreeMap::from([("protocollo".to_owned(), vec![register]), ("canteen".to_owned(), vec![enrol])])
+    let ask = Operation {
+        name: "ask".to_owned(),
+        input: Arc::new(object(json!({}), &[])),
+        output: Arc::new(object(json!({ "at": text, "refused": { "type": "boolean" } }), &["at"])),
+        ..enrol.clone()
+    };
+    let canteen = vec![enrol, ask];
+    BTreeMap::from([("protocollo".to_owned(), vec![register]), ("canteen".to_owned(), canteen)])
 }
 
 fn house(routes: &[&str]) -> House {
@@ -183,8 +213,9 @@ fn inputs_and_emits(route: &Route, body: &Value) -> Vec<Value> {
     let envelope = envelope();
     let scope = Scope::new(body, &envelope, steps.as_object().expect("an object"));
     let mut rendered = Vec::new();
-    for step in &route.steps {
+    for step in route.each_step() {
         match &step.verb {
+            Verb::Choose(_) => {}
             Verb::Use(call) => rendered.push(call.input(&scope).expect("a valid input")),
             Verb::Emit(emit) => {
                 let emitted = emit.emitted(&scope).expect("a valid message");
@@ -322,9 +353,9 @@ fn one_run_says_every_mistake_of_a_file() {
       --> routes/r0.yaml:11:5
        |
     11 |   - first:
-       |     ^^^^^ neither `use` nor `emit`
+       |     ^^^^^ neither `use` nor `emit` nor `choose`
        |
-    help: add `use: <instance>.<operation>` or `emit: <type>`
+    help: add `use: <instance>.<operation>`, `emit: <type>` or `choose:`
 
     error[SN0305]: `protocollo` has no operation `registre`
       --> routes/r0.yaml:14:12
@@ -397,14 +428,6 @@ fn one_run_says_every_mistake_of_a_file() {
        |                                     ^^^^^ runs here or later
        |
     help: the steps that run before are `first`, `second`, `third`
-
-    error[SN0115]: `if_refused` is not in this version
-      --> routes/r0.yaml:30:7
-       |
-    30 |       if_refused: continue
-       |       ^^^^^^^^^^ reserved
-       |
-    help: leave it out; the word is kept for a later version
 
     error[SN0114]: a step has one verb
       --> routes/r0.yaml:33:7
@@ -681,8 +704,7 @@ fn files_that_cannot_be_read_are_said_in_words() {
     check(&fine.replace("title: t", "title:"), &["SN0105"]);
     check(&fine.replace("title: t", "title: 12:30"), &[]);
     check(&fine.replace("title: t\n", ""), &["SN0110"]);
-    check(&fine.replace("      with:", "      when: .a\n      with:"), &["SN0115"]);
-    check(&fine.replace("from: demo.in.v1", "from: { every: day }"), &["SN0115"]);
+    check(&fine.replace("      with:", "      needs: .a\n      with:"), &["SN0115"]);
     check(&fine.replace("\"${ .a }\"", "${ .a }"), &["SN0120"]);
     check(&format!("{fine}when: ${{ .a == 1 }}\n"), &["SN0125", "SN0309"]);
     check(&format!("{fine}retry: {{ first: 5m, longest: 1s, give_up_after: 3d }}\n"), &["SN0124"]);

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use super::{
     Condition, Expression, Field, Leaf, Part, Piece, Shape, Template,
+    cover::Cover,
+    functions::Function,
     jq::Program,
     native::{Native, literal},
     vet,
@@ -47,6 +49,10 @@ pub(crate) struct Seen {
     pub(crate) whole: Option<Read>,
     /// Every plain path that it reads.
     pub(crate) reads: Vec<Read>,
+    /// Whether it reads `$item` in any way.
+    pub(crate) reads_item: bool,
+    /// The values of a path for which it holds, where it is a condition that says so.
+    pub(crate) cover: Option<Cover>,
 }
 
 /// A plain path from the body or a variable.
@@ -62,13 +68,13 @@ pub(crate) struct Read {
 pub(crate) type Name = (String, Range<usize>);
 
 /// Text with the place of each of its bytes.
-struct Located<'t> {
-    text: &'t str,
+pub(super) struct Located<'t> {
+    pub(super) text: &'t str,
     offsets: &'t [usize],
 }
 
 impl Located<'_> {
-    fn span(&self, range: &Range<usize>) -> Range<usize> {
+    pub(super) fn span(&self, range: &Range<usize>) -> Range<usize> {
         let start = self.offsets[range.start.min(self.text.len())];
         let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
             return start..start;
@@ -276,11 +282,13 @@ impl<'c> Templates<'c> {
     fn see(&mut self, located: &Located<'_>, term: &Term<&str>, interpolated: bool) {
         let mut reads = Vec::new();
         read(located, term, true, &mut reads);
-        let whole = plain(located, term, true).map(|(found, _)| found);
+        let whole = whole(located, term);
         let text = located.text;
         let start = text.len() - text.trim_start().len();
         let span = located.span(&(start..text.trim_end().len()));
-        self.seen.push(Seen { span, interpolated, whole, reads });
+        let cover = Cover::of(located, term);
+        let reads_item = text.contains("$item");
+        self.seen.push(Seen { span, interpolated, whole, reads, reads_item, cover });
     }
 
     fn error(&mut self, code: &'static str, span: Range<usize>, words: Words) {
@@ -396,9 +404,11 @@ fn read(located: &Located<'_>, term: &Term<&str>, body: bool, found: &mut Vec<Re
                 read(located, otherwise, body, found);
             }
         }
-        Term::Call(_, arguments) => {
+        Term::Call(name, arguments) => {
+            // Our own functions see their arguments as values of the same `.`.
+            let body = body && Function::called(name, arguments.len()).is_some();
             for argument in arguments {
-                read(located, argument, false, found);
+                read(located, argument, body, found);
             }
         }
         Term::Path(head, Path(parts)) => {
@@ -427,8 +437,14 @@ fn read_part(
 
 type Parts<'t, 's> = &'t [(PathPart<Term<&'s str>>, Opt)];
 
+/// The plain path that `term` is, where it is nothing else.
+pub(super) fn whole(located: &Located<'_>, term: &Term<&str>) -> Option<Read> {
+    let (path, rest) = plain(located, term, true)?;
+    (rest.is_empty() && !path.names.is_empty()).then_some(path)
+}
+
 /// The plain path with which `term` begins, and what follows it.
-fn plain<'t, 's>(
+pub(super) fn plain<'t, 's>(
     located: &Located<'_>,
     term: &'t Term<&'s str>,
     body: bool,

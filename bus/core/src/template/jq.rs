@@ -5,13 +5,16 @@
 use std::{fmt, sync::OnceLock};
 
 use jaq_core::{
-    Compiler, Ctx, Vars,
+    Compiler, Ctx, Cv, Error, RunPtr, ValR, Vars,
     data::JustLut,
     load::{Arena, File, Loader},
+    native::{self, bome, v},
     unwrap_valr,
 };
 use jaq_json::{Num, Val};
 use serde_json::{Map, Number, Value};
+
+use super::functions::{Function, Unreadable};
 
 type Filter = jaq_core::Filter<JustLut<Val>>;
 
@@ -51,6 +54,8 @@ pub(super) enum Failure {
     Count(usize),
     /// NaN, Infinity, a name that is not text, text that is not Unicode.
     NotJson,
+    /// One of our own functions could not read what it was given.
+    Unreadable(Function, Unreadable),
 }
 
 /// A failure and the expression of the part in which it was.
@@ -128,7 +133,8 @@ fn compile(code: &str) -> Option<Filter> {
     let natives = jaq_core::funs()
         .chain(jaq_std::funs())
         .chain(jaq_json::funs())
-        .filter(|(name, ..)| !UNLINKED.contains(name));
+        .filter(|(name, ..)| !UNLINKED.contains(name))
+        .chain(own());
     let arena = Arena::default();
     let modules = Loader::new(definitions).load(&arena, File { code, path: () }).ok()?;
     Compiler::default().with_funs(natives).with_global_vars(VARIABLES).compile(modules).ok()
@@ -137,6 +143,50 @@ fn compile(code: &str) -> Option<Filter> {
 /// Definitions of jaq's own library that need an unlinked native.
 fn reads_the_world(name: &str) -> bool {
     matches!(name, "debug" | "stderr" | "halt_error" | "halt")
+}
+
+type Own = JustLut<Val>;
+
+/// Our own functions, by name and number of arguments.
+fn own() -> impl Iterator<Item = native::Fun<Own>> {
+    let all: [native::Filter<RunPtr<Own>>; 7] = [
+        ("cents", v(1), |cv| bome(apply(Function::Cents, 1, cv))),
+        ("number", v(1), |cv| bome(apply(Function::Number, 1, cv))),
+        ("csv", v(1), |cv| bome(apply(Function::Csv, 1, cv))),
+        ("csv", v(2), |cv| bome(apply(Function::Csv, 2, cv))),
+        ("add_days", v(2), |cv| bome(apply(Function::AddDays, 2, cv))),
+        ("add_working_days", v(2), |cv| bome(apply(Function::AddWorkingDays, 2, cv))),
+        ("age_on", v(2), |cv| bome(apply(Function::AgeOn, 2, cv))),
+    ];
+    all.into_iter().map(native::run::<Own>)
+}
+
+fn apply(function: Function, arguments: usize, mut cv: Cv<'_, Own>) -> ValR<Val> {
+    // The last one is on top.
+    let mut given: Vec<Value> =
+        (0..arguments).map(|_| to_json(&cv.0.pop_var()).unwrap_or(Value::Null)).collect();
+    given.reverse();
+    let given: Vec<&Value> = given.iter().collect();
+    match function.apply(&given) {
+        Ok(value) => Ok(from_json(&value)),
+        Err(unreadable) => Err(Error::new(Val::from(marked(function, unreadable)))),
+    }
+}
+
+/// The text of an error by which it is known again.
+fn marked(function: Function, unreadable: Unreadable) -> String {
+    format!("\u{1}{function:?} {unreadable:?}")
+}
+
+/// What an error of jq was: one of ours, or any other.
+fn failure(error: &Val) -> Failure {
+    let Val::TStr(text) = error else { return Failure::Stopped };
+    let all = Function::ALL.into_iter().flat_map(|function| {
+        let arguments = function.arguments().iter().copied().map(Some).chain([None]);
+        arguments.map(move |argument| (function, Unreadable(argument)))
+    });
+    let ours = all.into_iter().find(|(function, why)| marked(*function, *why).as_bytes() == **text);
+    ours.map_or(Failure::Stopped, |(function, why)| Failure::Unreadable(function, why))
 }
 
 fn run(
@@ -151,6 +201,7 @@ fn run(
     let first = filter.id.run((context, body.clone())).map(unwrap_valr).next();
     match first {
         Some(Ok(Val::Arr(lists))) => Ok(lists.to_vec()),
+        Some(Err(error)) => Err(failure(&error.into_val())),
         _ => Err(Failure::Stopped),
     }
 }

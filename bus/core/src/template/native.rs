@@ -1,4 +1,5 @@
-//! Plain paths, literals and their comparisons as native code: no jaq, no conversion, nothing cloned.
+//! Plain paths, literals, their comparisons and our own functions as native code: no jaq, no conversion,
+//! nothing cloned.
 //!
 //! Invariant: whatever is native gives exactly what jaq gives for the same text (a property test).
 
@@ -14,7 +15,11 @@ use jaq_core::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::{Scope, jq};
+use super::{
+    Scope,
+    functions::{Function, Unreadable},
+    jq::{self, Failure},
+};
 
 /// An expression that needs no jaq.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) enum Native {
     Or(Box<Native>, Box<Native>),
     /// `a | not`
     Not(Box<Native>),
+    /// `add_days(a; 3)`
+    Call(Function, Vec<Native>),
 }
 
 /// Where a path begins.
@@ -43,9 +50,23 @@ pub(super) enum Root {
     Item,
 }
 
-/// The evaluation stopped: a name was asked of something that is neither object nor null.
+/// The evaluation stopped.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stopped;
+pub(super) enum Stopped {
+    /// A name was asked of something that is neither object nor null.
+    NoObject,
+    /// A function could not read what it was given.
+    Unreadable(Function, Unreadable),
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::NoObject => Self::Stopped,
+            Stopped::Unreadable(function, why) => Self::Unreadable(function, why),
+        }
+    }
+}
 
 static NULL: Value = Value::Null;
 
@@ -64,6 +85,10 @@ impl Native {
                 Self::path(root, parts)?
             }
             Term::BinOp(left, operator, right) => Self::binary(left, operator, right)?,
+            Term::Call(name, arguments) if !arguments.is_empty() => {
+                let function = Function::called(name, arguments.len())?;
+                Self::Call(function, arguments.iter().map(Self::of).collect::<Option<_>>()?)
+            }
             _ => Self::Literal(literal(term)?),
         })
     }
@@ -107,6 +132,13 @@ impl Native {
             Self::And(left, right) => boolean(left.truth(scope)? && right.truth(scope)?),
             Self::Or(left, right) => boolean(left.truth(scope)? || right.truth(scope)?),
             Self::Not(inner) => boolean(!inner.truth(scope)?),
+            Self::Call(function, arguments) => {
+                let given: Vec<Cow<'_, Value>> =
+                    arguments.iter().map(|one| one.eval(scope)).collect::<Result<_, _>>()?;
+                let given: Vec<&Value> = given.iter().map(AsRef::as_ref).collect();
+                let value = function.apply(&given);
+                value.map(Cow::Owned).map_err(|why| Stopped::Unreadable(*function, why))
+            }
         }
     }
 
@@ -169,7 +201,7 @@ fn walk<'v>(mut value: &'v Value, names: &[Box<str>]) -> Result<&'v Value, Stopp
         value = match value {
             Value::Object(fields) => fields.get(&**name).unwrap_or(&NULL),
             Value::Null => &NULL,
-            _ => return Err(Stopped),
+            _ => return Err(Stopped::NoObject),
         };
     }
     Ok(value)

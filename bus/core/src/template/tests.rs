@@ -50,11 +50,11 @@ fn in_scope<T>(body: &Value, run: impl FnOnce(&Scope<'_>) -> T) -> T {
     run(&Scope::new(body, &envelope, steps.as_object().expect("an object")))
 }
 
-fn render(text: &str, body: &Value) -> Result<Value, Fault> {
+pub(super) fn render(text: &str, body: &Value) -> Result<Value, Fault> {
     in_scope(body, |scope| template(text).render(scope))
 }
 
-fn mistakes(text: &str) -> Vec<&'static str> {
+pub(super) fn mistakes(text: &str) -> Vec<&'static str> {
     let file = Arc::new(SourceFile { path: "t.yaml".to_owned(), text: text.to_owned() });
     let mut problems = Problems::default();
     if let Some(node) = yaml::read(&file, &mut problems) {
@@ -199,7 +199,7 @@ fn every_allowed_function_is_known_to_jaq() {
 }
 
 /// What jaq gives, native or not.
-fn jq(expression: &str, body: &Value) -> Result<Value, String> {
+pub(super) fn jq(expression: &str, body: &Value) -> Result<Value, String> {
     let program = Arc::new(Program::empty());
     program.fill(vec![vec![expression.to_owned()]]);
     let leaves = vec![Leaf { at: "with".to_owned(), source: expression.to_owned() }];
@@ -207,7 +207,7 @@ fn jq(expression: &str, body: &Value) -> Result<Value, String> {
     in_scope(body, |scope| part.run(scope)).map(|mut values| values.remove(0)).map_err(|f| f.code)
 }
 
-fn native(expression: &str, body: &Value) -> Result<Value, String> {
+pub(super) fn native(expression: &str, body: &Value) -> Result<Value, String> {
     let text = json!(format!("${{ {expression} }}")).to_string();
     let template = template(&text);
     let is_native = matches!(&template.shape, super::Shape::Value(Expression::Native(..)));
@@ -230,6 +230,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         number,
         "[ab\u{e9}\u{1f600}]{0,2}".prop_map(Value::from),
+        prop::sample::select(vec!["1,5", "2026-11-24", "a;b", ";"]).prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 3, |inner| {
         let fields = prop::collection::btree_map("[abc]", inner.clone(), 0..3);
@@ -256,7 +257,13 @@ fn any_native() -> impl Strategy<Value = String> {
         (0_u8..4).prop_map(|number| number.to_string()),
         "[ab\u{e9}]{0,2}".prop_map(|text| format!("\"{text}\"")),
     ];
-    let leaf = prop_oneof![2 => path, 1 => literal];
+    let function = prop::sample::select(vec!["cents", "number", "csv", "add_days", "age_on"]);
+    let call =
+        (function, path.clone(), path.clone()).prop_map(|(function, left, right)| match function {
+            "cents" | "number" => format!("{function}({left})"),
+            two => format!("{two}({left}; {right})"),
+        });
+    let leaf = prop_oneof![2 => path, 1 => literal, 1 => call];
     leaf.prop_recursive(3, 12, 2, |inner| {
         let operator = prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">=", "and", "or"]);
         prop_oneof![

@@ -14,12 +14,16 @@ use jaq_core::{
     path::{Part, Path},
 };
 
+use super::{functions::Function, native::literal};
 use crate::diagnostic::{Words, help_with_nearest};
 
 /// Functions and the numbers of arguments that they take.
 pub(super) const ALLOWED: &[(&str, &[usize])] = &[
     ("abs", &[0]),
     ("add", &[0, 1]),
+    ("add_days", &[2]),
+    ("add_working_days", &[2]),
+    ("age_on", &[2]),
     ("all", &[0, 1, 2]),
     ("any", &[0, 1, 2]),
     ("arrays", &[0]),
@@ -27,7 +31,9 @@ pub(super) const ALLOWED: &[(&str, &[usize])] = &[
     ("ascii_upcase", &[0]),
     ("booleans", &[0]),
     ("ceil", &[0]),
+    ("cents", &[1]),
     ("contains", &[1]),
+    ("csv", &[1, 2]),
     ("del", &[1]),
     ("empty", &[0]),
     ("endswith", &[1]),
@@ -58,6 +64,7 @@ pub(super) const ALLOWED: &[(&str, &[usize])] = &[
     ("not", &[0]),
     ("null", &[0]),
     ("nulls", &[0]),
+    ("number", &[1]),
     ("numbers", &[0]),
     ("objects", &[0]),
     ("reverse", &[0]),
@@ -212,6 +219,24 @@ pub(super) fn vet(source: &str, term: &Term<&str>, item: bool) -> Vec<Mistake> {
     vet.found
 }
 
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// Where a literal stands; what it belongs to where it has no place of its own.
+fn span_of(source: &str, term: &Term<&str>, owner: &str) -> Range<usize> {
+    let slice = match term {
+        Term::Str(_, parts) => match parts.as_slice() {
+            [StrPart::Str(text)] => text,
+            _ => owner,
+        },
+        Term::Num(text) | Term::Call(text, _) => text,
+        Term::Neg(inner) => return span_of(source, inner, owner),
+        _ => owner,
+    };
+    span(source, slice)
+}
+
 struct Vet<'s> {
     source: &'s str,
     item: bool,
@@ -263,6 +288,7 @@ impl<'s> Vet<'s> {
             }
             Term::Call(name, arguments) => {
                 self.call(name, arguments.len());
+                self.written_out(name, arguments);
                 for argument in arguments {
                     self.term(argument);
                 }
@@ -344,7 +370,7 @@ impl<'s> Vet<'s> {
             (Some((_, counts)), _) => {
                 let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
                 let words = Words::new(
-                    format!("`{name}` does not take {arguments} arguments"),
+                    format!("`{name}` does not take {arguments} argument{}", plural(arguments)),
                     "called here",
                     format!("it takes {} (separated by `;`)", counts.join(" or ")),
                 );
@@ -356,6 +382,21 @@ impl<'s> Vet<'s> {
                 let help = help_with_nearest(name, known, "functions that a route may use");
                 let words = Words::new(format!("there is no function `{name}`"), "unknown", help);
                 self.say("SN0119", span(self.source, name), words);
+            }
+        }
+    }
+
+    /// An argument of our own functions that is written out is tried here and now.
+    fn written_out(&mut self, name: &'s str, arguments: &[Term<&'s str>]) {
+        let Some(function) = Function::called(name, arguments.len()) else { return };
+        for (argument, term) in function.arguments().iter().zip(arguments) {
+            if let Some(value) = literal(term)
+                && !argument.reads(&value)
+            {
+                let help = format!("write {}", argument.words());
+                let words =
+                    Words::new(format!("`{name}` cannot read {value}"), "written here", help);
+                self.say("SN0222", span_of(self.source, term, name), words);
             }
         }
     }

@@ -1,0 +1,76 @@
+//! What lies in `routes/`: routes, laws, purposes, tests beside a route; anything else is a mistake.
+//!
+//! Invariant: no file that somebody put there is passed over without a word.
+
+use std::{path::Path, sync::Arc};
+
+use snodo_core::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest};
+
+use super::{has_ending, names};
+
+const TEST: &str = ".test.yaml";
+const LAWS: &str = "laws.yaml";
+const PURPOSES: &str = "purposes";
+/// Folders of the language that this version does not read.
+const LATER: [&str; 2] = ["facts", "cases"];
+
+/// Whether a path of `routes/` is that of a route, or of the laws.
+pub(super) fn is_route(path: &str) -> bool {
+    has_ending(path, "yaml") && !path.ends_with(TEST)
+}
+
+/// Says what `routes/` holds that nobody reads.
+pub(super) fn unknown(house: &Path, problems: &mut Problems) {
+    let here = names(&house.join("routes"));
+    let stems = here.iter().filter(|name| is_route(name) && *name != LAWS);
+    let routes: Vec<&str> = stems.filter_map(|name| name.strip_suffix(".yaml")).collect();
+    let folders = |name: &str| house.join("routes").join(name).is_dir();
+    for name in &here {
+        match (folders(name), name.strip_suffix(TEST)) {
+            (true, _) if name == PURPOSES => purposes(house, problems),
+            (true, _) if LATER.contains(&name.as_str()) => later(name, problems),
+            (true, _) => belongs_to(name, name, &routes, problems),
+            (false, Some(route)) => belongs_to(name, route, &routes, problems),
+            (false, None) if is_route(name) => {}
+            (false, None) => not_read(&format!("routes/{name}"), problems),
+        }
+    }
+}
+
+fn purposes(house: &Path, problems: &mut Problems) {
+    for name in names(&house.join("routes").join(PURPOSES)) {
+        if !has_ending(&name, "yaml") {
+            not_read(&format!("routes/{PURPOSES}/{name}"), problems);
+        }
+    }
+}
+
+fn later(name: &str, problems: &mut Problems) {
+    let help = "move it away; the folder is kept for a later version";
+    let words = Words::new(format!("routes/{name}/ is not in this version"), "reserved", help);
+    say("SN0115", &format!("routes/{name}"), words, problems);
+}
+
+/// Tests of a route, or the folder of files that they name.
+fn belongs_to(name: &str, route: &str, routes: &[&str], problems: &mut Problems) {
+    if routes.contains(&route) {
+        return;
+    }
+    let help = help_with_nearest(route, routes.iter().copied(), "routes");
+    let title = format!("routes/{name} belongs to no route");
+    let words = Words::new(title, format!("there is no routes/{route}.yaml"), help);
+    say("SN0159", &format!("routes/{name}"), words, problems);
+}
+
+fn not_read(path: &str, problems: &mut Problems) {
+    let help = "a route is <name>.yaml, its tests are <name>.test.yaml, their files lie in <name>/; \
+                put anything else elsewhere";
+    let words = Words::new(format!("{path} is read by nobody"), "not a route", help);
+    say("SN0149", path, words, problems);
+}
+
+/// The file itself is what is wrong, not a place in it.
+fn say(code: &'static str, path: &str, words: Words, problems: &mut Problems) {
+    let file = Arc::new(SourceFile { path: path.to_owned(), text: String::new() });
+    problems.error(code, Place::new(&file, 0..0), words);
+}

@@ -1,0 +1,113 @@
+//! Thirty routes that are right: `check` has nothing to say of them, and neither has an editor.
+//!
+//! Invariant: a route that is refused here is a mistake of the check, not of the route.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use snodo::{house, settings::Surroundings};
+use snodo_adapters::{http::Http, protocollo::Protocollo};
+use snodo_core::{
+    adapter::Catalog,
+    diagnostic::{Problems, SourceFile, render_text},
+    route::language,
+    schema::Schemas,
+    yaml::{self, Content, Node},
+};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn corpus() -> PathBuf {
+    repository().join("tests/it/fixtures/corpus")
+}
+
+fn checks(folder: &Path) -> usize {
+    let catalog = Catalog::default().with::<Protocollo>().with::<Http>();
+    let (checked, said) = house::check(folder, &Surroundings::default(), &catalog);
+    assert!(said.is_empty(), "{}", render_text(&said));
+    checked.expect("it checks").routes.iter().count()
+}
+
+#[test]
+fn thirty_routes_that_are_right_check_without_a_word() {
+    assert_eq!(checks(&corpus()), 30);
+}
+
+#[test]
+fn the_routes_of_the_repository_check_without_a_word() {
+    assert!(checks(&repository()) >= 8, "an example of every construct");
+}
+
+/// A YAML file as JSON, as an editor sees it.
+fn as_json(node: &Node) -> Value {
+    match &node.content {
+        Content::Text(text) => Value::String(text.clone()),
+        Content::Plain(value) => value.clone(),
+        Content::List(items) => items.iter().map(as_json).collect(),
+        Content::Map(fields) => {
+            Value::Object(fields.iter().map(|(key, value)| (key.text.clone(), as_json(value))).collect())
+        }
+        Content::Refused => Value::Null,
+    }
+}
+
+fn read(text: &str) -> Value {
+    let file = Arc::new(SourceFile { path: "r.yaml".to_owned(), text: text.to_owned() });
+    let mut problems = Problems::default();
+    let node = yaml::read(&file, &mut problems).expect("YAML");
+    assert!(!problems.any_error(), "{text}");
+    as_json(&node)
+}
+
+/// The texts of the routes in a folder, by path.
+fn routes(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let files = std::fs::read_dir(folder.join("routes")).expect("a folder");
+    let paths = files.map(|file| file.expect("readable").path());
+    let is_route = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(".yaml") && !name.ends_with(".test.yaml") && name != "laws.yaml"
+    };
+    let text = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        (path, text)
+    };
+    paths.filter(is_route).map(text).collect()
+}
+
+#[test]
+fn editors_have_nothing_to_say_of_routes_that_are_right() {
+    let schema = Schemas::default().compile(&language::schema()).expect("it compiles");
+    let all = routes(&corpus()).into_iter().chain(routes(&repository()));
+    for (path, text) in all {
+        let violations = schema.violations(&read(&text));
+        assert!(violations.is_empty(), "{}: {violations:?}", path.display());
+    }
+}
+
+#[test]
+fn editors_see_what_the_check_sees_of_words_that_are_not_there() {
+    let schema = Schemas::default().compile(&language::schema()).expect("it compiles");
+    let route = routes(&corpus()).remove(&corpus().join("routes/enrolment.yaml")).expect("there");
+    assert!(schema.is_valid(&read(&route)));
+    for (from, to) in [
+        ("office:", "ofice:"),
+        ("from: scuola.enrolment.requested.v1", "from: { every: day at 02:30 }"),
+        ("title: A family enrols a child\n", ""),
+        ("use: canteen.enrol", "use: canteen"),
+        ("if_refused: continue", "if_refused: park"),
+        ("- otherwise:", "- otherwise: []\n          then:"),
+        ("- when: any", "- whenn: any"),
+        ("steps:", "on_park: hold it\nsteps:"),
+        ("steps:", "shards: 65\nsteps:"),
+        ("steps:", "retry: { first: 5 }\nsteps:"),
+    ] {
+        assert_eq!(route.matches(from).count(), 1, "{from}");
+        assert!(!schema.is_valid(&read(&route.replace(from, to))), "{from} → {to}");
+    }
+}
