@@ -50,9 +50,9 @@ fn as_json(node: &Node) -> Value {
         Content::Text(text) => Value::String(text.clone()),
         Content::Plain(value) => value.clone(),
         Content::List(items) => items.iter().map(as_json).collect(),
-        Content::Map(fields) => {
-            Value::Object(fields.iter().map(|(key, value)| (key.text.clone(), as_json(value))).collect())
-        }
+        Content::Map(fields) => Value::Object(
+            fields.iter().map(|(key, value)| (key.text.clone(), as_json(value))).collect(),
+        ),
         Content::Refused => Value::Null,
     }
 }

@@ -252,7 +252,9 @@ impl Stage {
         // Rows that nobody publishes are anybody's after a while.
         self.clock.pass(Duration::from_secs(6));
         let (me, now) = (engine.incarnation(), self.clock.now());
-        let queued = self.ledger.queued(me, route, now, 0, 1000).await.expect("read");
+        let keys = self.ledger.queued_keys(Some(me), route, now, 0, 1000).await.expect("read");
+        let seqs: Vec<i64> = keys.iter().map(|key| key.seq).collect();
+        let queued = self.ledger.queued(&seqs).await.expect("read");
         let copy = |row: snodo::ledger::Queued| Copy {
             delivery: row.id,
             seq: row.seq,

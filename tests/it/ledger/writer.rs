@@ -198,6 +198,7 @@ async fn groups_end_at_their_limits_and_registrations_stand_apart() {
         seq: 2,
         id: cause,
         round: 1,
+        subscriber: "route".into(),
         route_digest: v(1),
         filtered: false,
         emits: ["a", "b", "c", "d"].map(|to| emission(cause, to)).into(),
