@@ -38,7 +38,8 @@ impl Pace {
         let pace = if waiting.accepts { PACE_OF_ACCEPTS } else { PACE };
         let due = self.began? + pace;
         let gathers = self.rate * pace.as_secs_f64() >= FEW;
-        (gathers && waiting.rows < ENOUGH && now < due).then(|| due - now)
+        let left = due.checked_sub(now).filter(|left| !left.is_zero());
+        left.filter(|_| gathers && waiting.rows < ENOUGH)
     }
 
     /// A group of `rows` begins.

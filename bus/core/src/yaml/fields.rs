@@ -165,7 +165,7 @@ pub(crate) fn list<'n>(
 /// What stands behind a key that must be there, so that who forgot it need not look it up.
 fn example(key: &str) -> &'static str {
     match key {
-        "route" => "<the name of the file>",
+        "route" | "party" => "<the name of the file>",
         "title" => "<one line that people read>",
         "office" => "<the office that answers for it>",
         "from" => "<domain>.<name>.v<N>`, a type of schemas/, or `from: { every: … }",
@@ -176,7 +176,6 @@ fn example(key: &str) -> &'static str {
         "law" => "<an id of routes/laws.yaml>",
         "retention" => "<how long bodies are kept, such as 30d>",
         "record" => "<its entry in the record of processing>",
-        "party" => "<the name of the file>",
         "token" => "{ sha256: <64 digits> }",
         "with" => "` and below it the values that are sent",
         _ => "…",
