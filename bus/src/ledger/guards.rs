@@ -374,7 +374,7 @@ fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
     match action {
         Action::Reconcile { seq, round } => rows.push([(*seq).into(), (*round).into()]),
         Action::Mark { seq, id, round } | Action::DrainPoison { id, seq, round } => {
-            rows.push(of_round(*seq, id, *round))
+            rows.push(of_round(*seq, id, *round));
         }
         Action::HandBack { seq, id, round, back } => {
             rows.push(returned(of_round(*seq, id, *round), &[0; 32], back));
