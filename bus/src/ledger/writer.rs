@@ -236,7 +236,7 @@ impl Shared {
             }
             self.stats.waiting.fetch_add(actions.len() as u64, Relaxed);
             let accepts = actions.iter().filter(|one| matches!(one, Action::Accept(_))).count();
-            state.rows += actions.len();
+            state.rows += rows(&actions);
             state.accepts += accepts;
             state.queue.push_back(Submission { actions, accepts, answer, room });
         }
