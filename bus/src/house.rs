@@ -16,7 +16,10 @@ use snodo_core::{
     schema::{SchemaFile, Schemas},
 };
 
-use crate::settings::{self, AdapterSettings, Settings, Surroundings};
+use crate::{
+    engine::periods::SOURCE,
+    settings::{self, AdapterSettings, Settings, Surroundings},
+};
 
 mod routes;
 
@@ -112,6 +115,14 @@ fn open<'a>(
 ) -> Instances {
     let mut instances = Instances::default();
     for (name, adapter) in adapters {
+        if name == SOURCE {
+            let words = Words::new(
+                format!("no adapter instance may be called `{SOURCE}`"),
+                "the name of the clocks of routes",
+                "give it another name: it is the source of what clocks give",
+            );
+            problems.error("SN0450", adapter.place("/kind"), words);
+        }
         let opening = Opening { instance: name.clone(), schemas: Arc::clone(schemas) };
         match catalog.open(&adapter.kind, adapter.options.clone(), &opening) {
             Some(Ok(port)) => instances.insert(name.clone(), port),

@@ -348,3 +348,99 @@ fn every_command_says_what_it_does_and_what_it_takes() {
     }
     assert!(seen > 20, "only {seen} commands");
 }
+
+#[test]
+fn what_lies_in_routes_and_is_read_by_nobody_is_said() {
+    let house = house(CONFIG);
+    let write = |path: &str| {
+        let path = house.path().join("routes").join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, "").expect("written");
+    };
+    for path in
+        ["notes.txt", "old.yml", "enrol.test.yaml", "enroll/request.json", "facts/isee.yaml"]
+    {
+        write(path);
+    }
+    write("purposes/readme.md");
+    write(".hidden");
+    let (code, out, _) = run(house.path(), &["check"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(out.trim_end(), @r"
+    error[SN0159]: routes/enrol.test.yaml belongs to no route
+     --> routes/enrol.test.yaml:1:1
+      |
+    1 |
+      | ^ there is no routes/enrol.yaml
+      |
+    help: there are no routes yet
+
+    error[SN0159]: routes/enroll belongs to no route
+     --> routes/enroll:1:1
+      |
+    1 |
+      | ^ there is no routes/enroll.yaml
+      |
+    help: there are no routes yet
+
+    error[SN0115]: routes/facts/ is not in this version
+     --> routes/facts:1:1
+      |
+    1 |
+      | ^ reserved
+      |
+    help: move it away; the folder is kept for a later version
+
+    error[SN0149]: routes/notes.txt is read by nobody
+     --> routes/notes.txt:1:1
+      |
+    1 |
+      | ^ an unknown file
+      |
+    help: a route is <name>.yaml, its tests are <name>.test.yaml, their files lie in <name>/; put anything else elsewhere
+
+    error[SN0149]: routes/old.yml is read by nobody
+     --> routes/old.yml:1:1
+      |
+    1 |
+      | ^ an unknown file
+      |
+    help: call it routes/old.yaml
+
+    error[SN0149]: routes/purposes/readme.md is read by nobody
+     --> routes/purposes/readme.md:1:1
+      |
+    1 |
+      | ^ an unknown file
+      |
+    help: a purpose is <name>.yaml; put anything else elsewhere
+    ");
+}
+
+#[test]
+fn an_adapter_instance_is_not_called_as_the_clocks_are() {
+    let house =
+        house(&format!("{CONFIG}adapters:\n  clock: {{ kind: protocollo, aoo: c_g273 }}\n"));
+    let (code, out, _) = run(house.path(), &["check"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(out.trim_end(), @r"
+    error[SN0450]: no adapter instance may be called `clock`
+     --> config/snodo.yaml:5:18
+      |
+    5 |   clock: { kind: protocollo, aoo: c_g273 }
+      |                  ^^^^^^^^^^ the name of the clocks of routes
+      |
+    help: give it another name: it is the source of what clocks give
+    ");
+}
+
+#[test]
+fn the_language_of_routes_is_printed_for_editors() {
+    let house = house(CONFIG);
+    let (code, out, err) = run(house.path(), &["schema", "route"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(schema["title"], "A route of Snodo");
+    assert!(schema["properties"]["order_by"].is_object(), "{out}");
+    assert_eq!(run(house.path(), &["schema", "party"]).0, 2);
+}

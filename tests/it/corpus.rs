@@ -96,7 +96,7 @@ fn editors_see_what_the_check_sees_of_words_that_are_not_there() {
     let route = routes(&corpus()).remove(&corpus().join("routes/enrolment.yaml")).expect("there");
     assert!(schema.is_valid(&read(&route)));
     for (from, to) in [
-        ("office:", "ofice:"),
+        ("office: scuola", "ofice: scuola"),
         ("from: scuola.enrolment.requested.v1", "from: { every: day at 02:30 }"),
         ("title: A family enrols a child\n", ""),
         ("use: canteen.enrol", "use: canteen"),

@@ -127,7 +127,8 @@ fn lines_are_clean(file: &File) -> Complaints {
 
 /// Tests hold the words that people read, as they read them: those lines may be long.
 fn lines_are_short(file: &File) -> Complaints {
-    if !file.is(RUST) || !file.under(PRODUCT) || file.stem() == "tests" {
+    let tests = file.stem() == "tests" || file.path.contains("/tests/");
+    if !file.is(RUST) || !file.under(PRODUCT) || tests {
         return Vec::new();
     }
     file.lines()
@@ -666,6 +667,30 @@ fn every_page_is_listed(house: &[File]) -> Complaints {
     found
 }
 
+// Routes ------------------------------------------------------------------------------------------
+
+const LANGUAGE: &str = "config/route.schema.json";
+
+/// Editors find the schema of the language by the first line of each route.
+fn routes_name_their_schema(file: &File) -> Complaints {
+    let folder = Path::new(&file.path).parent().and_then(Path::to_str);
+    let is_route = folder == Some("routes") && file.is(&[".yaml"]) && file.stem() != "laws";
+    let line = format!("# yaml-language-server: $schema=../{LANGUAGE}");
+    if !is_route || file.stem().ends_with(".test") || file.text.lines().next() == Some(&line) {
+        return Vec::new();
+    }
+    vec![file.complaint(1, &format!("the schema is not named, use a first line `{line}`"))]
+}
+
+fn the_schema_of_the_language_is_the_one_that_is_printed(house: &[File]) -> Complaints {
+    let kept = house.iter().find(|file| file.path == LANGUAGE).map_or("", |file| &file.text);
+    let printed = format!("{:#}\n", snodo_core::route::language::schema());
+    if kept == printed {
+        return Vec::new();
+    }
+    vec![format!("{LANGUAGE}:1: not what is printed, use `snodo schema route > {LANGUAGE}`")]
+}
+
 // The test ----------------------------------------------------------------------------------------
 
 const PER_FILE: &[fn(&File) -> Complaints] = &[
@@ -679,6 +704,7 @@ const PER_FILE: &[fn(&File) -> Complaints] = &[
     floors_hold,
     links_lead_somewhere,
     lines_are_short,
+    routes_name_their_schema,
 ];
 
 const OVER_ALL: &[fn(&[File]) -> Complaints] = &[
@@ -693,6 +719,7 @@ const OVER_ALL: &[fn(&[File]) -> Complaints] = &[
     every_document_is_reached,
     documents_name_what_is_there,
     the_readme_shows_a_real_route,
+    the_schema_of_the_language_is_the_one_that_is_printed,
 ];
 
 #[test]
@@ -737,6 +764,7 @@ fn each_rule_about_one_file_finds_its_breach() {
             "bus/core/Cargo.toml:2",
         ),
         (8, "README.md", "[a](not/there.md)\n", "README.md:1: `not/there.md`"),
+        (10, "routes/a.yaml", "route: a\n", "routes/a.yaml:1: the schema is not named"),
     ];
     for (rule, path, text, expected) in table {
         let found = PER_FILE[*rule](&sample(path, text));
@@ -757,6 +785,9 @@ fn rules_leave_what_is_right_alone() {
         (7, "bus/core/Cargo.toml", "[dependencies]\nserde.workspace = true\n"),
         (9, "tests/harness/lib.rs", &wide),
         (9, "bus/src/a.rs", &format!("#[cfg(test)]\n{wide}")),
+        (10, "routes/laws.yaml", "a: { title: A }\n"),
+        (10, "routes/purposes/a.yaml", "purpose: a\n"),
+        (10, "routes/a.test.yaml", "tests: []\n"),
         (8, "bus/adr/0001.md", "[a](../../Cargo.toml#top) [b](https://example.org) [c](#here)\n"),
     ];
     for (rule, path, text) in table {
@@ -783,6 +814,11 @@ fn each_rule_over_all_files_finds_its_breach() {
     let plan = sample("ARCHITECTURE.md", "[accept]: bus/src/a.rs\n");
     let other = sample("bus/src/a.rs", "//! Acceptance.\n");
     check(boxes_keep_their_names, &[plan, other], "ARCHITECTURE.md:1: `bus/src/a.rs` does not say");
+    check(
+        the_schema_of_the_language_is_the_one_that_is_printed,
+        &[sample(LANGUAGE, "{}\n")],
+        "config/route.schema.json:1: not what is printed",
+    );
     check(states_have_their_words, &[], "ARCHITECTURE.md:1: a state without its row");
     let readme = sample("README.md", "# A heading\n[a](#a-heading) [b](#another)\n");
     check(anchors_lead_somewhere, &[readme], "README.md:2: `README.md` has no heading `#another`");

@@ -120,7 +120,7 @@ pub enum Verb {
 /// `choose`: the way of the first branch whose condition holds.
 ///
 /// Which one was taken is itself a done step, written before the first step of the branch begins: a
-/// retry, a restart or another version of jaq never takes a second way (bus/adr/0011).
+/// retry, a restart or another version of jaq never takes a second way (bus/adr/0013).
 #[derive(Debug)]
 pub struct Choose {
     /// In the order in which they are asked; at most the last one has no condition.

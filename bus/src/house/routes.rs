@@ -11,6 +11,8 @@ use super::{has_ending, names};
 const TEST: &str = ".test.yaml";
 const LAWS: &str = "laws.yaml";
 const PURPOSES: &str = "purposes";
+const ROUTES: &str = "a route is <name>.yaml, its tests are <name>.test.yaml, their files lie in <name>/; \
+                      put anything else elsewhere";
 /// Folders of the language that this version does not read.
 const LATER: [&str; 2] = ["facts", "cases"];
 
@@ -32,7 +34,7 @@ pub(super) fn unknown(house: &Path, problems: &mut Problems) {
             (true, _) => belongs_to(name, name, &routes, problems),
             (false, Some(route)) => belongs_to(name, route, &routes, problems),
             (false, None) if is_route(name) => {}
-            (false, None) => not_read(&format!("routes/{name}"), problems),
+            (false, None) => not_read(&format!("routes/{name}"), ROUTES, problems),
         }
     }
 }
@@ -40,7 +42,8 @@ pub(super) fn unknown(house: &Path, problems: &mut Problems) {
 fn purposes(house: &Path, problems: &mut Problems) {
     for name in names(&house.join("routes").join(PURPOSES)) {
         if !has_ending(&name, "yaml") {
-            not_read(&format!("routes/{PURPOSES}/{name}"), problems);
+            let help = "a purpose is <name>.yaml; put anything else elsewhere";
+            not_read(&format!("routes/{PURPOSES}/{name}"), help, problems);
         }
     }
 }
@@ -62,10 +65,10 @@ fn belongs_to(name: &str, route: &str, routes: &[&str], problems: &mut Problems)
     say("SN0159", &format!("routes/{name}"), words, problems);
 }
 
-fn not_read(path: &str, problems: &mut Problems) {
-    let help = "a route is <name>.yaml, its tests are <name>.test.yaml, their files lie in <name>/; \
-                put anything else elsewhere";
-    let words = Words::new(format!("{path} is read by nobody"), "not a route", help);
+fn not_read(path: &str, otherwise: &str, problems: &mut Problems) {
+    let renamed = path.strip_suffix(".yml").map(|stem| format!("call it {stem}.yaml"));
+    let help = renamed.unwrap_or_else(|| otherwise.to_owned());
+    let words = Words::new(format!("{path} is read by nobody"), "an unknown file", help);
     say("SN0149", path, words, problems);
 }
 

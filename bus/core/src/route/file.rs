@@ -19,6 +19,10 @@ mod source;
 mod steps;
 
 pub(super) use order::OrderFile;
+#[cfg(test)]
+pub(super) use source::CLOCK;
+#[cfg(test)]
+pub(super) use steps::{BRANCH, STEP};
 pub(super) use steps::{BranchFile, StepFile, VerbFile, each_step};
 
 /// A route file.
@@ -47,7 +51,7 @@ pub(super) const ROUTE: Known = Known {
     ],
     reserved: &["needs", "tests"],
 };
-const RETRY: Known =
+pub(super) const RETRY: Known =
     Known { what: "`retry`", keys: &["first", "longest", "give_up_after"], reserved: &[] };
 
 /// Reads a route file. `None` where too much is missing to go on; why was said.

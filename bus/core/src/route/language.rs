@@ -50,7 +50,7 @@ fn route() -> Value {
         "order_by": text("The key whose messages keep the order in which they were accepted: ${ .plate }."),
         "on_park": {
             "enum": ["hold", "skip"], "default": "hold",
-            "description": "What those behind a parked message of their key do: wait with it, or go past it.",
+            "description": "What those behind a parked message do: wait with it, or go past it.",
         },
         "shards": {
             "type": "integer", "minimum": 1, "maximum": super::Order::MOST_SHARDS,
@@ -138,7 +138,7 @@ fn call() -> Value {
             "with": refers("template", "The operation's input."),
             "if_refused": {
                 "enum": ["continue"],
-                "description": "A target's no becomes $steps.<id>.refused: { code, reason }, and the route goes on.",
+                "description": "A target's no becomes $steps.<id>.refused: { code, reason }.",
             },
         },
     })

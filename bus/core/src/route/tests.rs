@@ -18,6 +18,7 @@ use crate::{
     verdict::EffectKind,
 };
 
+mod language;
 mod mistakes;
 mod ways;
 
