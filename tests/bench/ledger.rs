@@ -39,9 +39,9 @@ pub(crate) async fn run(folder: &Path, messages: u64) -> Result<Measured, Failur
         let numbers = first..messages.min(first + GROUP);
         let ids: Vec<MessageId> = numbers.clone().map(id_of).collect();
         let rows = timed(&mut stages[0], &*ledger, numbers.map(accept).collect()).await?;
-        let settles = ids.iter().zip(created(&rows)).map(|(id, row)| settle(*id, row)).collect();
+        let settles = ids.iter().zip(&created(&rows)).map(|(id, row)| settle(*id, row)).collect();
         let rows = timed(&mut stages[1], &*ledger, settles).await?;
-        let handed = created(&rows).into_iter().map(hand_over).collect();
+        let handed = created(&rows).iter().map(hand_over).collect();
         timed(&mut stages[2], &*ledger, handed).await?;
     }
     let mut measured = start.stop(messages, begun.elapsed());
@@ -113,7 +113,7 @@ fn created(outcomes: &[Outcome]) -> Vec<Created> {
     created.collect()
 }
 
-fn settle(cause: MessageId, row: Created) -> Action {
+fn settle(cause: MessageId, row: &Created) -> Action {
     let id = MessageId::derived(cause, "fast", "forward", "");
     let emission = Emission {
         message: message(id, "bench.forwarded.v1"),
@@ -130,7 +130,7 @@ fn settle(cause: MessageId, row: Created) -> Action {
     }
 }
 
-fn hand_over(row: Created) -> Action {
+fn hand_over(row: &Created) -> Action {
     Action::HandOver {
         seq: row.seq,
         id: row.id,

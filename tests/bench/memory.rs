@@ -136,7 +136,7 @@ impl Scene {
         tokio::time::sleep(LOOK).await;
         peaks.push(("ledger", self.peak()?));
 
-        let (mode, _serving) = serve(self.target, Mode::Hangs).await?;
+        let hanging = serve(self.target, Mode::Hangs).await?;
         self.node.start_again().await?;
         self.reset_peak()?;
         self.until("all are with the broker", async |scene| {
@@ -146,7 +146,7 @@ impl Scene {
         tokio::time::sleep(LOOK).await;
         peaks.push(("broker", self.peak()?));
 
-        drop((mode, _serving));
+        drop(hanging);
         self.reset_peak()?;
         self.until("all wait for their retry", async |scene| {
             scene.waiting().await >= total * 9 / 10

@@ -71,7 +71,9 @@ fn routes(folder: &Path) -> BTreeMap<PathBuf, String> {
     let paths = files.map(|file| file.expect("readable").path());
     let is_route = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.ends_with(".yaml") && !name.ends_with(".test.yaml") && name != "laws.yaml"
+        path.extension().is_some_and(|end| end == "yaml")
+            && !name.ends_with(".test.yaml")
+            && name != "laws.yaml"
     };
     let text = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("readable");

@@ -152,7 +152,10 @@ async fn a_copy_of_a_time_that_a_restored_ledger_has_forgotten_is_kept_and_never
         // Its id is unknown; or it was written anew, under another sequence.
         for delivery in [unknown, elsewhere.delivery] {
             let copy = Copy { delivery, ..own.clone() };
-            assert_eq!(bench.engine.fast_batch(&[copy.clone()]).await, [Settlement::Ack]);
+            assert_eq!(
+                bench.engine.fast_batch(std::slice::from_ref(&copy)).await,
+                [Settlement::Ack]
+            );
             assert_eq!(bench.engine.carry(&copy).await, Settlement::Ack);
             let received = || Received::Copy { copy: copy.clone(), redelivered: true };
             assert_eq!(bench.engine.drain_unrouted(received()).await, Settlement::Ack);
@@ -163,7 +166,10 @@ async fn a_copy_of_a_time_that_a_restored_ledger_has_forgotten_is_kept_and_never
         for copy in [&own, &elsewhere] {
             let row = bench.row(copy.delivery).await;
             assert_eq!((row.state, row.round), (DeliveryState::Queued, 1));
-            assert_eq!(bench.engine.fast_batch(&[copy.clone()]).await, [Settlement::Ack]);
+            assert_eq!(
+                bench.engine.fast_batch(std::slice::from_ref(copy)).await,
+                [Settlement::Ack]
+            );
             assert_eq!(bench.row(copy.delivery).await.state, DeliveryState::Completed);
         }
         bench.end().await;

@@ -126,7 +126,7 @@ async fn every_damage_to_a_copied_ledger_is_found_and_located_on_both_databases(
         bench.shut().await;
         for (number, (what, statements, expected)) in DAMAGES.iter().enumerate() {
             let house = folder.path().join(number.to_string());
-            let copy = copy(&bench, &house).await;
+            let copy = copy(&bench, &house);
             std::fs::copy(&kept, house.join("data/heads.log")).expect("copied");
             let statements = forged
                 .iter()
@@ -153,7 +153,7 @@ async fn forged(bench: &Bench) -> Vec<(&'static str, String)> {
     };
     let event = async |n| bench.ledger.events("main", n, 1).await.expect("readable").remove(0);
     let edited = |mut event: Event| {
-        event.reason = "discarded".to_owned();
+        "discarded".clone_into(&mut event.reason);
         literal(chain::hash_of(&event))
     };
     vec![
@@ -164,7 +164,7 @@ async fn forged(bench: &Bench) -> Vec<(&'static str, String)> {
 }
 
 /// Copies the ledger of a bench that is shut, and writes a house around the copy.
-async fn copy(bench: &Bench, house: &Path) -> Store {
+fn copy(bench: &Bench, house: &Path) -> Store {
     std::fs::create_dir_all(house.join("data")).expect("made");
     std::fs::create_dir_all(house.join("config")).expect("made");
     let (store, ledger) = match &bench.settings.store {

@@ -135,7 +135,7 @@ async fn a_start_voids_its_own_slot_only() {
     let Some((mut bench, other, them)) = two().await else { return };
     let mine = bench.claimed("mine").await.seq;
     let theirs = bench.queued("theirs").await;
-    other.commit(&claims(&[theirs.clone()], them), NOON).await.expect("commits");
+    other.commit(&claims(std::slice::from_ref(&theirs), them), NOON).await.expect("commits");
     assert_eq!(bench.another("main").await.voided, 1);
     assert_eq!(bench.row(mine).await.state, DeliveryState::Queued);
     assert_eq!(bench.row(theirs.seq).await.state, DeliveryState::Claimed);

@@ -89,10 +89,10 @@ fn schemas() -> Vec<Trap> {
 /// Row 84: YAML that hides something.
 fn texts() -> Vec<Trap> {
     const MAIN: &str = "config/snodo.yaml";
+    const ROUTE: &str = "routes/trap.yaml";
     let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n";
     let long = format!("{CONFIG}# {}\n", "x".repeat(10 << 20));
     let route = |line: &str| format!("route: trap\ntitle: A trap\n{line}\n");
-    const ROUTE: &str = "routes/trap.yaml";
     vec![
         trap(84, "an alias bomb", MAIN, bomb, "SN0104", "1:4"),
         trap(84, "a tag", MAIN, "data: !!python/object x\n", "SN0103", "1:7"),

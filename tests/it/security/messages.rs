@@ -191,10 +191,6 @@ async fn who_sends_too_fast_hurts_nobody_else(town: &mut Town) {
             );
         }
     }
-    println!(
-        "59: {taken} taken and {refused} refused of the flood; p99 of the other {quiet:?} before, \
-         {loaded:?} beside it"
-    );
     assert!(refused > taken, "59: {refused} of {taken}");
     // Twice as slow at most, and the noise of a machine that does other things too.
     assert!(loaded < quiet * 2 + Duration::from_millis(200), "59: p99 {quiet:?}, then {loaded:?}");
@@ -221,7 +217,7 @@ async fn a_life_with_tax_codes(town: &mut Town) {
     refusals(town).await;
     let parked = bad_days(town).await;
     good_days(town).await;
-    operators(town, &parked).await;
+    operators(town, &parked);
 }
 
 /// A declaration of people who have the secrets for names.
@@ -333,7 +329,7 @@ async fn good_days(town: &mut Town) {
 }
 
 /// All that operators are shown, and all that they do.
-async fn operators(town: &mut Town, ids: &[String]) {
+fn operators(town: &mut Town, ids: &[String]) {
     for id in ids {
         for command in [["trace", id].as_slice(), &["ledger", "prove", id]] {
             let (code, told) = town.snodo(&[command, &["--json"]].concat());

@@ -78,6 +78,7 @@ fn framing() -> Vec<Case> {
 
 /// Rows 6 to 13, and 56: bodies.
 fn bodies() -> Vec<Case> {
+    type Line = (u8, &'static str, Vec<u8>, u16, &'static str, &'static str);
     let deep = |n: usize| format!("{{\"n\":1,\"any\":{}{}}}", "[".repeat(n), "]".repeat(n));
     let items = |n: usize| format!("{{\"n\":1,\"any\":[{}]}}", vec!["0"; n].join(","));
     let keys = |n: usize| {
@@ -86,7 +87,7 @@ fn bodies() -> Vec<Case> {
     };
     let long_key = format!("{{\"n\":1,\"any\":{{\"{}\":0}}}}", "k".repeat(MAX - 100));
     let utf16: Vec<u8> = "{\"n\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let table: Vec<(u8, &'static str, Vec<u8>, u16, &'static str, &'static str)> = vec![
+    let table: Vec<Line> = vec![
         (6, "65 deep", deep(64).into(), 400, "SN0601", "too_deep"),
         (6, "100,000 deep", "[".repeat(100_000).into(), 400, "SN0601", "too_deep"),
         (7, "a key twice", br#"{"a":1,"a":2}"#.to_vec(), 400, "SN0601", "duplicate_key"),

@@ -38,7 +38,7 @@ pub(super) const SECRETS: [&str; 6] = [
 ];
 
 /// The longest wait for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running town.
 pub(super) struct Town {

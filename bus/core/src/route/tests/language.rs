@@ -47,7 +47,7 @@ fn what_a_route_must_have_is_required_of_an_editor_too() {
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for key in file::ROUTE.keys {
         let text: String = super::RESIDENCE
-            .split_inclusive("\n")
+            .split_inclusive('\n')
             .skip_while(|line| line.starts_with('#'))
             .filter(|line| !line.starts_with(&format!("{key}:")))
             .filter(|line| *key != "steps" || !line.starts_with(' '))
