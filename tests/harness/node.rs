@@ -2,7 +2,10 @@
 //!
 //! Invariant: the node ends with the process; its folder is used again by the next, with nothing in it.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde_json::json;
 use snodo::broker::{
@@ -11,6 +14,9 @@ use snodo::broker::{
     session::Endpoint,
 };
 use tokio::sync::OnceCell;
+
+/// A start costs seconds of CPU: on a machine that others use too, a minute or more.
+pub const START: Duration = Duration::from_mins(3);
 
 static NODE: OnceCell<PrivateNode> = OnceCell::const_new();
 static VHOSTS: AtomicU32 = AtomicU32::new(0);
@@ -25,7 +31,7 @@ async fn start_shared() -> PrivateNode {
     let folders =
         std::env::temp_dir().join(format!("snodo-tests-{}", rustix::process::getuid().as_raw()));
     for n in 0..16 {
-        let options = NodeOptions { fresh: true, ..NodeOptions::default() };
+        let options = NodeOptions { fresh: true, ready_within: START, ..NodeOptions::default() };
         match PrivateNode::start(&folders.join(format!("node-{n}")), options).await {
             Ok(node) => return node,
             Err(NodeError::InUse { .. }) => {}
