@@ -6,7 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use snodo_tests::{
         report::RunReport,
         target::{DELAY_MS, Target},
     },
-    postgres,
+    node, postgres,
 };
 use tokio::sync::RwLock;
 
@@ -31,9 +31,6 @@ use crate::{
     scene::{Failure, Scene, log_of},
     strikes,
 };
-
-/// A start of the broker costs seconds of CPU: on a machine that others use too, a minute or more.
-const BROKER_START: Duration = Duration::from_mins(3);
 
 /// A lane, ready to run.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Lane {
     ) -> Result<Self, Failure> {
         let folder = folder.join(ledger.word());
         let options =
-            NodeOptions { fresh: true, ready_within: BROKER_START, ..NodeOptions::default() };
+            NodeOptions { fresh: true, ready_within: node::START, ..NodeOptions::default() };
         let node = PrivateNode::start(&folder.join("node"), options).await?;
         Ok(Self { ledger, folder, node: RwLock::new(node), fault })
     }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use lapin::{
-    options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions},
+    options::{QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -133,14 +133,6 @@ pub(crate) async fn ready(endpoint: &Endpoint, queue: &str) -> Option<u32> {
     let count = declared.ok().map(|queue| queue.message_count());
     let _ = connection.close(200, "done".into()).await;
     count
-}
-
-/// Empties a queue: copies that the broker has lost.
-pub(crate) async fn purge(endpoint: &Endpoint, queue: &str) {
-    let connection = endpoint.dial(0, "test").await.expect("dial");
-    let channel = connection.create_channel().await.expect("channel");
-    channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("purged");
-    let _ = connection.close(200, "done".into()).await;
 }
 
 async fn delete_queue(endpoint: &Endpoint, queue: &str) {

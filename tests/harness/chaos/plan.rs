@@ -184,7 +184,7 @@ pub fn needs_backlog(point: u8) -> bool {
 /// often.
 pub fn pass(point: u8, percent: u64, dice: &mut Dice) -> u64 {
     let (low, high) = match point {
-        5 => (1, 3),
+        5 => (2, 4),
         12 | 13 => (14, 28),
         10 | 11 | 14..=17 => (90, 160),
         _ => (130, 240),
