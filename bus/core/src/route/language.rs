@@ -65,7 +65,7 @@ fn route() -> Value {
             "properties": {
                 "first": refers("duration", "The wait after the first fault; it doubles."),
                 "longest": refers("duration", "No wait is longer."),
-                "give_up_after": refers("duration", "After this time a person must look, outages not counted."),
+                "give_up_after": refers("duration", "Then a person must look; outages do not count."),
             },
         },
     })
