@@ -125,7 +125,10 @@ fn the_evidence_is_verified_and_proved_without_a_bus() {
     fs::write(data.join("heads.log"), head).expect("written");
     let (code, out, _) = run(house.path(), &["ledger", "verify"]);
     assert_eq!(code, 1, "{out}");
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r"
+    chain 0: events 1 to 3 were cut off the end
+    what to do: keep this database as it is, and see `snodo explain SN0843`
+    ");
     let (code, out, _) = run(house.path(), &["ledger", "verify", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(code, 1, "{out}");
@@ -273,10 +276,10 @@ fn an_unknown_code_is_answered_with_the_nearest_and_all_can_be_listed() {
     let house = house(CONFIG);
     let (code, out, err) = run(house.path(), &["explain", "SN061"]);
     assert_eq!((code, out.as_str()), (2, ""));
-    insta::assert_snapshot!(err, @"");
+    insta::assert_snapshot!(err, @"snodo: there is no code `SN061`; the nearest is SN0601, The body is not JSON as this bus takes it; `snodo explain` lists all");
     let (code, _, err) = run(house.path(), &["explain", "duplicate_key"]);
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"");
+    insta::assert_snapshot!(err, @"snodo: there is no code `DUPLICATE_KEY`; a code is SN and four digits; `snodo explain` lists all");
     let (code, out, _) = run(house.path(), &["explain"]);
     assert_eq!((code, out.lines().count()), (0, snodo_core::codes::all().count()));
     assert!(out.contains("SN0615  The bus takes no more for now\n"), "{out}");

@@ -299,7 +299,8 @@ impl SqlLedger {
               WHERE p.id = d.publisher AND p.ended_at IS NOT NULL)"
         };
         let sql = format!(
-            "SELECT d.seq, d.id, d.round FROM delivery AS d WHERE d.state = 0 AND d.state < 7 AND d.subscriber = {{1}} AND d.seq > {{3}} \
+            "SELECT d.seq, d.id, d.round FROM delivery AS d \
+             WHERE d.state = 0 AND d.state < 7 AND d.subscriber = {{1}} AND d.seq > {{3}} \
              AND (d.publisher IS NULL OR d.publisher = {{0}}{freed}) ORDER BY d.seq LIMIT {{4}}"
         );
         let old = now.0.saturating_sub(5000);
