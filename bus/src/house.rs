@@ -156,7 +156,9 @@ pub fn read(house: &Path, problems: &mut Problems) -> Files {
         .position(|file| file.path == "routes/laws.yaml")
         .map(|index| routes.remove(index));
     routes::unknown(house, problems);
-    routes.iter().for_each(|file| routes::order_is_not_kept(file, problems));
+    for file in &routes {
+        routes::order_is_not_kept(file, problems);
+    }
     let yaml = |path: &str| has_ending(path, "yaml");
     let json = |path: &str| has_ending(path, "json");
     let schemas = folder(house, "schemas", DEEPEST, json, problems);
