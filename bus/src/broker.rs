@@ -30,8 +30,8 @@ pub const LOG_FILTER: &str = "lapin=off";
 /// Where a copy goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// The queue of a route, through the exchange `snodo.deliver`; unroutable copies come back by the
-    /// alternate exchange and are drained.
+    /// The queue of a route (of the copy's shard, where it has one), through the exchange
+    /// `snodo.deliver`; unroutable copies come back by the alternate exchange and are drained.
     Route(String),
     /// The queue of a party in its own vhost: mandatory, no alternate exchange.
     Party(String),
@@ -50,6 +50,8 @@ pub struct Copy {
     pub route_digest: Digest,
     /// Runs alone and under a claim: its row has crashes or is suspect.
     pub alone: bool,
+    /// The queue of its key, where the route keeps an order.
+    pub shard: Option<u16>,
     /// The message.
     pub message: Arc<Message>,
 }

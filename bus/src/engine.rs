@@ -40,6 +40,7 @@ mod emission;
 pub mod fast;
 mod fault;
 mod holds;
+mod order;
 mod output;
 pub mod periods;
 pub mod reconcile;
@@ -184,7 +185,7 @@ pub struct Engine {
     gate: Gate,
     live: Live,
     outputs: Outputs,
-    arrivals: Mutex<BTreeMap<String, u64>>,
+    arrivals: Mutex<BTreeMap<Subscriber, BTreeMap<Option<u16>, u64>>>,
 }
 
 /// How a copy is to be handled.

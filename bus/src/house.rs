@@ -156,9 +156,6 @@ pub fn read(house: &Path, problems: &mut Problems) -> Files {
         .position(|file| file.path == "routes/laws.yaml")
         .map(|index| routes.remove(index));
     routes::unknown(house, problems);
-    for file in &routes {
-        routes::order_is_not_kept(file, problems);
-    }
     let yaml = |path: &str| has_ending(path, "yaml");
     let json = |path: &str| has_ending(path, "json");
     let schemas = folder(house, "schemas", DEEPEST, json, problems);

@@ -15,6 +15,7 @@ use snodo_core::{
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::{Bucket, DeliveryState},
     register::LedgerEffect,
+    route::Place,
     timestamp::Timestamp,
 };
 
@@ -24,6 +25,7 @@ pub mod chain;
 mod database;
 mod guards;
 pub mod open;
+mod order;
 mod postgres;
 pub mod prove;
 mod read;
@@ -53,6 +55,8 @@ pub struct NewDelivery {
     pub route_digest: Digest,
     /// Whether the inserting process publishes it itself: it has put (id, round 1) into its set.
     pub held: bool,
+    /// To which order it belongs; the commit draws its number.
+    pub place: Option<Place>,
 }
 
 /// A message that a route emits, with its deliveries.
@@ -216,7 +220,8 @@ pub enum Action {
         /// What becomes of it.
         back: Return,
     },
-    /// claim: queued or published and this round → claimed. → `Claimed` or `Missed`.
+    /// claim: queued or published and this round → claimed; behind, where an earlier delivery of its key
+    /// is open (or, where the route says so, waits for a person). → `Claimed`, `Behind` or `Missed`.
     Claim {
         /// The delivery.
         seq: i64,
@@ -306,6 +311,11 @@ pub enum Action {
     Due {
         /// How many at most.
         limit: u32,
+    },
+    /// wake: behind, and no earlier delivery of its key holds it any more → queued. → `Matched`/`Missed`.
+    Wake {
+        /// The delivery.
+        seq: i64,
     },
     /// give back: claimed with this fence, whose task has ended → queued; its own intent is stopped.
     GiveBack {
@@ -463,6 +473,8 @@ pub enum Outcome {
     },
     /// The claim is mine.
     Claimed(Box<Claimed>),
+    /// An earlier delivery of its key comes first.
+    Behind,
     /// The step is done.
     Done {
         /// The step's result (of a ledger effect: what the commit drew).
@@ -500,8 +512,19 @@ pub struct Claimed {
     pub crashes: u32,
     /// When it is given up; none before its first fault.
     pub give_up_at: Option<Timestamp>,
+    /// Its place, where it belongs to an order.
+    pub turn: Option<Turn>,
     /// Calls whose outcome is not known.
     pub intents: Vec<OpenIntent>,
+}
+
+/// The place of a delivery among those of its route and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The digest of the key.
+    pub key: Digest,
+    /// Its number, in the order of acceptance; there may be gaps.
+    pub no: i64,
 }
 
 /// A call whose outcome is not known.
@@ -582,6 +605,8 @@ pub struct Queued {
     pub attempts: u32,
     /// When it is given up.
     pub give_up_at: Option<Timestamp>,
+    /// The digest of its key, where it belongs to an order.
+    pub key: Option<Digest>,
     /// The message.
     pub message: Arc<Message>,
 }
@@ -625,6 +650,8 @@ pub struct Row {
     pub created_at: Timestamp,
     /// When it got into this state.
     pub changed_at: Timestamp,
+    /// Its place, where it belongs to an order.
+    pub turn: Option<Turn>,
     /// Done steps in the order in which they were done.
     pub done: Vec<(String, StepDone)>,
     /// Calls whose outcome is not known.
@@ -657,6 +684,8 @@ pub struct InBroker {
     pub subscriber: Subscriber,
     /// When its confirm was marked.
     pub marked_at: Timestamp,
+    /// The digest of its key, where it belongs to an order.
+    pub key: Option<Digest>,
 }
 
 /// One line of the totals.
@@ -862,6 +891,14 @@ pub trait Ledger: Send + Sync + 'static {
         after: i64,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<InBroker>, ReadError>>;
+
+    /// Deliveries that are behind and that nothing holds any more, oldest first; of one subscriber's key,
+    /// or of all.
+    fn to_wake<'a>(
+        &'a self,
+        of: Option<(&'a str, Digest)>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<i64>, ReadError>>;
 
     /// The totals of deliveries, per subscriber and bucket.
     fn delivery_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>>;

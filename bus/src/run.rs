@@ -17,7 +17,7 @@ use snodo_core::{
     party::Parties,
     route::Routes,
     schema::Schemas,
-    topology::{PartyQueue, Topology},
+    topology::{POISON, PartyQueue, RouteQueues, Topology, UNROUTED, queue_of},
 };
 use tokio::{
     net::TcpListener,
@@ -260,23 +260,21 @@ impl Bus {
 
     /// Starts to consume every queue of the bus.
     pub fn consume(&self) {
-        let consume = |queue: String, source| {
-            let consumer = self.broker.consumer(&queue);
-            if let Some(route) = queue.strip_prefix("route.") {
-                self.tasks.spawn(loops::watch_consumer(
-                    consumer.observe(),
-                    Arc::clone(&self.metrics),
-                    route.to_owned(),
-                ));
-            }
+        let consume = |queue: &str, source| {
+            let consumer = self.broker.consumer(queue);
+            let observed = consumer.observe();
             let stop = self.stop_taking.clone();
             self.tasks.spawn(consume::consume(Arc::clone(&self.engine), consumer, source, stop));
+            observed
         };
         for route in self.engine.routes().iter() {
-            consume(snodo_core::topology::route_queue(&route.name), consume::Source::Route);
+            let queues = RouteQueues::of(route).shards().map(|shard| queue_of(&route.name, shard));
+            let states = queues.map(|queue| consume(&queue, consume::Source::Route)).collect();
+            let (metrics, route) = (Arc::clone(&self.metrics), route.name.clone());
+            self.tasks.spawn(loops::watch_consumers(states, metrics, route));
         }
-        consume(snodo_core::topology::UNROUTED.to_owned(), consume::Source::Unrouted);
-        consume(snodo_core::topology::POISON.to_owned(), consume::Source::Poison);
+        consume(UNROUTED, consume::Source::Unrouted);
+        consume(POISON, consume::Source::Poison);
     }
 
     fn open_office(&self) -> Result<(), StartError> {

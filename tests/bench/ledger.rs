@@ -86,6 +86,7 @@ fn owed(id: MessageId, subscriber: &str) -> NewDelivery {
         subscriber: subscriber.into(),
         route_digest: VERSION,
         held: true,
+        place: None,
     }
 }
 

@@ -46,17 +46,22 @@ async fn start_shared() -> PrivateNode {
 /// What the configuration says under `broker:` for a node that is not the bus's own; the password's file
 /// lies in `folder`.
 pub fn settings(node: &PrivateNode, folder: &Path) -> io::Result<Value> {
-    let endpoint = node.endpoint();
+    settings_of(&node.endpoint(), folder)
+}
+
+/// The same for a vhost of such a node.
+pub fn settings_of(endpoint: &Endpoint, folder: &Path) -> io::Result<Value> {
     let Secret::Text(secret) = &endpoint.password else {
         return Err(io::Error::other("a private node has its password as text"));
     };
     let password = folder.join("broker.password");
     std::fs::write(&password, secret)?;
-    let nodes = endpoint.nodes.iter();
-    let uris: Vec<String> = nodes
-        .map(|node| node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1) + "/%2f")
-        .collect();
-    let management = endpoint.management;
+    let vhost = segment(&endpoint.vhost);
+    let with_user = |node: &String| {
+        format!("{}/{vhost}", node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1))
+    };
+    let uris: Vec<String> = endpoint.nodes.iter().map(with_user).collect();
+    let management = &endpoint.management;
     Ok(json!({ "uris": uris, "password": { "file": password }, "management": management }))
 }
 

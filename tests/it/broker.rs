@@ -29,7 +29,7 @@ use snodo_core::{
     envelope::{Envelope, Message},
     ids::{DeliveryId, Digest, MessageId},
     timestamp::Timestamp,
-    topology::{BusNeeds, PartyQueue, Topology, UNROUTED, plan, route_queue},
+    topology::{BusNeeds, PartyQueue, RouteQueues, Topology, UNROUTED, plan, route_queue},
 };
 use snodo_tests::{
     node,
@@ -52,7 +52,7 @@ fn planned(endpoint: &Endpoint, routes: &[&str], parties: &[PartyQueue]) -> Topo
     let bus = BusNeeds {
         vhost: endpoint.vhost.clone(),
         user: endpoint.user.clone(),
-        routes: routes.iter().map(|route| (*route).to_owned()).collect(),
+        routes: routes.iter().map(|route| RouteQueues::plain(route)).collect(),
         max_queue_bytes: 1 << 30,
     };
     plan(&bus, parties)
@@ -94,6 +94,7 @@ fn copy(n: u32) -> Copy {
         round: 1,
         route_digest: Digest::of(b"route"),
         alone: false,
+        shard: None,
         message: Arc::new(Message { envelope, data: Bytes::from(format!("{{\"n\":{n}}}")) }),
     }
 }

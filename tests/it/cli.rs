@@ -353,26 +353,6 @@ fn every_command_says_what_it_does_and_what_it_takes() {
 }
 
 #[test]
-fn an_order_that_this_version_does_not_keep_is_not_promised() {
-    let house = house(CONFIG);
-    let route = "route: moved\norder_by: ${ .plate }\non_park: skip\n";
-    fs::create_dir_all(house.path().join("routes")).expect("made");
-    fs::write(house.path().join("routes/moved.yaml"), route).expect("written");
-    let (code, out, _) = run(house.path(), &["check"]);
-    assert_eq!(code, 2);
-    let said = out.split("\n\n").find(|said| said.starts_with("error[SN0115]"));
-    insta::assert_snapshot!(said.unwrap_or(&out), @r"
-    error[SN0115]: `order_by` is not in this version
-     --> routes/moved.yaml:2:1
-      |
-    2 | order_by: ${ .plate }
-      | ^^^^^^^^ the order is not kept yet
-      |
-    help: leave it out, with `on_park` and `shards`; this version carries messages in any order
-    ");
-}
-
-#[test]
 fn what_lies_in_routes_and_is_read_by_nobody_is_said() {
     let house = house(CONFIG);
     let write = |path: &str| {

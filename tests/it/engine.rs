@@ -103,6 +103,7 @@ impl Bench {
             round: row.round,
             route_digest: row.route_digest,
             alone: false,
+            shard: None,
             message,
         }
     }

@@ -24,6 +24,7 @@ mod bench;
 mod contract;
 mod evidence;
 mod mutants;
+mod order;
 mod random;
 mod race;
 mod writer;

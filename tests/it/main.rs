@@ -11,6 +11,7 @@ mod engine;
 mod chaos;
 mod language;
 mod ledger;
+mod order;
 mod periods;
 mod scenes;
 mod security;

@@ -121,7 +121,7 @@ const SQLITE: &str =
 const POSTGRESQL: &str = "simulation::whatever_strikes_two_processes_on_postgresql_nothing_is_lost_and_nothing_done_twice";
 
 /// Guards of the rule book (custody §e), each with the troubles that bring its absence to light.
-const MUTANTS: [(&str, &str, &str); 29] = [
+const MUTANTS: [(&str, &str, &str); 32] = [
     ("ack-before-commit", SQLITE, "NotCommitted,AnswerLost"),
     ("answer-before-commit", SQLITE, "NotCommitted,AnswerLost"),
     ("unconditional-mark", SQLITE, "ConfirmLost,Disconnect"),
@@ -151,10 +151,13 @@ const MUTANTS: [(&str, &str, &str); 29] = [
     ("suspect-beside-others", SQLITE, "Pill"),
     ("settle-without-id", SQLITE, "Restored"),
     ("claim-without-id", SQLITE, "Restored,Disconnect"),
+    ("order-ignored", SQLITE, "Transient"),
+    ("order-by-sequence", SQLITE, "Transient,AnswerLate"),
+    ("wake-by-event", SQLITE, "Operator,Refuse,Crash"),
 ];
 
 /// Seeds within which every switched-off guard must be missed.
-const WITHIN: u64 = 150;
+const WITHIN: u64 = 400;
 
 /// The first seed that misses a guard which is switched off, in a process of its own.
 fn missed_by(mutant: &str, test: &str, troubles: &str) -> Option<String> {

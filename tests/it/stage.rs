@@ -261,6 +261,7 @@ impl Stage {
             round: row.round,
             route_digest: row.route_digest,
             alone: row.alone,
+            shard: None,
             message: row.message,
         };
         queued.into_iter().map(copy).collect()

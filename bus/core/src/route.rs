@@ -27,12 +27,14 @@ mod bundle;
 mod check;
 pub(crate) mod file;
 pub mod language;
+mod order;
 mod paths;
 mod refusal;
 mod walk;
 
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile};
+pub use order::{OnPark, Order, Place};
 
 /// One route.
 #[derive(Debug)]
@@ -66,34 +68,6 @@ pub struct Route {
     /// Everything that decides how this version runs (the route's text, the schemas and operations it
     /// refers to), as canonical JSON. `compile_bundle` makes the same route of it.
     pub bundle: Arc<str>,
-}
-
-/// `order_by`: the deliveries of one key keep the order in which they were accepted.
-#[derive(Debug)]
-pub struct Order {
-    /// Gives the key of a message: text or a number.
-    pub key: Template,
-    /// What those behind a parked delivery do.
-    pub on_park: OnPark,
-    /// Over how many queues the keys are spread.
-    pub shards: u16,
-}
-
-impl Order {
-    /// Where a route does not say.
-    pub const SHARDS: u16 = 4;
-    /// At most.
-    pub const MOST_SHARDS: u16 = 64;
-}
-
-/// `on_park`: what the deliveries of a key do while one before them waits for a person.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnPark {
-    /// They wait with it.
-    #[default]
-    Hold,
-    /// They go past it.
-    Skip,
 }
 
 /// One step.

@@ -29,6 +29,16 @@ pub fn route_queue(route: &str) -> String {
     format!("route.{route}")
 }
 
+/// A queue of a route that keeps an order: its keys are spread over `shards` of them, from 0.
+pub fn shard_queue(route: &str, shard: u16) -> String {
+    format!("route.{route}.{shard}")
+}
+
+/// The queue of a copy for a route: one of its shards', where it keeps an order.
+pub fn queue_of(route: &str, shard: Option<u16>) -> String {
+    shard.map_or_else(|| route_queue(route), |shard| shard_queue(route, shard))
+}
+
 /// The queue beside a party's own in which lies what the party failed to take 20 times.
 pub fn poison_of(queue: &str) -> String {
     format!("{queue}.poison")
@@ -127,10 +137,37 @@ pub struct BusNeeds {
     pub vhost: String,
     /// The user as whom the bus connects.
     pub user: String,
-    /// The names of the routes.
-    pub routes: Vec<String>,
+    /// The routes.
+    pub routes: Vec<RouteQueues>,
     /// No queue grows beyond this.
     pub max_queue_bytes: u64,
+}
+
+/// A route, and into how many queues its copies go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteQueues {
+    /// Its name.
+    pub route: String,
+    /// Where it keeps an order: over how many queues its keys are spread.
+    pub shards: Option<u16>,
+}
+
+impl RouteQueues {
+    /// The one queue of a route without an order.
+    pub fn plain(route: &str) -> Self {
+        Self { route: route.to_owned(), shards: None }
+    }
+
+    /// Those of a route.
+    pub fn of(route: &crate::route::Route) -> Self {
+        Self { route: route.name.clone(), shards: route.order.as_ref().map(|order| order.shards) }
+    }
+
+    /// The shards of its queues: none is that of a route without an order.
+    pub fn shards(&self) -> impl Iterator<Item = Option<u16>> + use<> {
+        let plain = self.shards.is_none().then_some(None);
+        plain.into_iter().chain((0..self.shards.unwrap_or(0)).map(Some))
+    }
 }
 
 /// A party that takes its messages from a queue of its own.
@@ -169,9 +206,16 @@ fn plan_bus(topology: &mut Topology, bus: &BusNeeds) {
     let to_poison = |limit| dead_letter(quorum(max, limit), POISON, None);
     topology.queue(vhost, UNROUTED, to_poison(DELIVERY_LIMIT)).bind(vhost, UNROUTED, UNROUTED, "");
     topology.queue(vhost, POISON, quorum(max, NO_LIMIT)).bind(vhost, POISON, POISON, "");
-    for route in &bus.routes {
-        let name = route_queue(route);
-        topology.queue(vhost, &name, to_poison(DELIVERY_LIMIT)).bind(vhost, DELIVER, &name, &name);
+    for queues in &bus.routes {
+        for shard in queues.shards() {
+            let name = queue_of(&queues.route, shard);
+            let mut arguments = to_poison(DELIVERY_LIMIT);
+            if shard.is_some() {
+                // One instance at a time has a key; the order itself is kept by the ledger.
+                arguments.insert("x-single-active-consumer".to_owned(), json!(true));
+            }
+            topology.queue(vhost, &name, arguments).bind(vhost, DELIVER, &name, &name);
+        }
     }
 }
 
@@ -421,7 +465,7 @@ mod tests {
         let bus = BusNeeds {
             vhost: "/".to_owned(),
             user: "snodo".to_owned(),
-            routes: vec!["residence-change".to_owned()],
+            routes: vec![RouteQueues::plain("residence-change")],
             max_queue_bytes: 1 << 30,
         };
         let region = PartyQueue {
@@ -447,6 +491,27 @@ mod tests {
             let gives_up = queue.arguments["x-delivery-limit"] == DELIVERY_LIMIT;
             assert_eq!(queue.arguments.contains_key("x-dead-letter-exchange"), gives_up, "{name}");
         }
+    }
+
+    #[test]
+    fn a_route_with_an_order_has_a_queue_per_shard_each_with_one_active_consumer() {
+        let shards = |shards| RouteQueues { route: "vehicle".to_owned(), shards };
+        let bus = BusNeeds {
+            vhost: "/".to_owned(),
+            user: "snodo".to_owned(),
+            routes: vec![shards(Some(2)), RouteQueues::plain("tax")],
+            max_queue_bytes: 1 << 30,
+        };
+        let planned = plan(&bus, &[]);
+        let single = |name: &str| {
+            let queue = planned.queues.get(&Named::new("/", name))?;
+            Some(queue.arguments.contains_key("x-single-active-consumer"))
+        };
+        assert_eq!(single("route.vehicle.0"), Some(true));
+        assert_eq!(single("route.vehicle.1"), Some(true));
+        assert_eq!((single("route.vehicle.2"), single("route.vehicle")), (None, None));
+        assert_eq!(single("route.tax"), Some(false));
+        assert_eq!(planned.bindings.iter().filter(|bound| bound.exchange == DELIVER).count(), 3);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use lapin::{
 };
 use snodo_core::{
     adapter::BoxFuture,
-    topology::{DELIVER, PartyQueue, route_queue},
+    topology::{DELIVER, PartyQueue, queue_of},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -141,7 +141,8 @@ impl Publish for Publisher {
         match to {
             Address::Route(route) => {
                 let properties = wire::to_route(&copy);
-                self.routes.publish(route_queue(route), properties, copy.message.data.clone())
+                let queue = queue_of(route, copy.shard);
+                self.routes.publish(queue, properties, copy.message.data.clone())
             }
             Address::Party(party) => match self.party(party) {
                 Some((queue, lane)) => {

@@ -30,6 +30,9 @@ pub(super) fn to_route(copy: &Copy) -> BasicProperties {
     if copy.alone {
         table.insert("snodo-alone".into(), AMQPValue::Boolean(true));
     }
+    if let Some(shard) = copy.shard {
+        table.insert("snodo-shard".into(), AMQPValue::LongLongInt(i64::from(shard)));
+    }
     durable(message_id, content_type, table)
 }
 
@@ -85,12 +88,17 @@ fn read_copy(headers: &FieldTable, data: &Bytes) -> Option<Copy> {
         None => false,
         Some(value) => value.as_bool()?,
     };
+    let shard = match headers.inner().get("snodo-shard") {
+        None => None,
+        Some(_) => Some(u16::try_from(integer(headers, "snodo-shard")?).ok()?),
+    };
     Some(Copy {
         delivery: DeliveryId(Uuid::try_parse(text(headers, "snodo-delivery")?).ok()?),
         seq: integer(headers, "snodo-seq")?,
         round: u32::try_from(integer(headers, "snodo-round")?).ok()?,
         route_digest: Digest::from_hex(text(headers, "snodo-route")?)?,
         alone,
+        shard,
         message: Arc::new(amqp::decode(texts(headers), data.clone()).ok()?),
     })
 }
@@ -211,6 +219,7 @@ mod tests {
             round: u32::MAX,
             route_digest: Digest::of(b"route"),
             alone: true,
+            shard: Some(63),
             message: Arc::new(Message { envelope, data: Bytes::from_static(b"{\"a\":1}") }),
         }
     }
@@ -232,6 +241,7 @@ mod tests {
         let mut bare = copy();
         let envelope = &full.message.envelope;
         bare.alone = false;
+        bare.shard = None;
         bare.message = Arc::new(Message {
             envelope: Envelope {
                 subject: None,
@@ -276,12 +286,13 @@ mod tests {
 
     #[test]
     fn a_copy_that_lacks_or_garbles_any_header_of_custody_is_not_a_copy() {
-        let damages: [(&str, Option<AMQPValue>); 8] = [
+        let damages: [(&str, Option<AMQPValue>); 9] = [
             ("snodo-delivery", None),
             ("snodo-seq", Some(AMQPValue::LongString("7".into()))),
             ("snodo-round", Some(AMQPValue::LongLongInt(-1))),
             ("snodo-route", Some(AMQPValue::LongString("zz".into()))),
             ("snodo-alone", Some(AMQPValue::LongString("yes".into()))),
+            ("snodo-shard", Some(AMQPValue::LongLongInt(-1))),
             ("ce-id", Some(AMQPValue::LongString("1".into()))),
             ("ce-correlationid", Some(AMQPValue::LongString("?".into()))),
             ("ce-source", Some(AMQPValue::LongString(LongString::from(vec![0xff])))),

@@ -3,7 +3,7 @@
 //! Invariant: what is drained is in the ledger before it is acknowledged; an unknown id is kept as a
 //! stray with its body, never executed and never dropped.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 
@@ -121,9 +121,12 @@ impl Engine {
         let routes = self.routes();
         if let Some(route) = routes.version(&copy.route_digest) {
             let mut arrivals = super::locked(&self.arrivals);
-            match arrivals.get_mut(&route.name) {
-                Some(last) => *last = published.max(*last),
-                None => drop(arrivals.insert(route.name.clone(), published)),
+            if !arrivals.contains_key(route.name.as_str()) {
+                arrivals.insert(route.name.as_str().into(), BTreeMap::new());
+            }
+            if let Some(queues) = arrivals.get_mut(route.name.as_str()) {
+                let last = queues.entry(copy.shard).or_default();
+                *last = published.max(*last);
             }
         }
     }

@@ -69,7 +69,14 @@ impl Engine {
         self.arrived(copy);
         let alive = self.live.enter(self.incarnation());
         let settlement = match self.claim(copy, alive).await {
-            Ok(task) => task.finish().await,
+            Ok(task) => {
+                let turn = task.claimed.turn;
+                let settlement = task.finish().await;
+                if let Some(turn) = turn {
+                    self.wake_behind(&self.route_name(copy), turn).await;
+                }
+                settlement
+            }
             Err(settlement) => settlement,
         };
         self.left_broker(copy, settlement);
@@ -92,6 +99,7 @@ impl Engine {
         let claim = Action::Claim { seq, id, round, fence, lease_until };
         let claimed = match self.submit_one(claim).await {
             Ok(Outcome::Claimed(claimed)) => *claimed,
+            Ok(Outcome::Behind) => return Err(Settlement::Ack),
             Ok(_) => return Err(self.missed(copy).await),
             Err(error) => self.claimed_after_all(copy, fence, &error).await?,
         };
@@ -133,6 +141,7 @@ fn claimed_of(row: Row) -> Claimed {
         attempts: row.attempts,
         crashes: row.crashes,
         give_up_at: row.give_up_at,
+        turn: row.turn,
         intents: row.intents,
     }
 }
@@ -179,6 +188,10 @@ impl Task<'_> {
 
     async fn run(&mut self, route: &Arc<Route>) -> Flow<()> {
         let body = route.body(&self.copy.message.data).map_err(mapping)?;
+        if self.claimed.turn.is_none() {
+            // Without a place in the order of its route, for the fault that this gives.
+            route.place(&self.copy.message).map_err(mapping)?;
+        }
         if self.claimed.done.is_empty() && !self.applies(route, &body)? {
             return self.filter().await;
         }
@@ -285,7 +298,7 @@ impl Task<'_> {
             input: &input,
             step_key: &key,
             traceparent,
-            order_no: None,
+            order_no: self.claimed.turn.map(|turn| turn.no),
         };
         if used.effect() == EffectKind::Ledger {
             return self.ledger_step(route, (step, used), &**port, &call, last).await;

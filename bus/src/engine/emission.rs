@@ -42,11 +42,18 @@ impl Engine {
         };
         for (subscriber, route_digest) in owed(routes, &message.envelope.kind, to) {
             let id = DeliveryId::derived(message.envelope.id, &subscriber);
+            let place = self.place(routes, &route_digest, message);
             let hold = self.hold_new(&subscriber, id, message);
             let late = faults::off("held-after-commit");
             let held = hold.is_some() || late;
             prepared.holds.push(hold.filter(|_| !late));
-            prepared.emission.deliveries.push(NewDelivery { id, subscriber, route_digest, held });
+            prepared.emission.deliveries.push(NewDelivery {
+                id,
+                subscriber,
+                route_digest,
+                held,
+                place,
+            });
         }
         prepared
     }
@@ -66,7 +73,8 @@ impl Engine {
             let row = created.iter().find(|row| row.id == delivery.id);
             if let (Some(hold), Some(row)) = (hold, row) {
                 let message = Arc::clone(&emission.message);
-                self.outbox.push(first_copy(delivery, row.seq, message, hold));
+                let shard = self.shard(&delivery.subscriber, delivery.place.map(|place| place.key));
+                self.outbox.push(first_copy(delivery, (row.seq, shard), message, hold));
             }
         }
     }
@@ -167,7 +175,12 @@ fn envelope(
     }
 }
 
-fn first_copy(delivery: NewDelivery, seq: i64, message: Arc<Message>, hold: Hold) -> Outgoing {
+fn first_copy(
+    delivery: NewDelivery,
+    (seq, shard): (i64, Option<u16>),
+    message: Arc<Message>,
+    hold: Hold,
+) -> Outgoing {
     Outgoing {
         to: address_of(&delivery.subscriber),
         subscriber: delivery.subscriber,
@@ -177,6 +190,7 @@ fn first_copy(delivery: NewDelivery, seq: i64, message: Arc<Message>, hold: Hold
             round: 1,
             route_digest: delivery.route_digest,
             alone: false,
+            shard,
             message,
         },
         attempts: 0,

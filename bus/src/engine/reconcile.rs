@@ -2,7 +2,7 @@
 //!
 //! Invariant: it acts on proof (`snodo_core::reconcile`), and a false alarm is harmless by the round.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use snodo_core::{
     reconcile::{Evidence, is_lost},
@@ -23,6 +23,8 @@ const AT_ONCE: u32 = 500;
 pub struct Sample {
     /// The route.
     pub subscriber: Subscriber,
+    /// Which of its queues, where it keeps an order.
+    pub shard: Option<u16>,
     /// When the question was put, before the answer was on its way.
     pub asked_at: Timestamp,
     /// Ready and unacknowledged.
@@ -44,8 +46,14 @@ impl Reconciler {
     /// Looks once at the queues of `samples`; returns how many deliveries it put back.
     pub async fn step(&mut self, samples: &[Sample]) -> Result<u64, ReadError> {
         let mut put_back = 0;
+        let mut copies: BTreeMap<&Subscriber, i64> = BTreeMap::new();
         for sample in samples {
-            self.engine.depths.set(&sample.subscriber, sample.copies);
+            *copies.entry(&sample.subscriber).or_default() += sample.copies;
+        }
+        for (subscriber, copies) in copies {
+            self.engine.depths.set(subscriber, copies);
+        }
+        for sample in samples {
             if !faults::off("no-reconciler") {
                 put_back += self.look(sample).await?;
             }
@@ -58,8 +66,7 @@ impl Reconciler {
         if evidence == Evidence::default() && !faults::off("reconcile-by-age") {
             return Ok(0);
         }
-        let rows = self.engine.ledger.in_broker(&sample.subscriber, 0, AT_ONCE).await?;
-        let lost: Vec<Action> = rows.iter().filter_map(|row| put_back(row, &evidence)).collect();
+        let lost = self.lost(sample, &evidence).await?;
         if lost.is_empty() {
             return Ok(0);
         }
@@ -71,10 +78,31 @@ impl Reconciler {
         Ok(rows)
     }
 
+    /// Those of its queue that the evidence says are lost. Rows of the other shards lie between them, so
+    /// pages are read until there are enough, or no more.
+    async fn lost(&self, sample: &Sample, evidence: &Evidence) -> Result<Vec<Action>, ReadError> {
+        let (mut after, mut lost) = (0, Vec::new());
+        loop {
+            let rows = self.engine.ledger.in_broker(&sample.subscriber, after, AT_ONCE).await?;
+            let here = rows
+                .iter()
+                .filter(|row| self.engine.shard(&row.subscriber, row.key) == sample.shard);
+            lost.extend(here.filter_map(|row| put_back(row, evidence)));
+            match rows.last() {
+                Some(last) if sample.shard.is_some() && lost.len() < AT_ONCE as usize => {
+                    after = last.seq;
+                }
+                _ => return Ok(lost),
+            }
+        }
+    }
+
     /// An accepted message's id holds its accept time, and it was published after that; so did what it
     /// gave rise to.
     fn evidence(&self, sample: &Sample) -> Evidence {
-        let arrived = locked(&self.engine.arrivals).get(&*sample.subscriber).copied();
+        let arrivals = locked(&self.engine.arrivals);
+        let queues = arrivals.get(&*sample.subscriber);
+        let arrived = queues.and_then(|queues| queues.get(&sample.shard)).copied();
         Evidence {
             empty_at: (sample.copies == 0).then_some(sample.asked_at),
             arrived_from: arrived.and_then(|millis| i64::try_from(millis).ok()).map(Timestamp),

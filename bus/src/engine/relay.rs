@@ -310,7 +310,7 @@ impl Feeder {
             let free = |key: &&QueuedKey| !engine.holds.holds(&(key.id, key.round));
             let seqs: Vec<i64> = keys.iter().filter(free).map(|key| key.seq).collect();
             for seqs in seqs.chunks(MESSAGES) {
-                fed.found += self.take_up(seqs).await?;
+                fed.found += engine.take_up(seqs).await?;
             }
             drop(reading);
             if fed.whole {
@@ -318,39 +318,6 @@ impl Feeder {
             }
         }
         Ok(fed)
-    }
-
-    /// Puts the rows that are still queued and free into the outbox; how many.
-    async fn take_up(&self, seqs: &[i64]) -> Result<usize, ReadError> {
-        let rows = self.engine.ledger.queued(seqs).await?;
-        let picked: Vec<Outgoing> = rows.into_iter().filter_map(|row| self.pick(row)).collect();
-        let found = picked.len();
-        if found > 0 {
-            faults::crash(CrashPoint::Cp5);
-        }
-        for outgoing in picked {
-            self.engine.outbox.push(outgoing);
-        }
-        Ok(found)
-    }
-
-    fn pick(&self, row: Queued) -> Option<Outgoing> {
-        let hold = self.engine.holds.take((row.id, row.round), row.message.data.len())?;
-        Some(Outgoing {
-            to: address_of(&row.subscriber),
-            subscriber: row.subscriber,
-            copy: Copy {
-                delivery: row.id,
-                seq: row.seq,
-                round: row.round,
-                route_digest: row.route_digest,
-                alone: row.alone,
-                message: row.message,
-            },
-            attempts: row.attempts,
-            give_up_at: row.give_up_at,
-            hold,
-        })
     }
 
     /// Other processes take copies from the same queue: a full one is counted again now and then.
@@ -363,5 +330,42 @@ impl Feeder {
             engine.depths.set(subscriber, i64::try_from(rows.len()).unwrap_or(i64::MAX));
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Puts the rows that are still queued and free into the outbox; how many.
+    pub(super) async fn take_up(&self, seqs: &[i64]) -> Result<usize, ReadError> {
+        let rows = self.ledger.queued(seqs).await?;
+        let picked: Vec<Outgoing> = rows.into_iter().filter_map(|row| self.pick(row)).collect();
+        let found = picked.len();
+        if found > 0 {
+            faults::crash(CrashPoint::Cp5);
+        }
+        for outgoing in picked {
+            self.outbox.push(outgoing);
+        }
+        Ok(found)
+    }
+
+    fn pick(&self, row: Queued) -> Option<Outgoing> {
+        let hold = self.holds.take((row.id, row.round), row.message.data.len())?;
+        let shard = self.shard(&row.subscriber, row.key);
+        Some(Outgoing {
+            to: address_of(&row.subscriber),
+            subscriber: row.subscriber,
+            copy: Copy {
+                delivery: row.id,
+                seq: row.seq,
+                round: row.round,
+                route_digest: row.route_digest,
+                alone: row.alone,
+                shard,
+                message: row.message,
+            },
+            attempts: row.attempts,
+            give_up_at: row.give_up_at,
+            hold,
+        })
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a claim is given back only when no task of this process holds its fence any more; the
 //! rows are read before the tasks are asked, so that a task which is just beginning is seen.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::Engine;
 use crate::{
@@ -13,12 +13,16 @@ use crate::{
 
 /// Rows that one sweep moves at most.
 const AT_ONCE: u32 = 500;
+/// Between looks at everything that is behind.
+const WAKE: Duration = Duration::from_secs(1);
 
 /// The loop that moves rows whose time has come.
 #[derive(Debug)]
 pub struct Sweeper {
     engine: Arc<Engine>,
     expires: bool,
+    /// When it last looked for what nothing holds behind any more.
+    woke_at: Option<Duration>,
 }
 
 /// Why a sweep did not get through; the next one tries again.
@@ -36,7 +40,7 @@ impl Sweeper {
     /// The sweeper of `engine`. With `expires`, claims of other processes end with their lease
     /// (PostgreSQL; on SQLite there are no others).
     pub fn new(engine: Arc<Engine>, expires: bool) -> Self {
-        Self { engine, expires }
+        Self { engine, expires, woke_at: None }
     }
 
     /// Sweeps once; returns how many rows it moved.
@@ -47,7 +51,19 @@ impl Sweeper {
         if self.expires {
             timed.push(Action::Expire { limit: AT_ONCE });
         }
-        Ok(given_back + ended + self.submit(timed, &["due", "expire"]).await?)
+        let woken = self.wake().await?;
+        Ok(given_back + ended + woken + self.submit(timed, &["due", "expire"]).await?)
+    }
+
+    /// What is behind and held by nothing any more: whoever ended before it wakes it, unless it ended
+    /// with its process, or a person put it away.
+    async fn wake(&mut self) -> Result<u64, SweepError> {
+        let uptime = self.engine.clock.uptime();
+        if self.woke_at.is_some_and(|woke| uptime < woke + WAKE) || faults::off("wake-by-event") {
+            return Ok(0);
+        }
+        self.woke_at = Some(uptime);
+        self.engine.wake(None).await
     }
 
     /// Claims of this process whose task has ended without a verdict.

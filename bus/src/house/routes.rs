@@ -21,19 +21,6 @@ pub(super) fn is_route(path: &str) -> bool {
     has_ending(path, "yaml") && !path.ends_with(TEST)
 }
 
-/// The language has `order_by`, and the compiler checks it; the ledger does not keep the order yet.
-/// What passes `check` does what it says, so such a route does not pass.
-pub(super) fn order_is_not_kept(file: &Arc<SourceFile>, problems: &mut Problems) {
-    const WORD: &str = "order_by";
-    let line = |at: &usize| file.text[..*at].is_empty() || file.text[..*at].ends_with('\n');
-    let mut found = file.text.match_indices(WORD).map(|(at, _)| at);
-    let Some(at) = found.find(line) else { return };
-    let help =
-        "leave it out, with `on_park` and `shards`; this version carries messages in any order";
-    let words = Words::new("`order_by` is not in this version", "the order is not kept yet", help);
-    problems.error("SN0115", Place::new(file, at..at + WORD.len()), words);
-}
-
 /// Says what `routes/` holds that nobody reads.
 pub(super) fn unknown(house: &Path, problems: &mut Problems) {
     let here = names(&house.join("routes"));

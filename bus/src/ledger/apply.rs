@@ -21,6 +21,7 @@ use super::{
     Accept, Action, Claimed, Created, IntentFate, NewDelivery, OpenIntent, Outcome, StepDone,
     database::{GroupError, Tx},
     guards::{self, Name, Target, fenced},
+    order::{self, Numbers},
     registers::{self, Applied, Place, Registers},
     statement::{
         Cell, Columns, Found, Kind::Blob, Kind::Int, Kind::MaybeInt, Kind::Text, Ran, Rows,
@@ -100,11 +101,11 @@ struct Loading {
 }
 
 /// A message to be written, with its deliveries.
-struct NewMessage<'a> {
+pub(super) struct NewMessage<'a> {
     /// The action that brings it.
     of: usize,
     message: &'a Message,
-    deliveries: &'a [NewDelivery],
+    pub(super) deliveries: &'a [NewDelivery],
     cause: Option<i64>,
 }
 
@@ -161,6 +162,17 @@ const DELIVERY: Columns = &[
     ("k_subscriber", Text),
     ("k_digest", Blob),
     ("k_publisher", MaybeInt),
+];
+/// The same with what a delivery of an order has beside it.
+const ORDERED: Columns = &[
+    ("k_id", Blob),
+    ("k_message", Blob),
+    ("k_subscriber", Text),
+    ("k_digest", Blob),
+    ("k_publisher", MaybeInt),
+    ("k_key", Blob),
+    ("k_no", MaybeInt),
+    ("k_below", MaybeInt),
 ];
 const CURSOR: Columns = &[("k_instance", Text), ("k_part", Text), ("k_value", Text)];
 const STRAY: Columns = &[("k_id", Blob), ("k_queue", Text), ("k_headers", Text), ("k_body", Blob)];
@@ -465,6 +477,10 @@ impl<'a> Group<'a> {
             let Some(index) = by_seq.or_else(|| index_of.get(&Target::Id(id))).copied() else {
                 continue;
             };
+            if name == Name::Claim && row.int(9)? == DeliveryState::Behind as i64 {
+                self.outcomes[index] = Some(Outcome::Behind);
+                continue;
+            }
             let subscriber = self.name(row.text(2)?);
             let hit = Hit { seq, id, subscriber, route_digest: row.digest(3)? };
             if name == Name::Claim {
@@ -602,7 +618,8 @@ impl<'a> Group<'a> {
     async fn follow(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
         let mut statements = self.steps();
         let messages = self.new_messages();
-        let owners = self.write_messages(&messages, &mut statements);
+        let mut numbers = order::draw(tx, &messages).await?;
+        let owners = self.write_messages(&messages, &mut numbers, &mut statements);
         let deliveries = statements.len();
         let claims = self.load_claims(&mut statements);
         let mut ran = tx.ran(&statements).await?;
@@ -712,10 +729,11 @@ impl<'a> Group<'a> {
     fn write_messages(
         &self,
         messages: &[NewMessage<'a>],
+        numbers: &mut Numbers<'a>,
         statements: &mut Vec<Statement<'a>>,
     ) -> Vec<Owner> {
         let (mut emitted, mut bodies) = (Rows::new(MESSAGE), Rows::new(BODY));
-        let mut deliveries = Rows::new(DELIVERY);
+        let mut deliveries = Rows::new(if numbers.is_empty() { DELIVERY } else { ORDERED });
         let mut owners = Vec::new();
         for new in messages {
             let id = new.message.envelope.id.0.as_bytes();
@@ -725,13 +743,18 @@ impl<'a> Group<'a> {
             bodies.push([id.into(), (&*new.message.data).into()]);
             for delivery in new.deliveries {
                 let publisher = self.me.filter(|_| delivery.held).map(|me| me.0);
-                deliveries.push([
+                let row = [
                     delivery.id.0.as_bytes().into(),
                     id.into(),
                     (&*delivery.subscriber).into(),
                     (&delivery.route_digest.0).into(),
                     publisher.into(),
-                ]);
+                ];
+                if numbers.is_empty() {
+                    deliveries.push(row);
+                } else {
+                    deliveries.push_with(row, numbers.cells_of(delivery));
+                }
                 let subscriber = delivery.subscriber.clone();
                 owners.push(Owner { id: delivery.id, of: new.of, subscriber });
             }
@@ -847,6 +870,7 @@ fn loading(of: usize, hit: &Hit, row: &Found) -> sqlx::Result<Loading> {
         attempts: row.count(4)?,
         crashes: row.count(5)?,
         give_up_at: row.maybe_time(6)?,
+        turn: order::turn_of(row, 10)?,
         intents: Vec::new(),
     };
     Ok(Loading { of, claimed, more: row.int(7)? > 0 || row.int(8)? > 0 })
@@ -1139,10 +1163,18 @@ fn put_bodies(rows: Rows<'_>) -> Statement<'_> {
 
 /// The message's sequence is a subquery and no join, so that rows are inserted in their order.
 fn insert_deliveries(rows: Rows<'_>, now: Timestamp, returns: bool) -> Statement<'_> {
-    let insert = "INSERT INTO delivery (id, message, subscriber, route_digest, state, round, \
-        publisher, created_at, changed_at) SELECT k_id, \
-        (SELECT seq FROM message WHERE message.id = k_message), k_subscriber, k_digest, 0, 1, \
-        k_publisher, {0}, {0} FROM {rows} WHERE true ON CONFLICT DO NOTHING";
+    let ordered = rows.columns.len() > DELIVERY.len();
+    let (into, from) = if ordered {
+        (", order_key, order_no, held_below", ", k_key, k_no, k_below")
+    } else {
+        ("", "")
+    };
     let returning = if returns { " RETURNING seq, id" } else { "" };
-    Statement::over(format!("{insert}{returning}"), vec![now.0.into()], rows)
+    let sql = format!(
+        "INSERT INTO delivery (id, message, subscriber, route_digest, state, round, publisher, \
+         created_at, changed_at{into}) SELECT k_id, \
+         (SELECT seq FROM message WHERE message.id = k_message), k_subscriber, k_digest, 0, 1, \
+         k_publisher, {{0}}, {{0}}{from} FROM {{rows}} WHERE true ON CONFLICT DO NOTHING{returning}"
+    );
+    Statement::over(sql, vec![now.0.into()], rows)
 }

@@ -32,6 +32,7 @@ pub(super) enum Name {
     Done,
     Filter,
     Verdict,
+    Wake,
     GiveBack,
     Reconcile,
     DrainUnrouted,
@@ -67,6 +68,7 @@ pub(super) fn guarded(action: &Action) -> Option<(Name, Target)> {
         Action::Done { seq, .. } => (Name::Done, Seq(*seq)),
         Action::Filter { seq, .. } => (Name::Filter, Seq(*seq)),
         Action::Verdict { seq, .. } => (Name::Verdict, Seq(*seq)),
+        Action::Wake { seq } => (Name::Wake, Seq(*seq)),
         Action::GiveBack { seq, .. } => (Name::GiveBack, Seq(*seq)),
         Action::Reconcile { seq, .. } => (Name::Reconcile, Seq(*seq)),
         Action::DrainUnrouted { seq, .. } => (Name::DrainUnrouted, Seq(*seq)),
@@ -129,7 +131,19 @@ fn then_state(then: Then) -> DeliveryState {
 pub(super) const HIT: &str = " RETURNING seq, id, subscriber, route_digest";
 /// What a claim RETURNs beside it.
 const CLAIM_HIT: &str = " RETURNING seq, id, subscriber, route_digest, attempts, crashes, \
-    give_up_at, steps, (SELECT count(*) FROM intent WHERE intent.delivery = delivery.seq)";
+    give_up_at, steps, (SELECT count(*) FROM intent WHERE intent.delivery = delivery.seq), state, \
+    order_key, order_no";
+
+/// Whether an earlier delivery of the key of `row` comes first: one that is open, or, as the route
+/// says, one that waits for a person.
+pub(super) fn held(row: &str) -> String {
+    format!(
+        "{row}.order_key IS NOT NULL AND EXISTS (SELECT 1 FROM delivery AS earlier \
+         WHERE earlier.subscriber = {row}.subscriber AND earlier.order_key = {row}.order_key \
+         AND earlier.order_no < {row}.order_no AND earlier.state < {row}.held_below \
+         AND earlier.state < 7)"
+    )
+}
 
 /// "→ q": another round, without fence and publisher.
 pub(super) const TO_QUEUED: &str = "state = 0, round = round + 1, incarnation = NULL, \
@@ -193,6 +207,7 @@ fn mine(mutant: &str) -> &'static str {
     }
 }
 
+const SEQ: Columns = &[("k_seq", Int)];
 const SEQ_ROUND: Columns = &[("k_seq", Int), ("k_round", Int)];
 const COPY_ROUND: Columns = &[("k_seq", Int), ("k_id", Blob), ("k_round", Int)];
 const SEQ_FENCE: Columns = &[("k_seq", Int), ("k_incarnation", Int), ("k_serial", Int)];
@@ -253,6 +268,7 @@ fn columns(name: Name) -> Columns {
         Name::Mark | Name::DrainPoison => COPY_ROUND,
         Name::HandOver => HAND_OVER,
         Name::Reconcile => SEQ_ROUND,
+        Name::Wake => SEQ,
         Name::HandBack | Name::FastVerdict => ROUND_BACK,
         Name::Settle => SETTLE,
         Name::Claim => CLAIM,
@@ -276,9 +292,18 @@ fn writes(name: Name) -> String {
         Name::HandOver => format!("state = 7, {RELEASED}"),
         Name::HandBack | Name::FastVerdict | Name::Verdict => BACK.to_owned(),
         Name::Settle => format!("state = k_state, {RELEASED}"),
-        Name::Claim => "state = 2, incarnation = k_incarnation, serial = k_serial, \
-            lease_until = k_lease, publisher = NULL, changed_at = {0}"
-            .to_owned(),
+        // To look and to go behind are one statement: else what was looked at may end in between.
+        Name::Claim => {
+            let held = if off("order-ignored") { "1 = 0".to_owned() } else { held("delivery") };
+            let unless_held = |value: &str| format!("CASE WHEN {held} THEN NULL ELSE {value} END");
+            format!(
+                "state = CASE WHEN {held} THEN 4 ELSE 2 END, incarnation = {}, serial = {}, \
+                 lease_until = {}, publisher = NULL, changed_at = {{0}}",
+                unless_held("k_incarnation"),
+                unless_held("k_serial"),
+                unless_held("k_lease"),
+            )
+        }
         Name::Extend => "lease_until = k_lease".to_owned(),
         // Changes nothing but takes the row's lock, under which the fence stays true.
         Name::Intent | Name::LedgerStep => "lease_until = lease_until".to_owned(),
@@ -289,7 +314,9 @@ fn writes(name: Name) -> String {
             changed_at = CASE WHEN k_last = 1 THEN {0} ELSE changed_at END"
             .to_owned(),
         Name::Filter => format!("state = 8, {RELEASED}"),
-        Name::GiveBack | Name::Reconcile | Name::ResolveNotDone => TO_QUEUED.to_owned(),
+        Name::Wake | Name::GiveBack | Name::Reconcile | Name::ResolveNotDone => {
+            TO_QUEUED.to_owned()
+        }
         Name::DrainUnrouted => {
             format!("state = 3, {RELEASED}").replace("next_at = NULL", "next_at = k_at")
         }
@@ -327,6 +354,7 @@ fn guard(name: Name) -> String {
         Name::Extend | Name::Done | Name::Filter | Name::Verdict | Name::GiveBack => {
             mine("claim-without-fence").to_owned()
         }
+        Name::Wake => format!(" AND state = 4 AND NOT ({})", held("delivery")),
         Name::Reconcile => " AND state = 1 AND round = k_round".to_owned(),
         // As a copy that left the queue without its row.
         Name::DrainPoison if off("poison-without-row") => " AND 1 = 0".to_owned(),
@@ -372,6 +400,7 @@ pub(super) fn statement<'a>(
 
 fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
     match action {
+        Action::Wake { seq } => rows.push([(*seq).into()]),
         Action::Reconcile { seq, round } => rows.push([(*seq).into(), (*round).into()]),
         Action::Mark { seq, id, round } | Action::DrainPoison { id, seq, round } => {
             rows.push(of_round(*seq, id, *round));

@@ -18,6 +18,7 @@ use super::{
     RouteVersion, Row, StepDone, Story, Subscriber, Total,
     apply::open_intent,
     database::unreadable,
+    guards, order,
     statement::{Cell, Columns, Found, Kind::Int, Rows, Statement},
     store::SqlLedger,
 };
@@ -27,7 +28,7 @@ const SEQ: Columns = &[("k_seq", Int)];
 
 const ROW: &str = "SELECT d.seq, d.id, m.id, c.id, d.subscriber, d.route_digest, d.state, d.round, \
     d.incarnation, d.serial, d.lease_until, d.attempts, d.crashes, d.suspect, d.fault, d.next_at, \
-    d.give_up_at, d.created_at, d.changed_at FROM delivery AS d \
+    d.give_up_at, d.created_at, d.changed_at, d.order_key, d.order_no FROM delivery AS d \
     JOIN message AS m ON m.seq = d.message LEFT JOIN delivery AS c ON c.seq = m.cause";
 
 type Read<T> = Result<T, ReadError>;
@@ -67,6 +68,7 @@ fn row_of(row: &Found) -> sqlx::Result<Row> {
         give_up_at: row.maybe_time(16)?,
         created_at: row.time(17)?,
         changed_at: row.time(18)?,
+        turn: order::turn_of(row, 19)?,
         done: Vec::new(),
         intents: Vec::new(),
     })
@@ -98,7 +100,8 @@ fn queued_of(row: &Found) -> sqlx::Result<Queued> {
         alone: row.int(5)? > 0 || row.int(6)? > 0,
         attempts: row.count(7)?,
         give_up_at: row.maybe_time(8)?,
-        message: Arc::new(message_of(row, 9)?),
+        key: order::key_of(row, 9)?,
+        message: Arc::new(message_of(row, 10)?),
     })
 }
 
@@ -221,6 +224,17 @@ const INVARIANTS: &[(&str, &str)] = &[
          OR (state = 2) <> (lease_until IS NOT NULL)",
     ),
     (
+        "order",
+        "SELECT subscriber, order_no FROM delivery WHERE order_key IS NOT NULL \
+         GROUP BY subscriber, order_key, order_no HAVING count(*) > 1",
+    ),
+    (
+        "order",
+        "SELECT d.subscriber FROM delivery AS d WHERE (d.state = 4 OR d.order_key IS NOT NULL) \
+         AND NOT EXISTS (SELECT 1 FROM order_key AS k WHERE k.subscriber = d.subscriber \
+         AND k.order_key = d.order_key)",
+    ),
+    (
         "known",
         "SELECT d.subscriber FROM delivery AS d LEFT JOIN message AS m ON m.seq = d.message \
          WHERE m.seq IS NULL OR (m.cause IS NULL AND m.sender_id IS NULL)",
@@ -318,7 +332,7 @@ impl SqlLedger {
             rows.push([(*seq).into()]);
         }
         let sql = "SELECT d.seq, d.id, d.round, d.subscriber, d.route_digest, d.crashes, \
-            d.suspect, d.attempts, d.give_up_at, m.attributes, b.data FROM {rows} \
+            d.suspect, d.attempts, d.give_up_at, d.order_key, m.attributes, b.data FROM {rows} \
             JOIN delivery AS d ON d.seq = k_seq JOIN message AS m ON m.seq = d.message \
             JOIN body AS b ON b.seq = d.message WHERE d.state = 0 ORDER BY d.seq";
         let found = self.database.read(Statement::over(sql, vec![], rows)).await?;
@@ -426,7 +440,7 @@ impl SqlLedger {
         after: i64,
         limit: u32,
     ) -> Read<Vec<InBroker>> {
-        let sql = "SELECT seq, round, subscriber, changed_at FROM delivery WHERE state = 1 \
+        let sql = "SELECT seq, round, subscriber, changed_at, order_key FROM delivery WHERE state = 1 \
             AND state < 7 AND subscriber = {0} AND seq > {1} ORDER BY seq LIMIT {2}";
         let scalars = vec![subscriber.into(), after.into(), limit.into()];
         all(&self.ask(sql.to_owned(), scalars).await?, |row| {
@@ -435,8 +449,28 @@ impl SqlLedger {
                 round: row.count(1)?,
                 subscriber: row.text(2)?.into(),
                 marked_at: row.time(3)?,
+                key: order::key_of(row, 4)?,
             })
         })
+    }
+
+    pub(super) async fn read_to_wake(
+        &self,
+        of: Option<(&str, Digest)>,
+        limit: u32,
+    ) -> Read<Vec<i64>> {
+        let mut scalars = vec![limit.into()];
+        let mut which = "";
+        if let Some((subscriber, key)) = of {
+            which = " AND d.subscriber = {1} AND d.order_key = {2}";
+            scalars.extend([subscriber.into(), key.0.to_vec().into()]);
+        }
+        let sql = format!(
+            "SELECT d.seq FROM delivery AS d WHERE d.state = 4 AND d.state < 7{which} \
+             AND NOT ({}) ORDER BY d.seq LIMIT {{0}}",
+            guards::held("d")
+        );
+        all(&self.ask(sql, scalars).await?, |row| row.int(0))
     }
 
     pub(super) async fn read_delivery_totals(&self) -> Read<Vec<Total>> {
@@ -481,7 +515,8 @@ impl SqlLedger {
         let oldest = self.ask(sql.to_owned(), vec![]).await?;
         // Sequences follow the time of creation, so the index gives the oldest of each state.
         let sql = "SELECT t.subscriber, min(d.created_at) FROM delivery_total AS t \
-            JOIN (SELECT 0 AS s UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS states \
+            JOIN (SELECT 0 AS s UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
+            UNION ALL SELECT 4) AS states \
             ON true JOIN delivery AS d ON d.seq = (SELECT min(seq) FROM delivery AS o \
             WHERE o.state = states.s AND o.state < 7 AND o.subscriber = t.subscriber) \
             WHERE t.bucket = 0 AND t.n > t.gone GROUP BY 1";

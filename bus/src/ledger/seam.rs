@@ -129,6 +129,14 @@ impl Ledger for SqlLedger {
         Box::pin(self.read_in_broker(subscriber, after, limit))
     }
 
+    fn to_wake<'a>(
+        &'a self,
+        of: Option<(&'a str, Digest)>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<i64>, ReadError>> {
+        Box::pin(self.read_to_wake(of, limit))
+    }
+
     fn delivery_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
         Box::pin(self.read_delivery_totals())
     }

@@ -110,6 +110,16 @@ impl<'a> Rows<'a> {
         self.cells.extend(row);
     }
 
+    /// One more row, in two parts.
+    pub(super) fn push_with<const N: usize, const M: usize>(
+        &mut self,
+        row: [Cell<'a>; N],
+        more: [Cell<'a>; M],
+    ) {
+        debug_assert_eq!(N + M, self.columns.len());
+        self.cells.extend(row.into_iter().chain(more));
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.cells.is_empty()

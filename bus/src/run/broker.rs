@@ -8,7 +8,7 @@ use snodo_core::{
     diagnostic::Severity,
     party::Parties,
     route::Routes,
-    topology::{BusNeeds, Finding, PartyQueue, Topology, plan},
+    topology::{BusNeeds, Finding, PartyQueue, RouteQueues, Topology, plan},
 };
 use tokio::time::timeout;
 
@@ -144,7 +144,7 @@ pub(super) fn planned(endpoint: &Endpoint, routes: &Routes, queues: &[PartyQueue
     let needs = BusNeeds {
         vhost: endpoint.vhost.clone(),
         user: endpoint.user.clone(),
-        routes: routes.iter().map(|route| route.name.clone()).collect(),
+        routes: routes.iter().map(|route| RouteQueues::of(route)).collect(),
         max_queue_bytes: MAX_QUEUE_BYTES,
     };
     plan(&needs, queues)

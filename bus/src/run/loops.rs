@@ -4,7 +4,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use snodo_core::topology::route_queue;
+use futures_util::future::select_all;
+use snodo_core::topology::{RouteQueues, queue_of};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -142,12 +143,15 @@ async fn samples(
 ) -> Vec<Sample> {
     let mut samples = Vec::new();
     for route in engine.routes().iter() {
-        let lag = i64::try_from(STATISTICS_LAG.as_millis()).unwrap_or(i64::MAX);
-        let asked_at = snodo_core::timestamp::Timestamp(clock.now().0.saturating_sub(lag));
-        let path = format!("/api/queues/{}/{}", segment(vhost), segment(&route_queue(&route.name)));
-        let Ok(queue) = management.get(&path).await else { continue };
-        if let Some(copies) = queue.get("messages").and_then(serde_json::Value::as_i64) {
-            samples.push(Sample { subscriber: route.name.as_str().into(), asked_at, copies });
+        for shard in RouteQueues::of(route).shards() {
+            let asked_at = clock.now().before(STATISTICS_LAG);
+            let queue = segment(&queue_of(&route.name, shard));
+            let path = format!("/api/queues/{}/{queue}", segment(vhost));
+            let Ok(queue) = management.get(&path).await else { continue };
+            if let Some(copies) = queue.get("messages").and_then(serde_json::Value::as_i64) {
+                let subscriber = route.name.as_str().into();
+                samples.push(Sample { subscriber, shard, asked_at, copies });
+            }
         }
     }
     samples
@@ -180,15 +184,18 @@ async fn watch_broker(
     }
 }
 
-/// Shows whether a route is consumed.
-pub(super) async fn watch_consumer(
-    mut state: watch::Receiver<ConsumerState>,
+/// Shows whether every queue of a route is consumed.
+pub(super) async fn watch_consumers(
+    mut states: Vec<watch::Receiver<ConsumerState>>,
     metrics: Arc<Metrics>,
     route: String,
 ) {
     loop {
-        metrics.consumer(&route, state.borrow_and_update().consuming);
-        if state.changed().await.is_err() {
+        let up =
+            states.iter_mut().fold(true, |up, state| state.borrow_and_update().consuming && up);
+        metrics.consumer(&route, up);
+        let news = select_all(states.iter_mut().map(|state| Box::pin(state.changed())));
+        if news.await.0.is_err() {
             metrics.consumer(&route, false);
             return;
         }

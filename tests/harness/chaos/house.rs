@@ -13,7 +13,7 @@ use snodo::broker::{
 };
 use snodo_core::{
     ids::Digest,
-    topology::{BusNeeds, plan},
+    topology::{BusNeeds, RouteQueues, plan},
 };
 
 use super::target::digest;
@@ -120,7 +120,7 @@ pub async fn broker(
     let bus = BusNeeds {
         vhost: endpoint.vhost.clone(),
         user: endpoint.user.clone(),
-        routes: ROUTES.map(str::to_owned).to_vec(),
+        routes: ROUTES.map(RouteQueues::plain).to_vec(),
         max_queue_bytes: 1 << 30,
     };
     grant(endpoint).await?;

@@ -22,6 +22,11 @@ pub const UNROUTED: &str = "unrouted";
 /// Where copies go that came back too often.
 pub const POISON: &str = "poison";
 
+/// The queue of a route, or of one of its shards.
+pub fn queue_of(route: &str, shard: Option<u16>) -> String {
+    shard.map_or_else(|| route.to_owned(), |shard| format!("{route}.{shard}"))
+}
+
 /// A copy in a queue.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -154,7 +159,9 @@ impl State {
     /// Puts a copy where it belongs.
     pub fn store(&mut self, to: &Address, copy: Copy) {
         match to {
-            Address::Route(queue) => self.push(queue, Item { copy, count: 0 }),
+            Address::Route(route) => {
+                self.push(&queue_of(route, copy.shard), Item { copy, count: 0 });
+            }
             Address::Party(party) => self.inboxes.entry(party.clone()).or_default().push(copy),
         }
     }

@@ -233,6 +233,17 @@ impl Ledger for Gated {
         let subscriber = subscriber.to_owned();
         self.read(move |runtime, real| runtime.block_on(real.in_broker(&subscriber, after, limit)))
     }
+    fn to_wake<'a>(
+        &'a self,
+        of: Option<(&'a str, Digest)>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<i64>, ReadError>> {
+        let of = of.map(|(subscriber, key)| (subscriber.to_owned(), key));
+        self.read(move |runtime, real| {
+            let of = of.as_ref().map(|(subscriber, key)| (subscriber.as_str(), *key));
+            runtime.block_on(real.to_wake(of, limit))
+        })
+    }
     fn delivery_totals(&self) -> BoxFuture<'_, Result<Vec<Total>, ReadError>> {
         self.real.delivery_totals()
     }

@@ -15,6 +15,7 @@ use snodo::engine::Deadlines;
 use snodo_core::{
     adapter::{Adapter, BoxFuture, Call, OpenError, Opening, Operation, Recalled, Receipt},
     fault::{Fault, FaultClass},
+    ids::DeliveryId,
     register::{Direction, LedgerEffect, Registration},
     timestamp::Timestamp,
     verdict::EffectKind,
@@ -33,6 +34,10 @@ pub struct Waiting {
     pub owner: usize,
     /// Names the step.
     pub key: String,
+    /// Whose step it is.
+    pub delivery: DeliveryId,
+    /// Whether that belongs to an order.
+    pub ordered: bool,
     /// How it may be repeated.
     pub effect: EffectKind,
     /// Whether it has acted.
@@ -61,6 +66,8 @@ pub struct State {
     pub timers: Vec<oneshot::Sender<()>>,
     /// How often each step took effect.
     pub log: BTreeMap<String, u32>,
+    /// Deliveries of an order, as their first effects came.
+    pub first: Vec<DeliveryId>,
 }
 
 /// The far side of every instance.
@@ -86,6 +93,9 @@ impl State {
         let call = &mut self.calls[index];
         call.acted = true;
         let times = self.log.entry(call.key.clone()).or_default();
+        if *times == 0 && call.ordered {
+            self.first.push(call.delivery);
+        }
         *times = if call.effect == EffectKind::Idempotent { 1 } else { *times + 1 };
     }
 
@@ -179,6 +189,8 @@ impl Adapter for Far {
         self.side.state().calls.push(Waiting {
             owner: self.owner,
             key: call.step_key.to_string(),
+            delivery: call.step_key.delivery,
+            ordered: call.order_no.is_some(),
             effect,
             acted: false,
             stopped_at: None,

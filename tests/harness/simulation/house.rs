@@ -14,25 +14,26 @@ use snodo_core::{
 
 use super::far::{Far, FarSide};
 
-const KINDS: [&str; 5] =
-    ["sim.begin.v1", "sim.middle.v1", "sim.post.v1", "sim.ask.v1", "sim.end.v1"];
+const KINDS: [&str; 6] =
+    ["sim.begin.v1", "sim.middle.v1", "sim.post.v1", "sim.ask.v1", "sim.line.v1", "sim.end.v1"];
 
 /// What worlds send: the last of the kinds is only emitted.
-const SENT: [&str; 4] = ["sim.begin.v1", "sim.middle.v1", "sim.post.v1", "sim.ask.v1"];
+const SENT: [&str; 5] =
+    ["sim.begin.v1", "sim.middle.v1", "sim.post.v1", "sim.ask.v1", "sim.line.v1"];
 
 const RETRY: &str = "retry: { first: 1s, longest: 10s, give_up_after: 40s }";
 
 /// Routes in their first version: (name, from, the rest).
-const FIRST: [(&str, &str, &str); 6] = [
+const FIRST: [(&str, &str, &str); 8] = [
     (
         "chain",
         "sim.begin.v1",
-        "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\", k: \"${ .k }\" }\n",
     ),
     (
         "picky",
         "sim.begin.v1",
-        "when: .n < 5\nsteps:\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n",
+        "when: .n < 5\nsteps:\n  - on:\n      emit: sim.line.v1\n      with: { n: \"${ .n }\", k: \"${ .k }\" }\n",
     ),
     (
         "put",
@@ -42,7 +43,7 @@ const FIRST: [(&str, &str, &str); 6] = [
     (
         "post",
         "sim.post.v1",
-        "steps:\n  - post:\n      use: far.post\n      with: { n: \"${ .n }\" }\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - post:\n      use: far.post\n      with: { n: \"${ .n }\" }\n  - on:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\", k: \"${ .k }\" }\n",
     ),
     (
         "number",
@@ -50,9 +51,19 @@ const FIRST: [(&str, &str, &str); 6] = [
         "steps:\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
     ),
     (
+        "line",
+        "sim.line.v1",
+        "order_by: ${ .k }\nshards: 2\nsteps:\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
+        "past",
+        "sim.line.v1",
+        "order_by: ${ .k }\non_park: skip\nshards: 1\nsteps:\n  - put:\n      use: far.put\n      with: { n: \"${ .n }\" }\n",
+    ),
+    (
         "ask",
         "sim.ask.v1",
-        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n      if_refused: continue\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - either:\n      choose:\n        - when: $steps.ask.refused == null\n          then:\n            - put:\n                use: far.put\n                with: { n: \"${ .n }\" }\n        - otherwise:\n            - on:\n                emit: sim.end.v1\n                with: { n: \"${ .n }\" }\n",
+        "steps:\n  - ask:\n      use: far.ask\n      with: { n: \"${ .n }\" }\n      if_refused: continue\n  - number:\n      use: far.number\n      with: { n: \"${ .n }\" }\n  - either:\n      choose:\n        - when: $steps.ask.refused == null\n          then:\n            - put:\n                use: far.put\n                with: { n: \"${ .n }\" }\n        - otherwise:\n            - on:\n                emit: sim.end.v1\n                with: { n: \"${ .n }\", k: \"${ .k }\" }\n",
     ),
 ];
 
@@ -60,7 +71,7 @@ const FIRST: [(&str, &str, &str); 6] = [
 const SECOND: [(&str, &str); 3] = [
     (
         "chain",
-        "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\" }\n  - also:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\" }\n",
+        "steps:\n  - on:\n      emit: sim.middle.v1\n      with: { n: \"${ .n }\", k: \"${ .k }\" }\n  - also:\n      emit: sim.end.v1\n      with: { n: \"${ .n }\", k: \"${ .k }\" }\n",
     ),
     (
         "number",
@@ -118,9 +129,12 @@ impl House {
         &SENT
     }
 
-    /// A body; 13 is one that no route can read.
+    /// A body, its key one of two; 13 is one that no route can read.
     pub fn body(&self, n: u64) -> Vec<u8> {
-        if n == 13 { b"{ broken".to_vec() } else { json!({ "n": n }).to_string().into_bytes() }
+        if n == 13 {
+            return b"{ broken".to_vec();
+        }
+        json!({ "n": n, "k": n % 2 }).to_string().into_bytes()
     }
 
     /// `instance.operation` of a step that calls.
@@ -151,8 +165,8 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
     let schema = || {
         json!({
             "type": "object",
-            "properties": { "n": { "type": "integer" } },
-            "required": ["n"],
+            "properties": { "n": { "type": "integer" }, "k": { "type": "integer" } },
+            "required": ["n", "k"],
             "additionalProperties": false,
         })
     };
@@ -176,4 +190,4 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
 const PURPOSE: &str =
     "purpose: sim\ntitle: Simulated\nlaws: [sim-law]\nretention: 1d\nrecord: none\n";
 
-const PARTY: &str = "party: p\ntitle: A party\ntoken: { sha256: \"0000000000000000000000000000000000000000000000000000000000000000\" }\nsends: [sim.begin.v1, sim.middle.v1, sim.post.v1, sim.ask.v1]\nreceives: [{ type: sim.end.v1, all: true, law: sim-law }]\nqueue: { vhost: p, name: inbox }\n";
+const PARTY: &str = "party: p\ntitle: A party\ntoken: { sha256: \"0000000000000000000000000000000000000000000000000000000000000000\" }\nsends: [sim.begin.v1, sim.middle.v1, sim.post.v1, sim.ask.v1, sim.line.v1]\nreceives: [{ type: sim.end.v1, all: true, law: sim-law }]\nqueue: { vhost: p, name: inbox }\n";

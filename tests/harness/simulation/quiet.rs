@@ -29,7 +29,8 @@ impl World<'_> {
                 return self.look_at_promises();
             }
         }
-        let open = self.open().map(|row| format!("{} is {:?}", row.id, row.state));
+        let open = self.open().chain(self.rows(&[DeliveryState::Behind]));
+        let open = open.map(|row| format!("{} is {:?}", row.id, row.state));
         Err(format!("lost: {}", open.collect::<Vec<_>>().join(", ")))
     }
 
@@ -81,6 +82,12 @@ impl World<'_> {
     }
 
     fn rests(&self) -> bool {
-        !self.busy() && self.open().next().is_none()
+        !self.busy() && self.open().next().is_none() && !self.anything_to_wake()
+    }
+
+    /// Behind something that is over.
+    fn anything_to_wake(&self) -> bool {
+        let to_wake = self.bench.runtime.block_on(self.ledgers[0].to_wake(None, 1));
+        !to_wake.expect("the ledger is read").is_empty()
     }
 }

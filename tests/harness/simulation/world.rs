@@ -26,13 +26,14 @@ use snodo_core::{
     fault::FaultClass,
     ids::{DeliveryId, Digest, MessageId},
     message_state::DeliveryState,
-    route::Routes,
+    route::{OnPark, Routes},
+    topology::RouteQueues,
 };
 use tokio::sync::oneshot;
 
 use super::{
     bench::Bench,
-    broker::{POISON, UNROUTED, WorldBroker},
+    broker::{POISON, UNROUTED, WorldBroker, queue_of},
     clock::WorldClock,
     desk::Commit,
     dice::Dice,
@@ -234,6 +235,8 @@ pub(super) struct World<'a> {
     crashes: u32,
     finals: BTreeMap<DeliveryId, DeliveryState>,
     replayed: BTreeSet<DeliveryId>,
+    /// Deliveries that have waited for a person.
+    waited: BTreeSet<DeliveryId>,
 }
 
 impl<'a> World<'a> {
@@ -267,6 +270,7 @@ impl<'a> World<'a> {
             crashes: 0,
             finals: BTreeMap::new(),
             replayed: BTreeSet::new(),
+            waited: BTreeSet::new(),
         };
         world.tell(format!("seed {} with {:?}", plan.seed, world.troubles));
         for version in world.bench.house.versions() {
@@ -727,10 +731,17 @@ impl<'a> World<'a> {
         let samples: Vec<Sample> = self
             .routes()
             .iter()
-            .map(|route| Sample {
-                subscriber: route.name.as_str().into(),
-                asked_at: self.clock.now(),
-                copies: i64::try_from(self.broker.state().depth(&route.name)).unwrap_or(0),
+            .flat_map(|route| {
+                RouteQueues::of(route).shards().map(|shard| (route.name.as_str(), shard))
+            })
+            .map(|(route, shard)| {
+                let copies = self.broker.state().depth(&queue_of(route, shard));
+                Sample {
+                    subscriber: route.into(),
+                    shard,
+                    asked_at: self.clock.now(),
+                    copies: i64::try_from(copies).unwrap_or(0),
+                }
             })
             .map(|sample| if alarm { Sample { copies: 0, ..sample } } else { sample })
             .collect();
@@ -893,9 +904,10 @@ impl<'a> World<'a> {
             round: 1,
             route_digest: route.digest,
             alone: false,
+            shard: route.order.as_ref().map(|_| 0),
             message: Arc::new(Message { envelope, data: self.bench.house.body(1).into() }),
         };
-        self.stranger(&route.name, copy);
+        self.stranger(&queue_of(&route.name, copy.shard), copy);
     }
 
     fn stranger(&mut self, queue: &str, copy: Copy) {
@@ -936,13 +948,16 @@ impl<'a> World<'a> {
             round: row.round,
             route_digest: row.route_digest,
             alone: false,
+            shard: route
+                .order
+                .as_ref()
+                .map(|order| row.turn.map_or(0, |turn| order.shard_of(&turn.key))),
             message: Arc::new(Message {
                 envelope: envelope(id, &route.from, false, self.clock.now()),
                 data: self.bench.house.body(1).into(),
             }),
         };
-        let queue = route.name.clone();
-        self.stranger(&queue, copy);
+        self.stranger(&queue_of(&route.name, copy.shard), copy);
     }
 
     fn reload(&mut self) {
@@ -1060,6 +1075,9 @@ impl<'a> World<'a> {
             {
                 return Err(format!("handed over: {} is completed, its party has nothing", row.id));
             }
+            if matches!(row.state, DeliveryState::Parked | DeliveryState::Uncertain) {
+                self.waited.insert(row.id);
+            }
             let before = self.finals.get(&row.id).copied();
             if before.is_some_and(|before| before != row.state) {
                 return Err(format!("final: {} was {before:?} and is {:?}", row.id, row.state));
@@ -1074,11 +1092,16 @@ impl<'a> World<'a> {
         // A second process may publish what the first is slow with: once five seconds old.
         if self.instances.len() == 1
             && self.troubles.iter().all(|trouble| *trouble == Trouble::AnswerLate)
-            && let Some((key, times)) = state.published.iter().find(|(key, n)| **n > 1 || key.1 > 1)
+            && let Some((key, times)) = state.published.iter().find(|((id, round), n)| {
+                // Who went behind another comes again.
+                let ordered = || rows.iter().any(|row| row.id == *id && row.turn.is_some());
+                **n > 1 || *round > 1 && !ordered()
+            })
         {
             return Err(format!("copies: {} round {} was sent {times} times", key.0, key.1));
         }
         drop(state);
+        self.look_at_orders(&rows)?;
         if self.troubles.contains(&Trouble::Pill) {
             self.look_at_the_innocent(&rows)?;
         }
@@ -1096,6 +1119,29 @@ impl<'a> World<'a> {
             if !ran || !named {
                 return Err(format!("pinned: {} ran {step} as {}", row.id, done.operation));
             }
+        }
+        Ok(())
+    }
+
+    /// The first effects of a key come in the order of their numbers, but for those of a delivery that
+    /// waited for a person and was passed, or put away.
+    fn look_at_orders(&self, rows: &[Row]) -> Result<(), String> {
+        let far = self.far.state();
+        let mut last: BTreeMap<(&str, Digest), i64> = BTreeMap::new();
+        for id in &far.first {
+            let Some(row) = rows.iter().find(|row| row.id == *id) else { continue };
+            let Some(turn) = row.turn else { continue };
+            let routes = self.routes();
+            let order = routes.version(&row.route_digest).and_then(|route| route.order.as_ref());
+            let passes = order.is_some_and(|order| order.on_park == OnPark::Skip);
+            if row.state == DeliveryState::Discarded || passes && self.waited.contains(id) {
+                continue;
+            }
+            let before = last.entry((&row.subscriber, turn.key)).or_default();
+            if turn.no <= *before {
+                return Err(format!("order: {id} is number {} and came after {before}", turn.no));
+            }
+            *before = turn.no;
         }
         Ok(())
     }

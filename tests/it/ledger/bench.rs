@@ -57,6 +57,7 @@ pub(crate) fn owed(message: MessageId, subscriber: &str) -> NewDelivery {
         subscriber: subscriber.into(),
         route_digest: v(1),
         held: false,
+        place: None,
     }
 }
 

@@ -135,6 +135,7 @@ impl Ledger for Refusing {
         claims_of(me: IncarnationId) -> Vec<(i64, Fence)>;
         intents_of(me: IncarnationId) -> Vec<(i64, String, Fence)>;
         in_broker(subscriber: &'a str, after: i64, limit: u32) -> Vec<snodo::ledger::InBroker>;
+        to_wake(of: Option<(&'a str, Digest)>, limit: u32) -> Vec<i64>;
         delivery_totals() -> Vec<snodo::ledger::Total>;
         message_totals() -> Vec<snodo::ledger::Total>;
         scan() -> Vec<snodo::ledger::Total>;

@@ -1,0 +1,15 @@
+-- The order of deliveries (custody a.7). The key is a digest: what it was made of may name a person.
+
+ALTER TABLE delivery ADD COLUMN order_key BYTEA;     -- of a route with `order_by`
+ALTER TABLE delivery ADD COLUMN order_no BIGINT;   -- within (subscriber, order_key)
+ALTER TABLE delivery ADD COLUMN held_below BIGINT; -- waits for an earlier one whose state is lower
+
+CREATE INDEX delivery_order ON delivery (subscriber, order_key, order_no)
+  WHERE order_key IS NOT NULL AND state < 7;
+
+CREATE TABLE order_key (
+  subscriber TEXT NOT NULL,
+  order_key BYTEA NOT NULL,
+  last BIGINT NOT NULL,                            -- the number drawn last
+  PRIMARY KEY (subscriber, order_key)
+);
