@@ -10,6 +10,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
+use mimalloc::MiMalloc;
 use serde_json::{Value, json};
 use snodo_tests::{bench_house as house, bus::binaries};
 
@@ -26,6 +27,10 @@ mod stages;
 use measure::Measured;
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// As `snodo` itself has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Messages of the relay and the fast path.
 const MESSAGES: u64 = 60_000;

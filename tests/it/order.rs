@@ -194,10 +194,14 @@ async fn restart(bus: &mut BusProcess, house: &HouseFolder) {
     bus.ready(Duration::from_mins(1)).await.expect("ready");
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test is told from outside how long to be")]
+fn asked() -> Option<u64> {
+    std::env::var("SNODO_ORDER_MESSAGES").ok()?.parse().ok()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_key_keeps_its_order_through_faults_kills_and_lost_queues() {
-    let messages = std::env::var("SNODO_ORDER_MESSAGES").ok().and_then(|many| many.parse().ok());
-    let messages = messages.unwrap_or(MESSAGES);
+    let messages = asked().unwrap_or(MESSAGES);
     let keys = messages / OF_A_KEY;
     let folder = tempfile::tempdir().expect("a folder");
     let far = Far::default();

@@ -16,7 +16,7 @@ use crate::{
     route::{Emit, Emitted, Use, message_value},
     schema::Validator,
 };
-use jq::{Failed, Failure, Program, Variables};
+use jq::{Failed, Failure, Named, Program, Variables};
 use native::{Native, Root};
 
 pub(crate) mod compile;
@@ -39,16 +39,17 @@ pub struct Scope<'a> {
     item: Option<&'a Value>,
     message: OnceLock<Value>,
     party: OnceLock<Value>,
-    converted: Arc<OnceLock<Converted>>,
+    converted: Arc<Converted>,
 }
 
-/// The scope as jaq sees it: made once per message, and only where an expression is not native.
-#[derive(Debug)]
+/// The scope as jaq sees it: made once per message, where an expression is not native, and of that only
+/// what the route's expressions name.
+#[derive(Debug, Default)]
 struct Converted {
-    body: Val,
-    steps: Val,
-    message: Val,
-    party: Val,
+    body: OnceLock<Val>,
+    steps: OnceLock<Val>,
+    message: OnceLock<Val>,
+    party: OnceLock<Val>,
 }
 
 impl<'a> Scope<'a> {
@@ -62,7 +63,7 @@ impl<'a> Scope<'a> {
             item: None,
             message: OnceLock::new(),
             party: OnceLock::new(),
-            converted: Arc::new(OnceLock::new()),
+            converted: Arc::default(),
         }
     }
 
@@ -90,23 +91,24 @@ impl<'a> Scope<'a> {
         self.steps.get(name)
     }
 
-    fn converted(&self) -> (&Val, Variables) {
-        let converted = self.converted.get_or_init(|| {
-            let body = jq::from_json(self.body);
-            let message = match self.root(Root::Message) {
-                Value::Object(fields) => jq::fields_of(fields, Some(("data", body.clone()))),
-                other => jq::from_json(other),
-            };
-            Converted {
-                body,
-                steps: jq::fields_of(self.steps, None),
-                message,
-                party: jq::from_json(self.root(Root::Party)),
-            }
-        });
-        let item = self.item.map_or(Val::Null, jq::from_json);
-        let Converted { body, steps, message, party } = converted;
-        (body, [steps.clone(), message.clone(), party.clone(), item])
+    /// The body, and of the variables those that are named.
+    fn converted(&self, named: Named) -> (&Val, Variables) {
+        let Converted { body, steps, message, party } = &*self.converted;
+        let body = body.get_or_init(|| jq::from_json(self.body));
+        let message_of = || match self.root(Root::Message) {
+            Value::Object(fields) => jq::fields_of(fields, Some(("data", body.clone()))),
+            other => jq::from_json(other),
+        };
+        let of = |named, cell: &OnceLock<Val>, make: &dyn Fn() -> Val| {
+            if named { cell.get_or_init(make).clone() } else { Val::Null }
+        };
+        let variables = [
+            of(named.steps, steps, &|| jq::fields_of(self.steps, None)),
+            of(named.message, message, &message_of),
+            of(named.party, party, &|| jq::from_json(self.root(Root::Party))),
+            self.item.map_or(Val::Null, jq::from_json),
+        ];
+        (body, variables)
     }
 }
 
@@ -178,7 +180,7 @@ impl Template {
 
 impl Part {
     fn run(&self, scope: &Scope<'_>) -> Result<Vec<Value>, Fault> {
-        let (body, variables) = scope.converted();
+        let (body, variables) = scope.converted(self.program.named());
         let found = self.program.run(self.number, body, &variables);
         found.map_err(|(index, failure): Failed| failed(&self.leaves[index], failure))
     }

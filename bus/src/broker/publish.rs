@@ -332,11 +332,11 @@ async fn send_batch(
 ) -> Result<Vec<Confirm>, ()> {
     let ids: Vec<Option<ShortString>> =
         batch.iter().map(|job| job.properties.message_id().clone()).collect();
-    let publishes =
-        batch.iter_mut().map(|job| publish(channel.clone(), ShortString::default(), true, job));
-    let confirmations = timeout(deadline, join_all(publishes)).await;
-    let confirmations: Vec<Confirmation> =
-        confirmations.map_err(drop)?.into_iter().collect::<Result<_, _>>().map_err(drop)?;
+    let publishes = batch
+        .iter_mut()
+        .map(|job| Box::pin(publish(channel.clone(), ShortString::default(), true, job)));
+    let confirmations = timeout(deadline, one_after_the_other(publishes.collect())).await;
+    let confirmations = confirmations.map_err(drop)?.map_err(drop)?;
     let mut confirms: Vec<Confirm> = confirmations.iter().map(word).collect();
     let returned: HashSet<Option<ShortString>> = confirmations
         .into_iter()
@@ -349,6 +349,23 @@ async fn send_batch(
         }
     }
     Ok(confirms)
+}
+
+/// Begins all of them in their order, then waits for each in turn: when the first is confirmed, mostly
+/// all are. Whoever waits for all at once is woken for each.
+async fn one_after_the_other<F, T, E>(mut publishes: Vec<F>) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<T, E>> + Unpin,
+{
+    let begun: Vec<_> = publishes.iter_mut().map(futures_util::FutureExt::now_or_never).collect();
+    let mut done = Vec::with_capacity(publishes.len());
+    for (early, publish) in begun.into_iter().zip(publishes) {
+        done.push(match early {
+            Some(early) => early?,
+            None => publish.await?,
+        });
+    }
+    Ok(done)
 }
 
 /// Publishes from the queue until the publisher is gone (`Ok`, with everything answered) or the channel

@@ -14,7 +14,7 @@ use snodo_core::{
     timestamp::Timestamp,
 };
 
-use super::{Engine, address_of, holds::Hold, party_subscriber, relay::Outgoing};
+use super::{Engine, address_of, holds::Hold, order::place, party_subscriber, relay::Outgoing};
 use crate::{
     broker::Copy,
     faults::{self, CrashPoint},
@@ -42,7 +42,7 @@ impl Engine {
         };
         for (subscriber, route_digest) in owed(routes, &message.envelope.kind, to) {
             let id = DeliveryId::derived(message.envelope.id, &subscriber);
-            let place = self.place(routes, &route_digest, message);
+            let place = place(routes, &route_digest, message);
             let hold = self.hold_new(&subscriber, id, message);
             let late = faults::off("held-after-commit");
             let held = hold.is_some() || late;
@@ -106,7 +106,7 @@ impl Engine {
             if faults::off("random-id") {
                 envelope.id = self.new_message_id();
             }
-            let data = bytes_of(&item.data)?;
+            let data = bytes_of(&item.data, cause.data.len())?;
             let message = Arc::new(Message { envelope, data });
             prepared.push(self.prepare(routes, &message, &item.to));
         }
@@ -114,8 +114,13 @@ impl Engine {
     }
 }
 
-fn bytes_of(data: &Value) -> Result<bytes::Bytes, Fault> {
-    serde_json::to_vec(data).map(Into::into).map_err(|_| super::fault::unwritable_body())
+/// What a route emits is mostly about as long as what it took: `likely` bytes.
+fn bytes_of(data: &Value, likely: usize) -> Result<bytes::Bytes, Fault> {
+    let mut bytes = Vec::with_capacity(likely.saturating_add(128));
+    match serde_json::to_writer(&mut bytes, data) {
+        Ok(()) => Ok(bytes.into()),
+        Err(_) => Err(super::fault::unwritable_body()),
+    }
 }
 
 /// Every taker of the type, then the parties to whom it is addressed; each once.

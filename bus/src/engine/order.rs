@@ -15,18 +15,13 @@ use crate::ledger::{Action, Outcome, Turn};
 /// Deliveries that are woken at once.
 const AT_ONCE: u32 = 500;
 
-impl Engine {
-    /// The place of a message among the deliveries of the version to which one of them is pinned. None
-    /// too where its key cannot be worked out: then it belongs to no order, and is parked when it runs.
-    pub(super) fn place(
-        &self,
-        routes: &Routes,
-        version: &Digest,
-        message: &Message,
-    ) -> Option<Place> {
-        routes.version(version)?.place(message).ok()?
-    }
+/// The place of a message among the deliveries of the version to which one of them is pinned. None too
+/// where its key cannot be worked out: then it belongs to no order, and is parked when it runs.
+pub(super) fn place(routes: &Routes, version: &Digest, message: &Message) -> Option<Place> {
+    routes.version(version)?.place(message).ok()?
+}
 
+impl Engine {
     /// The queue of a key, where the route that is called so now keeps an order; the first one for what
     /// has no key.
     pub(super) fn shard(&self, subscriber: &str, key: Option<Digest>) -> Option<u16> {

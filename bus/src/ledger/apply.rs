@@ -4,6 +4,7 @@
 //! asked; the whole group is three or four trips to the database, whatever its size.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
@@ -37,7 +38,7 @@ pub(super) struct NewEvent {
     pub(super) subject: String,
     /// None for the bus itself.
     pub(super) actor: Option<String>,
-    pub(super) reason: String,
+    pub(super) reason: Cow<'static, str>,
     pub(super) digest: Digest,
 }
 
@@ -76,7 +77,7 @@ impl Books {
             kind: "final",
             subject: hit.id.to_string(),
             actor: None,
-            reason: state.bucket().word().to_owned(),
+            reason: state.bucket().word().into(),
             digest: hit.route_digest,
         });
     }
@@ -340,7 +341,7 @@ impl<'a> Group<'a> {
                         kind: "reject",
                         subject: format!("{}/{}/{}", key.party, key.source, key.sender_id),
                         actor: None,
-                        reason: code.clone(),
+                        reason: code.clone().into(),
                         digest: *digest,
                     });
                 }
@@ -448,7 +449,7 @@ impl<'a> Group<'a> {
             kind: "accept",
             subject: accept.message.envelope.id.to_string(),
             actor: None,
-            reason: String::new(),
+            reason: "".into(),
             digest: accept.digest,
         });
     }
@@ -509,7 +510,7 @@ impl<'a> Group<'a> {
                 kind,
                 subject: hit.id.to_string(),
                 actor: Some(by.actor.clone()),
-                reason: format!("{what}{}", by.reason),
+                reason: format!("{what}{}", by.reason).into(),
                 digest: hit.route_digest,
             });
         }
@@ -526,7 +527,7 @@ impl<'a> Group<'a> {
                 kind: "declare_dead",
                 subject: incarnation.0.to_string(),
                 actor: Some(by.actor.clone()),
-                reason: by.reason.clone(),
+                reason: by.reason.clone().into(),
                 digest: super::chain::EMPTY,
             });
         }
@@ -948,13 +949,16 @@ fn accepted_row(accept: &Accept) -> [Cell<'_>; 7] {
         accept.key.sender_id.as_str().into(),
         (&accept.digest.0).into(),
         Cell::Null,
-        attributes(&accept.message).into(),
+        attributes(&accept.message),
     ]
 }
 
-/// The envelope as JSON. Its fields are text: it always serialises.
-fn attributes(message: &Message) -> String {
-    serde_json::to_string(&message.envelope).unwrap_or_default()
+/// The envelope as JSON, mostly less than 1 KiB. Its fields are text: it always serialises.
+fn attributes(message: &Message) -> Cell<'static> {
+    let mut json = Vec::with_capacity(1024);
+    let written = serde_json::to_writer(&mut json, &message.envelope);
+    let text = written.ok().and_then(|()| String::from_utf8(json).ok());
+    text.unwrap_or_default().into()
 }
 
 fn insert_messages(rows: Rows<'_>, now: Timestamp, returns: bool) -> Statement<'_> {
@@ -1149,7 +1153,7 @@ fn stop_intents(rows: Rows<'_>, now: Timestamp) -> Statement<'_> {
 fn emitted_row(message: &Message, cause: i64) -> [Cell<'_>; 7] {
     let (id, attributes) = (message.envelope.id.0.as_bytes(), attributes(message));
     let none = || Cell::Null;
-    [id.into(), none(), none(), none(), none(), cause.into(), attributes.into()]
+    [id.into(), none(), none(), none(), none(), cause.into(), attributes]
 }
 
 fn put_bodies(rows: Rows<'_>) -> Statement<'_> {

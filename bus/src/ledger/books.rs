@@ -8,9 +8,8 @@ use std::sync::Arc;
 use snodo_core::{ids::Digest, timestamp::Timestamp};
 
 use super::{
-    Event,
     apply::{Books, NewEvent},
-    chain,
+    chain::{self, Hashed},
     database::{GroupError, Tx},
     statement::{Columns, Found, Kind::Blob, Kind::Int, Kind::Text, Rows, Statement},
 };
@@ -124,7 +123,7 @@ pub(super) fn events<'a>(
             new.kind.into(),
             new.subject.as_str().into(),
             actor.into(),
-            new.reason.as_str().into(),
+            (&*new.reason).into(),
             (&new.digest.0).into(),
             hash.0.to_vec().into(),
         ]);
@@ -147,17 +146,16 @@ fn hash(
     previous: Digest,
     at: Timestamp,
 ) -> Digest {
-    chain::hash_of(&Event {
-        chain: chain.to_owned(),
+    chain::hash(&Hashed {
+        chain,
         n,
         at,
-        kind: new.kind.to_owned(),
-        subject: new.subject.clone(),
-        actor: actor.to_owned(),
-        reason: new.reason.clone(),
+        kind: new.kind,
+        subject: &new.subject,
+        actor,
+        reason: &new.reason,
         digest: new.digest,
         previous,
-        hash: chain::EMPTY,
     })
 }
 

@@ -3,15 +3,29 @@
 //! Invariant: everything here is pure and frozen; a change would break every proof ever handed out.
 
 use sha2::{Digest as _, Sha256};
-use snodo_core::ids::Digest;
+use snodo_core::{ids::Digest, timestamp::Timestamp};
 
 use super::Event;
 
 /// The head of an empty chain.
 pub const EMPTY: Digest = Digest([0; 32]);
 
-/// The bytes of an event, each part after its length in eight bytes, big endian.
-pub fn bytes_of(event: &Event) -> Vec<u8> {
+/// What is hashed of an event.
+pub(super) struct Hashed<'a> {
+    pub(super) chain: &'a str,
+    pub(super) n: i64,
+    pub(super) at: Timestamp,
+    pub(super) kind: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) actor: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) digest: Digest,
+    pub(super) previous: Digest,
+}
+
+/// The hash of an event: each part after its length in eight bytes, big endian; a leaf of its commit's
+/// tree.
+pub(super) fn hash(event: &Hashed<'_>) -> Digest {
     let mut bytes = Vec::with_capacity(320);
     let mut part = |part: &[u8]| {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -27,17 +41,27 @@ pub fn bytes_of(event: &Event) -> Vec<u8> {
     part(event.reason.as_bytes());
     part(&event.digest.0);
     part(&event.previous.0);
-    bytes
+    node(0, &[&bytes])
 }
 
-/// The hash of an event: a leaf of its commit's tree.
+/// The hash of an event as it lies in the ledger.
 pub fn hash_of(event: &Event) -> Digest {
-    hash(0, &[&bytes_of(event)])
+    hash(&Hashed {
+        chain: &event.chain,
+        n: event.n,
+        at: event.at,
+        kind: &event.kind,
+        subject: &event.subject,
+        actor: &event.actor,
+        reason: &event.reason,
+        digest: event.digest,
+        previous: event.previous,
+    })
 }
 
 /// The head after a commit: from the head before it and the root of its events.
 pub fn head_after(previous: Digest, root: Digest) -> Digest {
-    hash(2, &[&previous.0, &root.0])
+    node(2, &[&previous.0, &root.0])
 }
 
 /// The root over the hashes of a commit's events, as in RFC 6962. None of nothing.
@@ -79,8 +103,8 @@ pub fn path_of(leaves: &[Digest], mut index: usize) -> Vec<(Side, Digest)> {
 /// The root that a path leads to.
 pub fn climb(leaf: Digest, path: &[(Side, Digest)]) -> Digest {
     path.iter().fold(leaf, |below, (side, beside)| match side {
-        Side::Left => hash(1, &[&beside.0, &below.0]),
-        Side::Right => hash(1, &[&below.0, &beside.0]),
+        Side::Left => node(1, &[&beside.0, &below.0]),
+        Side::Right => node(1, &[&below.0, &beside.0]),
     })
 }
 
@@ -89,13 +113,13 @@ fn above(level: &[Digest]) -> Vec<Digest> {
     level
         .chunks(2)
         .map(|pair| match pair {
-            [left, right] => hash(1, &[&left.0, &right.0]),
+            [left, right] => node(1, &[&left.0, &right.0]),
             _ => pair[0],
         })
         .collect()
 }
 
-fn hash(prefix: u8, parts: &[&[u8]]) -> Digest {
+fn node(prefix: u8, parts: &[&[u8]]) -> Digest {
     let mut hash = Sha256::new_with_prefix([prefix]);
     for part in parts {
         hash.update(part);

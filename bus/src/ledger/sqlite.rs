@@ -166,7 +166,12 @@ fn count_array(rows: usize) -> String {
 /// Cells of twenty bytes, and what they point to. A position counts from 1; blank reads as 0: nothing.
 fn pack(rows: &Rows<'_>) -> (Vec<u8>, Vec<u8>) {
     let mut cells = vec![b' '; rows.cells.len() * WIDTH];
-    let mut data = Vec::new();
+    let long = |cell: &Cell<'_>| match cell {
+        Cell::Text(text) => text.len(),
+        Cell::Blob(bytes) => bytes.len(),
+        Cell::Null | Cell::Int(_) => 0,
+    };
+    let mut data = Vec::with_capacity(rows.cells.iter().map(long).sum());
     let kinds = rows.columns.iter().map(|(_, kind)| *kind).cycle();
     for ((slot, cell), kind) in cells.chunks_exact_mut(WIDTH).zip(&rows.cells).zip(kinds) {
         match cell {

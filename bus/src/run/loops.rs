@@ -191,8 +191,10 @@ pub(super) async fn watch_consumers(
     route: String,
 ) {
     loop {
-        let up =
-            states.iter_mut().fold(true, |up, state| state.borrow_and_update().consuming && up);
+        // Each is marked as seen, whatever those before it say.
+        let up: Vec<bool> =
+            states.iter_mut().map(|state| state.borrow_and_update().consuming).collect();
+        let up = up.into_iter().all(|up| up);
         metrics.consumer(&route, up);
         let news = select_all(states.iter_mut().map(|state| Box::pin(state.changed())));
         if news.await.0.is_err() {

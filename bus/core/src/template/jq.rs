@@ -42,7 +42,24 @@ pub(super) type Variables = [Val; 4];
 /// first message comes: `check` runs none and pays nothing.
 pub(super) struct Program {
     parts: OnceLock<Vec<Vec<String>>>,
+    named: OnceLock<Named>,
     filter: OnceLock<Option<Filter>>,
+}
+
+/// Which variables the expressions of a program name: the others need no values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) steps: bool,
+    pub(super) message: bool,
+    pub(super) party: bool,
+}
+
+impl Named {
+    /// By their text: a name in a string or in a comment counts too, which costs only time.
+    fn by(parts: &[Vec<String>]) -> Self {
+        let names = |name| parts.iter().flatten().any(|source| source.contains(name));
+        Self { steps: names("$steps"), message: names("$message"), party: names("$party") }
+    }
 }
 
 /// Why a part gave no values.
@@ -63,13 +80,18 @@ pub(super) type Failed = (usize, Failure);
 
 impl Program {
     pub(super) fn empty() -> Self {
-        Self { parts: OnceLock::new(), filter: OnceLock::new() }
+        Self { parts: OnceLock::new(), named: OnceLock::new(), filter: OnceLock::new() }
     }
 
     /// Gives it its expressions, part by part. Said once, before anything runs.
     pub(super) fn fill(&self, parts: Vec<Vec<String>>) {
         let filled = self.parts.set(parts);
         debug_assert!(filled.is_ok(), "a program is filled once");
+    }
+
+    /// Which variables its expressions name.
+    pub(super) fn named(&self) -> Named {
+        *self.named.get_or_init(|| Named::by(self.parts.get().map_or(&[][..], Vec::as_slice)))
     }
 
     /// One value per expression of `part`.

@@ -289,12 +289,13 @@ fn the_body_is_converted_once_and_only_for_jaq() {
     let (envelope, steps) = (envelope(), Map::new());
     let scope = Scope::new(&body, &envelope, &steps);
     template("{ a: \"${ .l }\", b: \"x ${ $message.subject }\" }").render(&scope).expect("renders");
-    assert!(scope.converted.get().is_none(), "a native template converts nothing");
+    assert!(scope.converted.body.get().is_none(), "a native template converts nothing");
     let item = json!({ "k": "b" });
     let inner = scope.of_item(&item);
     let rendered = template("${ [$item.k, (.l | length)] }").render(&inner).expect("renders");
     assert_eq!(rendered, json!(["b", 2]));
-    assert!(scope.converted.get().is_some(), "what one item converted serves all");
+    assert!(scope.converted.body.get().is_some(), "what one item converted serves all");
+    assert!(scope.converted.message.get().is_none(), "no expression names `$message`");
     assert_eq!(envelope.id, MessageId(envelope.id.0));
     assert_eq!(envelope.time, Timestamp(1_795_487_400_000));
 }
