@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what `make demo` and `make test` need, and says what it does.
-# Usage: tests/install-debian.sh [rabbitmq] [postgresql]. Works as root or with sudo; starts no service.
+# Usage: tests/install-debian.sh [rabbitmq] [postgresql] [promtool]. Works as root or with sudo; starts no service.
 set -eu
 
 wanted=""
@@ -12,8 +12,10 @@ for part in "$@"; do
         found=""
         for dir in /usr/lib/postgresql/*/bin; do [ -x "$dir/initdb" ] && found=yes; done
         [ -n "$found" ] || wanted="$wanted postgresql" ;;
+    promtool)
+        command -v promtool >/dev/null 2>&1 || wanted="$wanted prometheus" ;;
     *)
-        echo "install-debian.sh: unknown part \`$part\`; the parts are rabbitmq and postgresql" >&2
+        echo "install-debian.sh: unknown part \`$part\`; the parts are rabbitmq, postgresql, promtool" >&2
         exit 2 ;;
     esac
 done

@@ -7,22 +7,27 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
-use snodo_core::adapter::Catalog;
+use snodo_core::{
+    adapter::Catalog,
+    diagnostic::{Problems, render_text},
+};
 
 use crate::{
     exit::{Exit, Failure},
     house::{self, Checked},
-    settings::Surroundings,
+    settings::{self, Surroundings},
 };
 
 mod check;
 mod client;
 mod desk;
 mod explain;
+mod help;
 mod schema;
 mod send;
 mod topology;
@@ -58,11 +63,16 @@ enum Command {
     Check(check::Check),
     /// Run the bus until SIGTERM; a house that does not pass `check` does not start
     Run,
+    /// Show what the routes do, and the older versions by which deliveries are still owed
+    Describe(desk::Describe),
+    /// Have the running bus read the house again: routes, schemas, parties
+    Reload(desk::Reload),
     /// Send a message to the bus and print its id
     Send(send::Send),
     /// Explain a code such as SN0103: what happened, why, what to do, who
     Explain(explain::Explain),
-    /// Print the JSON Schema of the route language, for editors
+    /// Print the schema of route files; publish types, so that they cannot change
+    #[command(subcommand)]
     Schema(schema::Schema),
     /// Tell what became of a message and of all that came of it
     Trace(desk::Trace),
@@ -81,6 +91,10 @@ enum Command {
     /// Plan, apply or verify what the broker must hold
     #[command(subcommand)]
     Topology(topology::Action),
+    /// Print what a shell completes `snodo` with
+    Completions(help::Completions),
+    /// Write the manual pages of all commands into a folder
+    Man(help::Man),
 }
 
 /// Reads the command line, does it, and says how it ended.
@@ -111,23 +125,29 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Check(check) => check.run(common, catalog),
         Command::Run => run(common, catalog),
+        Command::Describe(describe) => block_on(describe.run(common, catalog)),
+        Command::Reload(reload) => block_on(reload.run(common, catalog)),
         Command::Send(send) => block_on(send.run(common)),
         Command::Explain(explain) => explain.run(common),
-        Command::Schema(schema) => schema.run(),
+        Command::Schema(schema) => schema.run(common, catalog),
         Command::Trace(trace) => block_on(trace.run(common, catalog)),
         Command::Parked(parked) => block_on(parked.run(common, catalog)),
         Command::Uncertain(uncertain) => block_on(uncertain.run(common, catalog)),
         Command::Instances(instances) => block_on(instances.run(common, catalog)),
         Command::Ledger(books) => block_on(books.run(common, catalog)),
         Command::Topology(action) => block_on(action.run(common, catalog)),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     }
 }
 
 fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
     let checked = common.checked(catalog)?;
     log_to_stderr();
+    let (house, around, catalog) = (common.house.clone(), common.around(), catalog.clone());
+    let check = Arc::new(move || house::check(&house, &around, &catalog));
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(crate::run::run(checked)).map_err(Failure::failed)?;
+    runtime.block_on(crate::run::run(checked, check)).map_err(Failure::failed)?;
     Ok(Exit::Done)
 }
 
@@ -158,8 +178,18 @@ impl Common {
     fn checked(&self, catalog: &Catalog) -> Result<Checked, Failure> {
         let (checked, said) = house::check(&self.house, &self.around(), catalog);
         checked.ok_or_else(|| {
-            let text = snodo_core::diagnostic::render_text(&said);
+            let text = render_text(&said);
             Failure::mistake(format!("the house is not in order\n\n{}", text.trim_end()))
+        })
+    }
+
+    /// Where a running bus answers operators: the configuration alone says it.
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        let mut problems = Problems::default();
+        let settings = settings::load(&self.house, &self.around(), &mut problems);
+        settings.map(|settings| settings.socket()).ok_or_else(|| {
+            let text = render_text(&problems.sorted());
+            Failure::mistake(format!("the configuration is not in order\n\n{}", text.trim_end()))
         })
     }
 

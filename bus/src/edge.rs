@@ -3,17 +3,20 @@
 //! Invariant: 202 means custody, and every other answer is a problem with a stable code. What a request
 //! holds is never echoed, logged or counted by.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
     routing::{get, post},
 };
-use snodo_core::problem::Problem;
+use snodo_core::{party::Parties, problem::Problem, schema::Schemas};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, engine::Engine, ledger::Ledger, metrics::Metrics};
+use crate::{clock::Clock, engine::Engine, ledger::Ledger, metrics::Metrics, settings::Settings};
 
 pub mod admit;
 pub mod auth;
@@ -64,10 +67,8 @@ pub struct Desk {
     pub ledger: Arc<dyn Ledger>,
     /// The two clocks.
     pub clock: Arc<dyn Clock>,
-    /// Decides what is a message.
-    pub gate: Gate,
-    /// Who may ask.
-    pub callers: Callers,
+    /// What a reload changes.
+    pub admits: RwLock<Arc<Admits>>,
     /// How full the routes are.
     pub room: Arc<Room>,
     /// What works.
@@ -80,6 +81,34 @@ pub struct Desk {
     pub shares: Shares,
     /// The hosts under which parties reach the bus; any, where none is listed.
     pub hosts: Arc<[String]>,
+}
+
+/// Who may ask, and what is a message.
+#[derive(Debug)]
+pub struct Admits {
+    /// Decides what is a message.
+    pub gate: Gate,
+    /// Who may ask.
+    pub callers: Callers,
+}
+
+impl Admits {
+    /// By the schemas and parties of a house.
+    pub fn of(schemas: Arc<Schemas>, parties: &Parties, settings: &Settings) -> Self {
+        Self { gate: Gate::new(schemas, settings.limits.body), callers: Callers::of(parties) }
+    }
+}
+
+impl Desk {
+    /// Who may ask now, and what is a message: one view for the whole of a request.
+    pub fn admits(&self) -> Arc<Admits> {
+        Arc::clone(&self.admits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts others in their place. Requests under way go on as they began.
+    pub fn swap(&self, admits: Admits) {
+        *self.admits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(admits);
+    }
 }
 
 /// What parties reach.

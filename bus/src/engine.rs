@@ -18,7 +18,7 @@ use std::{
 };
 
 use snodo_core::{
-    adapter::{BoxFuture, Instances},
+    adapter::{BoxFuture, Instances, Port},
     fault::Fault,
     ids::{Fence, IncarnationId, MessageId},
     route::Routes,
@@ -169,7 +169,7 @@ pub struct Parts {
 /// The engine of one process. Shared by its loops and by whoever brings messages.
 pub struct Engine {
     routes: RwLock<Arc<Routes>>,
-    instances: Instances,
+    instances: RwLock<Arc<Instances>>,
     ledger: Arc<dyn Ledger>,
     write: Arc<dyn Write>,
     publish: Arc<dyn Publish>,
@@ -202,7 +202,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             routes: RwLock::new(parts.routes),
-            instances: parts.instances,
+            instances: RwLock::new(Arc::new(parts.instances)),
             ledger: parts.ledger,
             write: parts.write,
             publish: parts.publish,
@@ -230,6 +230,17 @@ impl Engine {
     /// Puts checked routes in place of those that run. Deliveries keep the version they are pinned to.
     pub fn swap_routes(&self, routes: Arc<Routes>) {
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+    }
+
+    /// The same with the adapter instances on which they were checked. A call under way goes on with
+    /// the instance that it began with.
+    pub fn swap(&self, routes: Arc<Routes>, instances: Instances) {
+        *self.instances.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(instances);
+        self.swap_routes(routes);
+    }
+
+    fn port(&self, instance: &str) -> Option<Arc<dyn Port>> {
+        self.instances.read().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
     }
 
     /// A new id for a message that is about to be accepted.

@@ -13,7 +13,10 @@ use snodo_core::{
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
     party::Parties,
     route::{House, Routes, compile},
-    schema::{SchemaFile, Schemas},
+    schema::{
+        SchemaFile, Schemas,
+        published::{self, Published},
+    },
 };
 
 use crate::{
@@ -68,6 +71,7 @@ pub fn check(
     let settings = settings::load(house, around, &mut problems);
     let files = read(house, &mut problems);
     let (schemas, mut said) = Schemas::load(&files.schemas);
+    published(house, &mut problems).check(&schemas, &files.schemas, &mut problems);
     let schemas = Arc::new(schemas);
     let adapters = settings.as_ref().map(|settings| &settings.adapters);
     let instances = open(adapters.into_iter().flatten(), catalog, &schemas, &mut problems);
@@ -84,6 +88,15 @@ pub fn check(
         parties: compiled.parties,
     });
     (checked, said)
+}
+
+/// The types that are published; none, where the house has no lock.
+pub fn published(house: &Path, problems: &mut Problems) -> Published {
+    if !house.join(published::PATH).exists() {
+        return Published::default();
+    }
+    let file = source(house, published::PATH.to_owned(), problems);
+    file.map(|file| Published::read(&file, problems)).unwrap_or_default()
 }
 
 /// What the core checks together.

@@ -823,6 +823,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// Versions to which open, parked or uncertain deliveries are pinned.
     fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>>;
 
+    /// How many deliveries are open, parked or uncertain, by the version to which they are pinned; of
+    /// parties none.
+    fn owed_by_version(&self) -> BoxFuture<'_, Result<Vec<(Digest, i64)>, ReadError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Which queued rows `me` may publish: named to me, to nobody, to a voided incarnation, or 5 s old;
     /// of `subscriber` only; after sequence `after`; oldest first. Without `me` those that are named to
     /// me are left out: who holds all of them need not read them.

@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -94,8 +95,8 @@ struct Custody {
     created: Counted,
     ended: [Counted; 3],
     owed: [Counted; 3],
-    oldest_open: HashMap<String, IntGauge>,
-    waiting: HashMap<String, IntGauge>,
+    oldest_open: Family<IntGauge>,
+    waiting: Family<IntGauge>,
     oldest_queued: Gauge,
     strays: IntGauge,
     read: IntGauge,
@@ -104,15 +105,15 @@ struct Custody {
 /// A number per name that follows the totals, as a counter or a gauge.
 #[derive(Debug)]
 enum Counted {
-    Up(HashMap<String, IntCounter>),
-    Now(HashMap<String, IntGauge>),
+    Up(Family<IntCounter>),
+    Now(Family<IntGauge>),
 }
 
 /// What the edge tells.
 #[derive(Debug)]
 struct Ingress {
     results: Vec<IntCounter>,
-    rejected: HashMap<String, IntCounter>,
+    rejected: Family<IntCounter>,
     took: Histogram,
     bytes: Histogram,
     in_flight: IntGauge,
@@ -121,26 +122,69 @@ struct Ingress {
 /// What broker, engine and ledger tell.
 #[derive(Debug)]
 struct Work {
-    published: HashMap<String, [IntCounter; 4]>,
+    published: Family<[IntCounter; 4]>,
     confirm_took: Histogram,
-    consumers: HashMap<String, IntGauge>,
+    consumers: Family<IntGauge>,
     batch_copies: Histogram,
     batch_took: Histogram,
-    calls: HashMap<String, (IntCounter, IntCounter, Histogram)>,
-    faults: HashMap<String, [IntCounter; 4]>,
-    moved: HashMap<String, IntCounter>,
+    calls: Family<(IntCounter, IntCounter, Histogram)>,
+    faults: Family<[IntCounter; 4]>,
+    moved: Family<IntCounter>,
     commits: [IntCounter; 3],
     commit_rows: Histogram,
     commit_took: Histogram,
-    ready: HashMap<String, IntGauge>,
+    ready: Family<IntGauge>,
 }
 
 const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
-const MOVES: [&str; 8] =
-    ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray"];
+const MOVES: [&str; 9] =
+    ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
 const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+
+/// The children of a metric, by the value of the label that the configuration names. A reload adds
+/// names; none goes, so that what was counted stays.
+struct Family<T> {
+    make: Box<dyn Fn(&str) -> T + Send + Sync>,
+    children: RwLock<HashMap<String, T>>,
+}
+
+impl<T: Clone> Family<T> {
+    fn new(names: &BTreeSet<&str>, make: impl Fn(&str) -> T + Send + Sync + 'static) -> Self {
+        let family = Self { make: Box::new(make), children: RwLock::default() };
+        family.name(names);
+        family
+    }
+
+    /// With children for these names, if they are not there.
+    fn name(&self, names: &BTreeSet<&str>) {
+        let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !children.contains_key(*name) {
+                children.insert((*name).to_owned(), (self.make)(name));
+            }
+        }
+    }
+
+    /// Does something with the child of `name`, or of `_other`.
+    fn with(&self, name: &str, act: impl FnOnce(&T)) {
+        let children = self.read();
+        if let Some(child) = children.get(name).or_else(|| children.get(OTHER)) {
+            act(child);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, T>> {
+        self.children.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> fmt::Debug for Family<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Family").finish_non_exhaustive()
+    }
+}
 
 /// Registers what is made, under one name each.
 struct Maker<'a>(&'a Registry);
@@ -161,9 +205,9 @@ impl Maker<'_> {
         help: &str,
         label: &str,
         names: &BTreeSet<&str>,
-    ) -> prometheus::Result<HashMap<String, IntCounter>> {
+    ) -> prometheus::Result<Family<IntCounter>> {
         let vec = self.registered(IntCounterVec::new(Opts::new(name, help), &[label]))?;
-        Ok(names.iter().map(|n| ((*n).to_owned(), vec.with_label_values(&[n]))).collect())
+        Ok(Family::new(names, move |name| vec.with_label_values(&[name])))
     }
 
     fn gauges(
@@ -172,9 +216,9 @@ impl Maker<'_> {
         help: &str,
         label: &str,
         names: &BTreeSet<&str>,
-    ) -> prometheus::Result<HashMap<String, IntGauge>> {
+    ) -> prometheus::Result<Family<IntGauge>> {
         let vec = self.registered(IntGaugeVec::new(Opts::new(name, help), &[label]))?;
-        Ok(names.iter().map(|n| ((*n).to_owned(), vec.with_label_values(&[n]))).collect())
+        Ok(Family::new(names, move |name| vec.with_label_values(&[name])))
     }
 
     /// A counter with a second label of `N` fixed words.
@@ -183,11 +227,11 @@ impl Maker<'_> {
         (name, help): (&str, &str),
         labels: [&str; 2],
         names: &BTreeSet<&str>,
-        words: [&str; N],
-    ) -> prometheus::Result<HashMap<String, [IntCounter; N]>> {
+        words: [&'static str; N],
+    ) -> prometheus::Result<Family<[IntCounter; N]>> {
         let vec = self.registered(IntCounterVec::new(Opts::new(name, help), &labels))?;
-        let row = |n: &str| words.map(|word| vec.with_label_values(&[n, word]));
-        Ok(names.iter().map(|n| ((*n).to_owned(), row(n))).collect())
+        let row = move |name: &str| words.map(|word| vec.with_label_values(&[name, word]));
+        Ok(Family::new(names, row))
     }
 
     fn counter_of<const N: usize>(
@@ -216,11 +260,6 @@ fn with_other(names: &[String]) -> BTreeSet<&str> {
     names.iter().map(String::as_str).chain([OTHER]).collect()
 }
 
-/// The child of `name`, or of `_other`.
-fn child<'a, T>(children: &'a HashMap<String, T>, name: &str) -> Option<&'a T> {
-    children.get(name).or_else(|| children.get(OTHER))
-}
-
 impl Metrics {
     /// The metrics of a bus with these labels, all at 0. Fails only for names that are not metrics'.
     pub fn new(labels: &Labels) -> Result<Arc<Self>, Error> {
@@ -232,6 +271,16 @@ impl Metrics {
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Arc::new(Self { registry, custody, ingress, work, reading: Mutex::new(None) }))
+    }
+
+    /// Names that a reload has brought.
+    pub fn name(&self, labels: &Labels) {
+        let (routes, sources) = (with_other(&labels.subscribers), with_other(&labels.sources));
+        self.custody.name(&routes, &sources);
+        self.work.published.name(&routes);
+        self.work.consumers.name(&routes);
+        self.work.faults.name(&routes);
+        self.work.calls.name(&with_other(&labels.targets));
     }
 
     /// Everything as text, after a reading of the ledger that is at most a second old.
@@ -281,9 +330,9 @@ impl Metrics {
     /// A request was refused with this code.
     pub fn ingress_refused(&self, result: IngressResult, code: &str) {
         self.ingress.results[result as usize].inc();
-        if let Some(counter) = child(&self.ingress.rejected, code) {
+        self.ingress.rejected.with(code, |counter| {
             counter.inc();
-        }
+        });
     }
 
     /// A body of so many bytes was read.
@@ -302,17 +351,13 @@ impl Metrics {
 
     /// The broker said its word about a copy of `subscriber`.
     pub fn published(&self, subscriber: &str, confirm: PublishResult, took: Duration) {
-        if let Some(counters) = child(&self.work.published, subscriber) {
-            counters[confirm as usize].inc();
-        }
+        self.work.published.with(subscriber, |counters| counters[confirm as usize].inc());
         self.work.confirm_took.observe(took.as_secs_f64());
     }
 
     /// Whether the consumer of a route is up.
     pub fn consumer(&self, route: &str, up: bool) {
-        if let Some(gauge) = child(&self.work.consumers, route) {
-            gauge.set(i64::from(up));
-        }
+        self.work.consumers.with(route, |gauge| gauge.set(i64::from(up)));
     }
 
     /// A batch of copies went through the fast path.
@@ -324,35 +369,29 @@ impl Metrics {
 
     /// An operation was called.
     pub fn called(&self, target: &str, failed: bool, took: Duration) {
-        if let Some((ok, fault, duration)) = child(&self.work.calls, target) {
+        self.work.calls.with(target, |(ok, fault, duration)| {
             if failed {
                 fault.inc();
             } else {
                 ok.inc();
             }
             duration.observe(took.as_secs_f64());
-        }
+        });
     }
 
     /// A delivery has a fault, and this becomes of it.
     pub fn fault(&self, subscriber: &str, verdict: VerdictWord) {
-        if let Some(counters) = child(&self.work.faults, subscriber) {
-            counters[verdict as usize].inc();
-        }
+        self.work.faults.with(subscriber, |counters| counters[verdict as usize].inc());
     }
 
     /// A sweep moved rows.
     pub fn moved(&self, what: &str, rows: u64) {
-        if let Some(counter) = child(&self.work.moved, what) {
-            counter.inc_by(rows);
-        }
+        self.work.moved.with(what, |counter| counter.inc_by(rows));
     }
 
     /// Whether a component works.
     pub fn ready(&self, component: &str, ready: bool) {
-        if let Some(gauge) = self.work.ready.get(component) {
-            gauge.set(i64::from(ready));
-        }
+        self.work.ready.with(component, |gauge| gauge.set(i64::from(ready)));
     }
 }
 
@@ -445,6 +484,14 @@ impl Custody {
         })
     }
 
+    fn name(&self, routes: &BTreeSet<&str>, sources: &BTreeSet<&str>) {
+        self.messages.iter().for_each(|counted| counted.name(sources));
+        let counted = [&self.created].into_iter().chain(&self.ended).chain(&self.owed);
+        counted.for_each(|counted| counted.name(routes));
+        self.oldest_open.name(routes);
+        self.waiting.name(routes);
+    }
+
     async fn read(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<(), ReadError> {
         let messages = ledger.message_totals().await?;
         let deliveries = ledger.delivery_totals().await?;
@@ -482,8 +529,9 @@ impl Maker<'_> {
         let opts = Opts::new("snodo_deliveries_ended_total", help);
         let vec = self.registered(IntCounterVec::new(opts, &["route", "state"]))?;
         let of = |bucket: Bucket| {
-            let child = |n: &&str| ((*n).to_owned(), vec.with_label_values(&[n, bucket.word()]));
-            Counted::Up(routes.iter().map(child).collect())
+            let vec = vec.clone();
+            let child = move |name: &str| vec.with_label_values(&[name, bucket.word()]);
+            Counted::Up(Family::new(routes, child))
         };
         Ok(ENDED.map(of))
     }
@@ -493,8 +541,9 @@ impl Maker<'_> {
         let opts = Opts::new("snodo_deliveries", help);
         let vec = self.registered(IntGaugeVec::new(opts, &["route", "state"]))?;
         let of = |bucket: Bucket| {
-            let child = |n: &&str| ((*n).to_owned(), vec.with_label_values(&[n, bucket.word()]));
-            Counted::Now(routes.iter().map(child).collect())
+            let vec = vec.clone();
+            let child = move |name: &str| vec.with_label_values(&[name, bucket.word()]);
+            Counted::Now(Family::new(routes, child))
         };
         Ok(OWED.map(of))
     }
@@ -502,21 +551,29 @@ impl Maker<'_> {
 
 /// Sets every gauge to what is told of its name, 0 where nothing is; strangers add up in `_other`.
 fn show_gauges<'a>(
-    gauges: &HashMap<String, IntGauge>,
+    gauges: &Family<IntGauge>,
     told: impl Iterator<Item = (&'a str, i64)>,
     join: fn(i64, i64) -> i64,
 ) {
+    let gauges = gauges.read();
     let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
     for (name, n) in told {
         let name = if gauges.contains_key(name) { name } else { OTHER };
         sums.entry(name).and_modify(|sum| *sum = join(*sum, n)).or_insert(n);
     }
-    for (name, gauge) in gauges {
+    for (name, gauge) in &*gauges {
         gauge.set(sums.get(name.as_str()).copied().unwrap_or(0));
     }
 }
 
 impl Counted {
+    fn name(&self, names: &BTreeSet<&str>) {
+        match self {
+            Self::Up(counters) => counters.name(names),
+            Self::Now(gauges) => gauges.name(names),
+        }
+    }
+
     /// Shows the sums of the totals whose bucket is `wanted`.
     fn show(&self, totals: &[Total], wanted: impl Fn(&str) -> bool) {
         let told = totals.iter().filter(|total| wanted(&total.bucket));
@@ -528,16 +585,14 @@ impl Counted {
     }
 }
 
-fn show_counters<'a>(
-    counters: &HashMap<String, IntCounter>,
-    told: impl Iterator<Item = (&'a str, i64)>,
-) {
+fn show_counters<'a>(counters: &Family<IntCounter>, told: impl Iterator<Item = (&'a str, i64)>) {
+    let counters = counters.read();
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, n) in told {
         let name = if counters.contains_key(name) { name } else { OTHER };
         *sums.entry(name).or_default() += u64::try_from(n).unwrap_or(0);
     }
-    for (name, counter) in counters {
+    for (name, counter) in &*counters {
         let sum = sums.get(name.as_str()).copied().unwrap_or(0);
         // Lower only after a restored backup; then Prometheus sees a reset, as it should.
         if sum < counter.get() {
@@ -626,18 +681,17 @@ impl Maker<'_> {
     fn calls(
         &self,
         labels: &Labels,
-    ) -> prometheus::Result<HashMap<String, (IntCounter, IntCounter, Histogram)>> {
+    ) -> prometheus::Result<Family<(IntCounter, IntCounter, Histogram)>> {
         let targets = with_other(&labels.targets);
-        let calls = ("snodo_adapter_calls_total", "Calls of operations.");
-        let counters = self.counters_by(calls, ["target", "outcome"], &targets, ["ok", "fault"])?;
+        let calls = Opts::new("snodo_adapter_calls_total", "Calls of operations.");
+        let calls = self.registered(IntCounterVec::new(calls, &["target", "outcome"]))?;
         let options =
             HistogramOpts::new("snodo_adapter_call_duration_seconds", "How long calls took.");
         let took = HistogramVec::new(options.buckets(SHORT.to_vec()), &["target"]);
         let took = self.registered(took)?;
-        let with_histogram = |(target, [ok, fault]): (String, [IntCounter; 2])| {
-            let took = took.with_label_values(&[&target]);
-            (target, (ok, fault, took))
-        };
-        Ok(counters.into_iter().map(with_histogram).collect())
+        Ok(Family::new(&targets, move |target| {
+            let [ok, fault] = ["ok", "fault"].map(|word| calls.with_label_values(&[target, word]));
+            (ok, fault, took.with_label_values(&[target]))
+        }))
     }
 }

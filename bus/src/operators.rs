@@ -14,6 +14,7 @@ use snodo_core::{adapter::BoxFuture, route::Routes};
 use crate::{
     clock::Clock,
     ledger::{Action, CommitError, Ledger, Outcome, Write},
+    run::reload::Asks,
 };
 
 mod acts;
@@ -33,6 +34,8 @@ pub struct Office {
     pub clock: Arc<dyn Clock>,
     /// The file of the heads that are kept outside the ledger.
     pub heads: PathBuf,
+    /// Where a reload is asked for; none where no bus runs.
+    pub asks: Option<Asks>,
 }
 
 impl fmt::Debug for Office {
@@ -56,6 +59,8 @@ pub fn router(office: Arc<Office>) -> Router {
         .route("/messages/{id}", get(lists::trace))
         .route("/instances", get(books::instances))
         .route("/instances/{id}/declare-dead", post(acts::declare_dead))
+        .route("/reload", post(acts::reload))
+        .route("/routes", get(books::routes))
         .route("/ledger/stats", get(books::stats))
         .route("/ledger/verify", get(books::verified))
         .route("/ledger/proofs/{id}", get(books::proof))

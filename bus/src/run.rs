@@ -7,21 +7,19 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use snodo_core::{
     adapter::Instances,
-    admission::Limits as AdmissionLimits,
     party::Parties,
     route::Routes,
-    schema::Schemas,
-    topology::{POISON, PartyQueue, RouteQueues, Topology, UNROUTED, queue_of},
+    topology::{PartyQueue, Topology},
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,10 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     broker::session::{Endpoint, Secret},
     clock::{Clock, SystemClock},
-    edge::{
-        self, Desk, EdgeLimits, admit::Gate, auth::Callers, body::Shares, health::Health,
-        room::Room,
-    },
+    edge::{self, Admits, Desk, EdgeLimits, body::Shares, health::Health, room::Room},
     engine::{self, Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{
@@ -49,14 +44,19 @@ mod broker;
 mod consume;
 mod loops;
 mod observe;
+pub mod reload;
+mod taking;
+mod watch;
 
 use broker::BrokerSide;
 use observe::Observer;
+use reload::{Asks, CheckHouse, Reloader, Wishes};
+use taking::Taking;
 
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// The components that `/status` shows.
-const COMPONENTS: [&str; 2] = ["ledger", "broker"];
+const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
 
 /// Why the bus did not start.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,12 @@ pub struct Bus {
     metrics: Arc<Metrics>,
     settings: Settings,
     started: Started,
-    broker: BrokerSide,
+    parties: Parties,
+    asks: Asks,
+    wishes: Mutex<Option<Wishes>>,
+    desk: Arc<Desk>,
+    taking: Arc<Taking>,
+    broker: Arc<BrokerSide>,
     writer: Arc<GroupWriter>,
     tasks: TaskTracker,
     /// Ends edge, operators and consuming.
@@ -135,16 +140,19 @@ pub struct Bus {
     _slot: SlotLock,
 }
 
-/// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once.
-pub async fn run(checked: Checked) -> Result<(), StartError> {
+/// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once. SIGHUP, and a change of the
+/// house's files, have it read the house again.
+pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> {
     say_where_it_panicked();
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let hang_up = listen_for(SignalKind::hangup())?;
     let bus = tokio::select! {
         started = Bus::start(checked, Scope::default()) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    bus.follow_house(check, hang_up);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -158,7 +166,34 @@ pub async fn run(checked: Checked) -> Result<(), StartError> {
     Ok(())
 }
 
-fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartError> {
+/// The edge's view of everything.
+fn desk(
+    base: &Base,
+    engine: &Arc<Engine>,
+    metrics: &Arc<Metrics>,
+    health: Arc<Health>,
+    admits: Admits,
+) -> Desk {
+    let limits = base.settings.limits;
+    Desk {
+        engine: Arc::clone(engine),
+        ledger: Arc::clone(&base.ledger),
+        clock: Arc::clone(&base.clock),
+        admits: RwLock::new(Arc::new(admits)),
+        room: Arc::new(Room::new(limits.waiting_per_route)),
+        health,
+        metrics: Arc::clone(metrics),
+        limits: EdgeLimits {
+            body: limits.body,
+            validation: limits.validation,
+            ..EdgeLimits::default()
+        },
+        shares: Shares::default(),
+        hosts: base.settings.hosts.as_slice().into(),
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, StartError> {
     signal(kind).map_err(|error| StartError::Listen("a signal".to_owned(), error))
 }
 
@@ -192,29 +227,6 @@ impl Base {
         options.report = loops::report(Arc::clone(metrics));
         GroupWriter::start(Arc::clone(&self.ledger), Arc::clone(&self.clock), options)
     }
-
-    fn with(
-        self,
-        engine: Arc<Engine>,
-        metrics: Arc<Metrics>,
-        broker: BrokerSide,
-        writer: Arc<GroupWriter>,
-    ) -> Bus {
-        Bus {
-            engine,
-            ledger: self.ledger,
-            clock: self.clock,
-            metrics,
-            settings: self.settings,
-            started: self.started,
-            broker,
-            writer,
-            tasks: TaskTracker::new(),
-            stop_taking: CancellationToken::new(),
-            stop_writing: CancellationToken::new(),
-            _slot: self.slot,
-        }
-    }
 }
 
 impl Bus {
@@ -243,14 +255,67 @@ impl Bus {
             observer: Arc::new(Observer::new(Arc::clone(&metrics))),
             limits: scope.limits,
         });
-        let bus = base.with(engine, Arc::clone(&metrics), broker, writer);
-        loops::spawn(&bus, &health);
+        let broker = Arc::new(broker);
+        let (tasks, stop_taking) = (TaskTracker::new(), CancellationToken::new());
+        let taking = Taking::new(&engine, &broker, &metrics, &tasks, &stop_taking);
+        let desk =
+            desk(&base, &engine, &metrics, health, Admits::of(schemas, &parties, &base.settings));
+        let (asks, wishes) = Asks::new();
+        let Base { settings, clock, ledger, started, slot } = base;
+        let bus = Self {
+            engine,
+            ledger,
+            clock,
+            metrics,
+            settings,
+            started,
+            parties,
+            asks,
+            wishes: Mutex::new(Some(wishes)),
+            desk: Arc::new(desk),
+            taking: Arc::new(taking),
+            broker,
+            writer,
+            tasks,
+            stop_taking,
+            stop_writing: CancellationToken::new(),
+            _slot: slot,
+        };
+        loops::spawn(&bus, &bus.desk.health);
+        bus.desk.health.set("routes", Ok(()), bus.clock.now());
         if scope.consume {
             bus.consume();
         }
         bus.open_office()?;
-        bus.open_edge(schemas, &parties, health).await?;
+        bus.open_edge().await?;
         Ok(bus)
+    }
+
+    /// Reads the house again whenever it is asked to: by SIGHUP, by an operator, by a change of its files.
+    fn follow_house(&self, check: CheckHouse, mut hang_up: Signal) {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(wishes) = wishes else { return };
+        let reloader = Reloader {
+            check,
+            settings: self.settings.clone(),
+            parties: tokio::sync::Mutex::new(self.parties.clone()),
+            engine: Arc::clone(&self.engine),
+            ledger: Arc::clone(&self.ledger),
+            broker: Arc::clone(&self.broker),
+            metrics: Arc::clone(&self.metrics),
+            desk: Arc::clone(&self.desk),
+            taking: Arc::clone(&self.taking),
+            clock: Arc::clone(&self.clock),
+        };
+        let stop = self.stop_taking.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(reloader.serve(wishes)).await });
+        let (asks, stop) = (self.asks.clone(), self.stop_taking.clone());
+        self.tasks.spawn(async move {
+            while stop.run_until_cancelled(hang_up.recv()).await.flatten().is_some() {
+                asks.soon();
+            }
+        });
+        watch::spawn(&self.settings.house, &self.asks, &self.tasks, &self.stop_taking);
     }
 
     /// What the group writer has done so far.
@@ -260,21 +325,7 @@ impl Bus {
 
     /// Starts to consume every queue of the bus.
     pub fn consume(&self) {
-        let consume = |queue: &str, source| {
-            let consumer = self.broker.consumer(queue);
-            let observed = consumer.observe();
-            let stop = self.stop_taking.clone();
-            self.tasks.spawn(consume::consume(Arc::clone(&self.engine), consumer, source, stop));
-            observed
-        };
-        for route in self.engine.routes().iter() {
-            let queues = RouteQueues::of(route).shards().map(|shard| queue_of(&route.name, shard));
-            let states = queues.map(|queue| consume(&queue, consume::Source::Route)).collect();
-            let (metrics, route) = (Arc::clone(&self.metrics), route.name.clone());
-            self.tasks.spawn(loops::watch_consumers(states, metrics, route));
-        }
-        consume(UNROUTED, consume::Source::Unrouted);
-        consume(POISON, consume::Source::Poison);
+        self.taking.start();
     }
 
     fn open_office(&self) -> Result<(), StartError> {
@@ -288,44 +339,19 @@ impl Bus {
             routes: Box::new(move || engine.routes()),
             clock: Arc::clone(&self.clock),
             heads: heads_log(&self.settings),
+            asks: Some(self.asks.clone()),
         };
         self.tasks.spawn(socket.serve(Arc::new(office), self.stop_taking.clone()));
         Ok(())
     }
 
-    async fn open_edge(
-        &self,
-        schemas: Arc<Schemas>,
-        parties: &Parties,
-        health: Arc<Health>,
-    ) -> Result<(), StartError> {
-        let limits = self.settings.limits;
-        let room = Arc::new(Room::new(limits.waiting_per_route));
-        loops::spawn_room(self, &room);
-        let desk = Desk {
-            engine: Arc::clone(&self.engine),
-            ledger: Arc::clone(&self.ledger),
-            clock: Arc::clone(&self.clock),
-            gate: Gate {
-                schemas,
-                limits: AdmissionLimits { body: limits.body, ..AdmissionLimits::default() },
-            },
-            callers: Callers::of(parties),
-            room,
-            health,
-            metrics: Arc::clone(&self.metrics),
-            limits: EdgeLimits {
-                body: limits.body,
-                validation: limits.validation,
-                ..EdgeLimits::default()
-            },
-            shares: Shares::default(),
-            hosts: self.settings.hosts.as_slice().into(),
-        };
+    async fn open_edge(&self) -> Result<(), StartError> {
+        loops::spawn_room(self, &self.desk.room);
         let parties = bind(self.settings.http).await?;
         let monitors = bind(self.settings.metrics).await?;
         tracing::info!(http = %self.settings.http, metrics = %self.settings.metrics, "listening");
-        self.tasks.spawn(edge::serve(Arc::new(desk), parties, monitors, self.stop_taking.clone()));
+        let (desk, stop) = (Arc::clone(&self.desk), self.stop_taking.clone());
+        self.tasks.spawn(edge::serve(desk, parties, monitors, stop));
         Ok(())
     }
 
@@ -453,6 +479,7 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
         routes: Box::new(move || Arc::clone(&routes)),
         clock,
         heads: heads_log(&checked.settings),
+        asks: None,
     })
 }
 

@@ -3,9 +3,23 @@
 //!
 //! Invariant: 202 only after the commit; the copy is published after it.
 
-use std::{error::Error, net::SocketAddr, path::Path, str::FromStr as _};
+use std::{
+    collections::VecDeque,
+    error::Error,
+    net::SocketAddr,
+    path::Path,
+    str::FromStr as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
@@ -23,8 +37,13 @@ use crate::measure::Measured;
 type Failure = Box<dyn Error + Send + Sync>;
 type Waiting = (Bytes, oneshot::Sender<bool>);
 
+/// When each row was committed that the broker has not confirmed yet, in order.
+type Queued = Arc<Mutex<VecDeque<Instant>>>;
+
 /// Rows of a group at most.
 const GROUP: usize = 500;
+/// Unconfirmed publishes at most.
+const WINDOW: usize = 512;
 
 /// Starts a private node in `folder` and serves on the address that stands in `<folder>/listen`.
 pub(crate) async fn in_folder(folder: &Path) -> Result<Measured, Failure> {
@@ -44,9 +63,15 @@ async fn serve(uri: &str, listen: SocketAddr, folder: &Path) -> Result<(), Failu
     channel.queue_declare("bench.bare".into(), QueueDeclareOptions::durable(), arguments).await?;
     let (rows, waiting) = mpsc::channel(4096);
     let (copies, committed) = mpsc::channel(65_536);
-    tokio::spawn(async move { append(&pool, waiting, copies).await });
-    tokio::spawn(async move { publish(&channel, committed).await });
-    let app = Router::new().route("/v1/messages", post(take)).with_state(rows);
+    let queued = Queued::default();
+    let (mark, unmark) = (Arc::clone(&queued), Arc::clone(&queued));
+    tokio::spawn(async move { append(&pool, waiting, copies, &mark).await });
+    tokio::spawn(async move { publish(&channel, committed, &unmark).await });
+    let app = Router::new()
+        .route("/v1/messages", post(take))
+        .with_state(rows)
+        .route("/metrics", get(show))
+        .layer(Extension(queued));
     axum::serve(tokio::net::TcpListener::bind(listen).await?, app).await?;
     drop(connection);
     Ok(())
@@ -65,6 +90,18 @@ async fn open(folder: &Path) -> Result<SqlitePool, Failure> {
     Ok(pool)
 }
 
+/// The two metrics by which the bus is judged too, under the same names.
+async fn show(Extension(queued): Extension<Queued>) -> String {
+    let queued = locked(&queued);
+    let oldest = queued.front().map_or(0.0, |since| since.elapsed().as_secs_f64());
+    let many = queued.len();
+    format!("snodo_deliveries{{}} {many}\nsnodo_outbox_oldest_age_seconds {oldest}\n")
+}
+
+fn locked(queued: &Queued) -> MutexGuard<'_, VecDeque<Instant>> {
+    queued.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn take(State(rows): State<mpsc::Sender<Waiting>>, body: Bytes) -> StatusCode {
     let (done, answer) = oneshot::channel();
     if rows.send((body, done)).await.is_err() {
@@ -80,10 +117,14 @@ async fn append(
     pool: &SqlitePool,
     mut waiting: mpsc::Receiver<Waiting>,
     copies: mpsc::Sender<Bytes>,
+    queued: &Queued,
 ) {
     let mut group = Vec::with_capacity(GROUP);
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let committed = commit(pool, &group).await.is_ok();
+        if committed {
+            locked(queued).extend(group.iter().map(|_| Instant::now()));
+        }
         for (body, done) in group.drain(..) {
             // A client that went away needs no answer.
             let _ = done.send(committed);
@@ -104,9 +145,31 @@ async fn commit(pool: &SqlitePool, group: &[Waiting]) -> Result<(), sqlx::Error>
     transaction.commit().await
 }
 
-async fn publish(channel: &Channel, mut committed: mpsc::Receiver<Bytes>) -> Result<(), Failure> {
-    let mut open = std::collections::VecDeque::new();
-    while let Some(body) = committed.recv().await {
+async fn publish(
+    channel: &Channel,
+    mut committed: mpsc::Receiver<Bytes>,
+    queued: &Queued,
+) -> Result<(), Failure> {
+    let mut open = VecDeque::new();
+    loop {
+        // What is idle confirms what is open.
+        let next = match committed.try_recv() {
+            Ok(body) => Some(body),
+            Err(mpsc::error::TryRecvError::Empty) if open.is_empty() => committed.recv().await,
+            Err(_) => None,
+        };
+        let room = if next.is_some() { WINDOW } else { open.len().saturating_sub(1) };
+        while open.len() > room {
+            let Some(confirm) = open.pop_front() else { break };
+            confirm.await?;
+            locked(queued).pop_front();
+        }
+        let Some(body) = next else {
+            if committed.is_closed() && open.is_empty() {
+                return Ok(());
+            }
+            continue;
+        };
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();
         open.push_back(
@@ -114,11 +177,5 @@ async fn publish(channel: &Channel, mut committed: mpsc::Receiver<Bytes>) -> Res
                 .basic_publish("".into(), "bench.bare".into(), options, &body, properties)
                 .await?,
         );
-        while open.len() > 512 {
-            if let Some(confirm) = open.pop_front() {
-                confirm.await?;
-            }
-        }
     }
-    Ok(())
 }

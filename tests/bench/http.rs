@@ -31,6 +31,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 const CONNECTIONS: u32 = 64;
 /// Rates are multiples of this.
 const STEP: u32 = 500;
+/// No rate is looked for from so many steps on.
+const MOST: u32 = 64;
 const PROBE_SECONDS: u32 = 10;
 const HOLD_SECONDS: u32 = 60;
 /// No queued row may be older.
@@ -59,7 +61,7 @@ pub(crate) async fn runs(
 /// A server under test.
 struct Server {
     address: SocketAddr,
-    metrics: Option<SocketAddr>,
+    metrics: SocketAddr,
     pid: u32,
     next: u64,
 }
@@ -84,7 +86,7 @@ async fn bare(folder: &Path) -> Result<Measured, Failure> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let pid = child.id().ok_or("it ended")?;
-    let measured = search(Server { address, metrics: None, pid, next: 0 }).await;
+    let measured = search(Server { address, metrics: address, pid, next: 0 }).await;
     drop(child);
     measured
 }
@@ -94,23 +96,28 @@ async fn bus(folder: &Path) -> Result<Measured, Failure> {
     let mut bus = BusProcess::spawn(&house, &[("SNODO_LOG", "warn")])?;
     bus.ready(Duration::from_mins(1)).await?;
     let pid = bus.pid().ok_or("it ended")?;
-    let server = Server { address: house.http, metrics: Some(house.metrics), pid, next: 0 };
+    let server = Server { address: house.http, metrics: house.metrics, pid, next: 0 };
     let measured = search(server).await;
     bus.terminate().await?;
     measured
 }
 
-/// Ten-second probes upwards, then a minute at the highest that held; lower where it does not hold.
+/// Ten-second probes, doubling and then halving the distance, until the highest rate that holds is known;
+/// then a minute of it; lower where it does not hold for so long.
 async fn search(mut server: Server) -> Result<Measured, Failure> {
-    let mut rate = STEP;
-    while server.holds(rate + STEP, PROBE_SECONDS).await?.is_some() {
-        rate += STEP;
+    let (mut holds, mut fails) = (0, MOST);
+    while fails - holds > 1 {
+        let next =
+            if fails == MOST { (holds * 2).clamp(1, MOST - 1) } else { holds.midpoint(fails) };
+        match server.holds(next * STEP, PROBE_SECONDS).await? {
+            Some(_) => holds = next,
+            None => fails = next,
+        }
     }
-    while rate > 0 {
-        if let Some(measured) = server.holds(rate, HOLD_SECONDS).await? {
+    for rate in (1..=holds).rev() {
+        if let Some(measured) = server.holds(rate * STEP, HOLD_SECONDS).await? {
             return Ok(measured);
         }
-        rate -= STEP;
     }
     Err("not even the lowest rate holds".into())
 }
@@ -139,12 +146,11 @@ impl Server {
 
     /// The highest age of a queued row that the metrics showed meanwhile.
     async fn oldest_while(&self, lasting: Duration) -> f64 {
-        let Some(metrics) = self.metrics else { return 0.0 };
         let begun = Instant::now();
         let mut oldest: f64 = 0.0;
         while begun.elapsed() < lasting {
             oldest = oldest
-                .max(read(metrics, "snodo_ledger_oldest_queued_age_seconds").await.unwrap_or(0.0));
+                .max(read(self.metrics, "snodo_outbox_oldest_age_seconds").await.unwrap_or(0.0));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         oldest
@@ -152,10 +158,9 @@ impl Server {
 
     /// Whether nothing is open any more.
     async fn delivered(&self, within: Duration) -> bool {
-        let Some(metrics) = self.metrics else { return true };
         let begun = Instant::now();
         while begun.elapsed() < within {
-            if read(metrics, "snodo_deliveries{").await == Some(0.0) {
+            if read(self.metrics, "snodo_deliveries{").await == Some(0.0) {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

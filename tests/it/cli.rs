@@ -276,7 +276,7 @@ fn an_unknown_code_is_answered_with_the_nearest_and_all_can_be_listed() {
     let house = house(CONFIG);
     let (code, out, err) = run(house.path(), &["explain", "SN061"]);
     assert_eq!((code, out.as_str()), (2, ""));
-    insta::assert_snapshot!(err, @"snodo: there is no code `SN061`; the nearest is SN0601, The body is not JSON as this bus takes it; `snodo explain` lists all");
+    insta::assert_snapshot!(err, @"snodo: there is no code `SN061`; the nearest is SN0161, A published schema is gone; `snodo explain` lists all");
     let (code, _, err) = run(house.path(), &["explain", "duplicate_key"]);
     assert_eq!(code, 2);
     insta::assert_snapshot!(err, @"snodo: there is no code `DUPLICATE_KEY`; a code is SN and four digits; `snodo explain` lists all");
@@ -446,4 +446,50 @@ fn the_language_of_routes_is_printed_for_editors() {
     assert_eq!(schema["title"], "A route of Snodo");
     assert!(schema["properties"]["order_by"].is_object(), "{out}");
     assert_eq!(run(house.path(), &["schema", "party"]).0, 2);
+}
+
+#[test]
+fn what_is_published_cannot_change() {
+    let house = house(CONFIG);
+    let schema = house.path().join("schemas/town/told.v1.json");
+    let write = |most: u32| {
+        let text = format!(
+            "{{ \"$schema\": \"https://json-schema.org/draft/2020-12/schema\", \"type\": \"object\", \
+             \"additionalProperties\": false, \"properties\": {{ \"n\": {{ \"type\": \"integer\", \
+             \"maximum\": {most} }} }} }}\n"
+        );
+        fs::create_dir_all(schema.parent().expect("a folder")).expect("made");
+        fs::write(&schema, text).expect("written");
+    };
+    write(3);
+    let (code, out, err) = run(house.path(), &["schema", "publish", "town.tol.v1"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    insta::assert_snapshot!(err, @"snodo: there is no type `town.tol.v1` in schemas/");
+    let (code, out, _) = run(house.path(), &["schema", "publish"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @"published town.told.v1");
+    let (code, out, _) = run(house.path(), &["schema", "publish"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @"schemas/published.lock is as it was");
+    assert_eq!(run(house.path(), &["check"]).0, 0);
+    write(4);
+    let (code, out, _) = run(house.path(), &["check"]);
+    assert_eq!(code, 2);
+    assert!(out.contains("SN0160") && out.contains("town.told.v2"), "{out}");
+}
+
+#[test]
+fn shells_complete_every_command_and_each_has_a_manual_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, _) = run(folder.path(), &["completions", shell]);
+        assert_eq!(code, 0);
+        assert!(out.contains("reload") && out.contains("uncertain"), "{shell}");
+    }
+    let (code, _, err) = run(folder.path(), &["man", "pages"]);
+    assert_eq!(code, 0, "{err}");
+    for page in ["snodo.1", "snodo-reload.1", "snodo-parked-replay.1"] {
+        let text = fs::read_to_string(folder.path().join("pages").join(page)).expect(page);
+        assert!(text.contains(".SH SYNOPSIS"), "{page}");
+    }
 }

@@ -20,7 +20,7 @@ use snodo_core::{
 };
 use snodo_tests::postgres;
 
-mod bench;
+pub(crate) mod bench;
 mod contract;
 mod evidence;
 mod mutants;

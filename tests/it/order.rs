@@ -6,8 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::Path,
-    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -16,22 +14,23 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
-use serde_json::{Value, json};
+use serde_json::Value;
 use snodo::broker::{
     management::{Management, segment},
     session::Endpoint,
 };
-use snodo_core::{ids::Digest, topology::shard_queue};
+use snodo_core::topology::shard_queue;
 use snodo_tests::{
-    bus::{BusProcess, HouseFolder, binaries},
-    chaos::{figures::Figures, plan::Dice},
-    client::{Client, get, post_message},
+    bus::{BusProcess, HouseFolder},
+    chaos::plan::Dice,
+    client::{Client, post_message},
     node,
     wait::{eventually, until},
 };
 use tokio::net::TcpListener;
 
-const TOKEN: &str = "order-driver";
+use super::workshop::{TOKEN, event, figures, house, route, snodo, start, write};
+
 /// How many messages, unless `SNODO_ORDER_MESSAGES` says so; a key for every forty of them.
 const MESSAGES: u64 = 2_000;
 const OF_A_KEY: u64 = 40;
@@ -42,13 +41,8 @@ const PATIENCE: Duration = Duration::from_mins(8);
 /// Calls of a hundred that fail for now.
 const STUMBLES: u64 = 10;
 
+/// After the head of the route.
 const ROUTE: &str = "\
-route: line
-title: Calls a target, each key in its order
-office: tests
-from: order.line.v1
-purpose: order
-actor: system
 order_by: ${ .key }
 on_park: hold
 shards: 4
@@ -58,7 +52,6 @@ steps:
       with:
         key: ${ .key }
         n: ${ .n }
-retry: { first: 50ms, longest: 500ms, give_up_after: 1h }
 ";
 
 /// Writes down what takes effect: first calls of a message, by key.
@@ -110,76 +103,18 @@ async fn put(State(far): State<Far>, Json(body): Json<Value>) -> StatusCode {
     if far.stumbles() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
 }
 
-fn house(folder: &Path, broker: &Value, target: SocketAddr) -> HouseFolder {
-    let house = HouseFolder::new(folder).expect("a house");
-    let write = |file: &str, text: String| house.write(file, &text).expect("written");
-    let settings = json!({
-        "instance": { "slot": "a" },
-        "data": house.path.join("data"),
-        "ledger": { "sqlite": "ledger.db" },
-        "broker": broker,
-        "http": { "listen": house.http.to_string() },
-        "metrics": { "listen": house.metrics.to_string() },
-        "limits": { "waiting_per_route": 100_000 },
-        "adapters": { "target": {
-            "kind": "http",
-            "base": format!("http://{target}"),
-            "operations": { "put": {
-                "method": "POST", "path": "/put", "input": "order/line.v1", "effect": "idempotent",
-                "deadline": "5s",
-            } },
-        } },
-    });
-    write("config/snodo.yaml", settings.to_string());
-    let party = json!({
-        "party": "driver", "title": "The driver", "sends": ["order.line.v1"],
-        "token": { "sha256": Digest::of(TOKEN.as_bytes()).to_string() },
-        "limits": { "rate": "100000/s" },
-    });
-    write("config/parties/driver.yaml", party.to_string());
-    let purpose = json!({
-        "purpose": "order", "title": "Tests", "laws": [], "retention": "30d", "record": "none",
-    });
-    write("routes/purposes/order.yaml", purpose.to_string());
-    let schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object", "required": ["key", "n"], "additionalProperties": false,
-        "properties": { "key": { "type": "integer" }, "n": { "type": "integer" } },
-    });
-    write("schemas/order/line.v1.json", schema.to_string());
-    write("routes/line.yaml", ROUTE.to_owned());
-    house
-}
-
 /// Brings the messages of some keys one after the other, each until it is in custody.
 async fn drive(http: SocketAddr, driver: u64, messages: u64, accepted: Arc<AtomicU64>) {
     let mut client = Client::new(http);
     let keys = messages / OF_A_KEY;
     for n in (0..messages).filter(|n| n % keys % DRIVERS == driver) {
-        let event = json!({
-            "specversion": "1.0", "id": n.to_string(), "source": "/driver",
-            "type": "order.line.v1", "datacontenttype": "application/json",
-            "data": { "key": n % keys, "n": n },
-        });
-        let request = post_message(TOKEN, &event);
+        let request = post_message(TOKEN, &event("line", n % keys, n));
         // The bus is killed meanwhile: the same again, until there is an answer.
         while client.send(&request).await.map_or(0, |answer| answer.status) != 202 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         accepted.fetch_add(1, SeqCst);
     }
-}
-
-fn snodo(house: &HouseFolder, arguments: &[&str]) -> String {
-    let output = Command::new(binaries().expect("built").join("snodo"))
-        .args(arguments)
-        .current_dir(&house.path)
-        .env_remove("SNODO_ENV")
-        .output()
-        .expect("started");
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    said
 }
 
 async fn delete_queue(endpoint: &Endpoint, queue: &str) {
@@ -190,8 +125,7 @@ async fn delete_queue(endpoint: &Endpoint, queue: &str) {
 
 async fn restart(bus: &mut BusProcess, house: &HouseFolder) {
     bus.kill().await.expect("killed");
-    *bus = BusProcess::spawn(house, &[]).expect("started");
-    bus.ready(Duration::from_mins(1)).await.expect("ready");
+    *bus = start(house).await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is told from outside how long to be")]
@@ -209,10 +143,10 @@ async fn each_key_keeps_its_order_through_faults_kills_and_lost_queues() {
     let target = far.start().await;
     let endpoint = node::vhost().await;
     let broker = node::settings_of(&endpoint, folder.path()).expect("written");
-    let house = house(&folder.path().join("house"), &broker, target);
+    let house = house(&folder.path().join("house"), &broker, target, &["line"]);
+    write(&house, "routes/line.yaml", &route("line", ROUTE));
     snodo(&house, &["topology", "apply"]);
-    let mut bus = BusProcess::spawn(&house, &[]).expect("started");
-    bus.ready(Duration::from_mins(1)).await.expect("ready");
+    let mut bus = start(&house).await;
 
     let accepted = Arc::new(AtomicU64::new(0));
     for driver in 0..DRIVERS {
@@ -253,8 +187,7 @@ async fn each_key_keeps_its_order_through_faults_kills_and_lost_queues() {
     let expected: Vec<u64> = (0..OF_A_KEY).map(|turn| turn * keys).collect();
     assert_eq!(far.of(0), expected);
     eventually("nothing to be open", PATIENCE, || async {
-        let answer = Client::new(house.metrics).send(&get("/metrics", "")).await.ok()?;
-        let figures = Figures::read(&String::from_utf8_lossy(&answer.body));
+        let figures = figures(&house).await?;
         assert_eq!(figures.broken_equations(), [""; 0]);
         let open = figures.sum("snodo_deliveries", &[("state", "open")]);
         (open == 0).then_some(())

@@ -21,6 +21,7 @@ pub mod party;
 pub mod problem;
 pub mod reconcile;
 pub mod register;
+pub mod reload;
 pub mod retry;
 pub mod route;
 pub mod schedule;

@@ -25,6 +25,7 @@ use crate::{
 mod build;
 mod bundle;
 mod check;
+mod describe;
 pub(crate) mod file;
 pub mod language;
 mod order;

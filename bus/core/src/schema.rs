@@ -19,6 +19,7 @@ use crate::{
     json::{self, JsonLimits},
 };
 
+pub mod published;
 mod reference;
 mod vet;
 mod words;

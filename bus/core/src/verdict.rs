@@ -29,6 +29,16 @@ impl EffectKind {
     pub fn needs_intent(self) -> bool {
         matches!(self, Self::Recallable | Self::Once)
     }
+
+    /// As configurations write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Idempotent => "idempotent",
+            Self::Recallable => "recallable",
+            Self::Once => "once",
+        }
+    }
 }
 
 /// What happens to a delivery after a fault. Every verdict is a row, then an ack.

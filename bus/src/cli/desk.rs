@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use clap::{Args, Subcommand};
 use hyper::{
-    Method, Request,
+    Method, Request, StatusCode,
     header::{CONTENT_TYPE, HOST},
 };
 use serde_json::{Value, json};
@@ -143,6 +143,53 @@ pub(super) enum Books {
         /// The message's id
         id: String,
     },
+}
+
+/// Have the running bus read the house again: routes, schemas, parties
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    /// Wait until deliveries that stand in the way have ended; meanwhile their types are refused
+    #[arg(long)]
+    drain: bool,
+}
+
+impl Reload {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let question = Question::post("/reload", json!({ "drain": self.drain }));
+        common.tell(catalog, &question, reloaded).await
+    }
+}
+
+/// Show what the routes do, and the older versions by which deliveries are still owed
+#[derive(Debug, Args)]
+pub(super) struct Describe {
+    /// Only this route
+    #[arg(value_name = "ROUTE")]
+    route: Option<String>,
+}
+
+impl Describe {
+    pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let (mut told, exit) = common.ask(catalog, &Question::get("/routes")).await?;
+        if let Some(route) = &self.route {
+            for what in ["routes", "older"] {
+                let all = told[what].take();
+                let is_it = |one: &Value| one["route"] == json!(route);
+                told[what] = all
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|one| is_it(one))
+                    .cloned()
+                    .collect();
+            }
+            if items(&told, "routes").next().is_none() && items(&told, "older").next().is_none() {
+                return Err(Failure::mistake(format!("there is no route `{route}`")));
+            }
+        }
+        common.print(&told, if exit == Exit::Done { described } else { problem })?;
+        Ok(exit)
+    }
 }
 
 /// One question to the office.
@@ -301,13 +348,16 @@ impl Common {
 
     /// The answer of the running bus; where none runs, of the ledger itself.
     async fn ask(&self, catalog: &Catalog, question: &Question) -> Result<(Value, Exit), Failure> {
-        let checked = self.checked(catalog)?;
-        let socket = checked.settings.socket();
-        let answer = match client::ask_socket(&socket, question.request()?).await? {
+        // While a bus runs, a route that somebody is writing is in nobody's way.
+        let answer = match client::ask_socket(&self.socket()?, question.request()?).await? {
             Some(answer) => answer,
-            None => without_bus(checked, question).await?,
+            None => without_bus(self.checked(catalog)?, question).await?,
         };
-        let exit = if answer.status.is_success() { Exit::Done } else { Exit::Failed };
+        let exit = match answer.status {
+            status if status.is_success() => Exit::Done,
+            StatusCode::UNPROCESSABLE_ENTITY => Exit::Mistakes,
+            _ => Exit::Failed,
+        };
         Ok((answer.json(), exit))
     }
 }
@@ -367,6 +417,65 @@ fn verified(told: &Value) -> String {
         );
     }
     format!("{lines}what to do: keep this database as it is, and see `snodo explain SN0843`\n")
+}
+
+fn reloaded(told: &Value) -> String {
+    let mut text = String::new();
+    for what in ["new", "changed", "removed"] {
+        for route in items(&told["reloaded"], what) {
+            let _ = writeln!(text, "{what:<8} {}", route.as_str().unwrap_or_default());
+        }
+    }
+    if text.is_empty() {
+        text.push_str("no route is another; schemas and parties were read again\n");
+    }
+    for warning in items(told, "warnings") {
+        let _ = writeln!(text, "warning  {}", warning.as_str().unwrap_or_default());
+    }
+    text
+}
+
+fn described(told: &Value) -> String {
+    let mut text = String::new();
+    for route in items(told, "routes") {
+        let (name, from, title) = (word(route, "route"), word(route, "from"), word(route, "title"));
+        let digest = word(route, "digest").get(..12).unwrap_or("-");
+        let _ = writeln!(text, "{name}  {digest}  {title}\n  from {from}");
+        if let Some(by) = route["order"]["by"].as_str() {
+            let on_park = word(&route["order"], "onPark");
+            let shards = &route["order"]["shards"];
+            let _ = writeln!(text, "  in the order of {by}, on_park {on_park}, {shards} shards");
+        }
+        text.push_str(&described_steps(&route["steps"], 1));
+    }
+    for old in items(told, "older") {
+        let digest = word(old, "digest").get(..12).unwrap_or("-");
+        let _ = writeln!(text, "older  {}  {digest}  owes {}", word(old, "route"), old["owed"]);
+    }
+    text
+}
+
+fn described_steps(steps: &Value, depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let mut text = String::new();
+    for step in steps.as_array().into_iter().flatten() {
+        let name = word(step, "step");
+        match (step["use"].as_str(), step["emit"].as_str()) {
+            (Some(target), _) => {
+                let _ = writeln!(text, "{indent}{name}: use {target} ({})", word(step, "effect"));
+            }
+            (None, Some(kind)) => {
+                let _ = writeln!(text, "{indent}{name}: emit {kind}");
+            }
+            (None, None) => {
+                let _ = writeln!(text, "{indent}{name}: choose");
+                for branch in items(step, "choose") {
+                    text.push_str(&described_steps(branch, depth + 1));
+                }
+            }
+        }
+    }
+    text
 }
 
 fn outcome(told: &Value) -> String {

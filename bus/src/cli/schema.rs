@@ -1,32 +1,62 @@
-//! `snodo schema`: what editors and other programs check files with.
+//! `snodo schema`: what editors check files with, and what others may build on.
 
 use std::io::{self, Write as _};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use snodo_core::{adapter::Catalog, diagnostic::Problems, schema::published::PATH};
 
-use crate::exit::{Exit, Failure};
+use super::Common;
+use crate::{
+    exit::{Exit, Failure},
+    house,
+};
 
-#[derive(Debug, Args)]
-pub(super) struct Schema {
-    /// Of what
-    #[arg(value_enum)]
-    of: Of,
+#[derive(Debug, Subcommand)]
+pub(super) enum Schema {
+    /// Print the JSON Schema of a route file: config/route.schema.json, for editors
+    Route,
+    /// Write types into schemas/published.lock: from then on their schemas cannot change
+    Publish(Publish),
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Of {
-    /// A route file: config/route.schema.json, for editors
-    Route,
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    /// Which types; all of the house where none is named
+    #[arg(value_name = "TYPE")]
+    types: Vec<String>,
 }
 
 impl Schema {
-    pub(super) fn run(&self) -> Result<Exit, Failure> {
-        let schema = match self.of {
-            Of::Route => snodo_core::route::language::schema(),
-        };
-        let mut out = io::stdout().lock();
-        writeln!(out, "{schema:#}")?;
-        out.flush()?;
+    pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        match self {
+            Self::Route => route(),
+            Self::Publish(publish) => publish.run(common, catalog),
+        }
+    }
+}
+
+fn route() -> Result<Exit, Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:#}", snodo_core::route::language::schema())?;
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+impl Publish {
+    fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let checked = common.checked(catalog)?;
+        let mut published = house::published(&common.house, &mut Problems::default());
+        let new = published
+            .publish(&checked.schemas, &self.types)
+            .map_err(|kind| Failure::mistake(format!("there is no type `{kind}` in schemas/")))?;
+        let path = common.house.join(PATH);
+        std::fs::write(&path, published.text())
+            .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+        common.print(&json!({ "published": new }), |_| match new.len() {
+            0 => format!("{PATH} is as it was\n"),
+            _ => new.iter().map(|kind| format!("published {kind}\n")).collect(),
+        })?;
         Ok(Exit::Done)
     }
 }

@@ -21,8 +21,8 @@ use snodo_core::{
 };
 
 use super::{
-    Desk,
-    admit::{self, Turned},
+    Admits, Desk,
+    admit::{self, Gate, Turned},
     auth::{Allowance, Caller},
     body,
     problems::{AGAIN, Refusal},
@@ -88,14 +88,15 @@ impl From<Box<Turned>> for Turn {
 impl Desk {
     async fn take(self: &Arc<Self>, request: Request) -> Result<Taken, Refusal> {
         let (parts, body) = request.into_parts();
-        let caller = self.callers.identify(&parts.headers)?;
+        let admits = self.admits();
+        let caller = admits.callers.identify(&parts.headers)?;
         let allowance = caller.spend(self.clock.uptime())?;
         let held = body::read(&parts.headers, body, &self.limits, &self.shares).await?;
         let body = &held.bytes;
         self.metrics.ingress_body(body.len());
         faults::crash(CrashPoint::Cp1);
         let only_checked = parts.uri.query() == Some("check=true");
-        let arrived = match self.judge(caller, &parts.headers, body).await {
+        let arrived = match self.judge(&admits, caller, &parts.headers, body).await {
             Ok(arrived) => arrived,
             Err(turned) if only_checked || !turned.recorded => return Err(turned.refusal),
             Err(turned) => return Err(self.reject(caller, turned, body).await),
@@ -105,6 +106,9 @@ impl Desk {
         if only_checked {
             let response = Json(json!({ "valid": true, "type": kind })).into_response();
             return Ok((IngressResult::Accepted, response));
+        }
+        if self.room.is_closed(&self.engine.routes(), kind) {
+            return Err(Problem::not_now("drain", AGAIN).into());
         }
         if self.room.is_full(&self.engine.routes(), kind, &*self.ledger).await {
             return Err(Problem::not_now("cap", AGAIN).into());
@@ -117,17 +121,18 @@ impl Desk {
     /// Judges a request; a large one on a thread of its own, so that nobody else waits for it.
     async fn judge(
         self: &Arc<Self>,
+        admits: &Arc<Admits>,
         caller: &Arc<Caller>,
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Arrived, Turn> {
         if body.len() < LARGE {
-            return self.judge_here(caller, headers, body.clone());
+            return self.judge_here(&admits.gate, caller, headers, body.clone());
         }
         let _place = self.shares.heavy.acquire().await;
-        let (desk, caller) = (Arc::clone(self), Arc::clone(caller));
+        let (desk, admits, caller) = (Arc::clone(self), Arc::clone(admits), Arc::clone(caller));
         let (headers, body) = (headers.clone(), body.clone());
-        let judge = move || desk.judge_here(&caller, &headers, body);
+        let judge = move || desk.judge_here(&admits.gate, &caller, &headers, body);
         tokio::task::spawn_blocking(judge).await.unwrap_or_else(|_| {
             Err(Turn { refusal: Problem::ours().into(), named: None, recorded: false })
         })
@@ -136,32 +141,19 @@ impl Desk {
     /// The same within the budget of CPU time. A body that is refused anyway is told why.
     fn judge_here(
         &self,
+        gate: &Gate,
         caller: &Caller,
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Arrived, Turn> {
         let begun = cpu_of_this_thread();
-        let arrived = self.admitted(caller, headers, body)?;
+        let arrived = admitted(gate, caller, headers, body)?;
         if cpu_of_this_thread().saturating_sub(begun) <= self.limits.validation {
             return Ok(arrived);
         }
         let named = Some(named(&arrived.incoming));
         let refusal = Rejection::over_budget(self.limits.validation).into();
         Err(Turn { refusal, named, recorded: true })
-    }
-
-    /// What the party's rights and the core say of the request, in this order.
-    ///
-    /// A 403 is no `rejected`: the content was not looked at, so there is nothing that an event could
-    /// prove. Like a 401 it is counted in memory only (custody rule book, section b).
-    fn admitted(&self, caller: &Caller, headers: &HeaderMap, body: Bytes) -> Result<Arrived, Turn> {
-        let incoming = self.gate.read(headers, body)?;
-        let kind = &incoming.kind;
-        if caller.sends.contains(kind) || !self.gate.knows(kind) {
-            return Ok(self.gate.admit(incoming)?);
-        }
-        let refusal = Problem::not_allowed(&format!("sends: {kind}")).into();
-        Err(Turn { refusal, named: Some(named(&incoming)), recorded: false })
     }
 
     /// Records a refusal for content; where that cannot be done, nothing was decided.
@@ -204,7 +196,8 @@ impl Desk {
 
     /// The story of `id` as the caller may see it.
     async fn tell(&self, parts: &Parts, id: MessageId) -> Result<Response, Refusal> {
-        let caller = self.callers.identify(&parts.headers)?;
+        let admits = self.admits();
+        let caller = admits.callers.identify(&parts.headers)?;
         let told = story::tell(&*self.ledger, caller, id).await.map_err(|error| {
             tracing::warn!(%error, "a question about a message was not answered");
             Refusal::from(Problem::not_now("ledger", AGAIN))
@@ -213,7 +206,8 @@ impl Desk {
     }
 
     async fn look_up(&self, parts: &Parts, query: Asked) -> Result<Response, Refusal> {
-        let caller = self.callers.identify(&parts.headers)?;
+        let admits = self.admits();
+        let caller = admits.callers.identify(&parts.headers)?;
         let key = query.key(caller).ok_or_else(malformed_query)?;
         let found = self.ledger.message_by_key(&key).await.map_err(|error| {
             tracing::warn!(%error, "a question about a message was not answered");
@@ -221,6 +215,25 @@ impl Desk {
         })?;
         self.tell(parts, found.ok_or_else(Problem::not_found)?).await
     }
+}
+
+/// What the party's rights and the core say of the request, in this order.
+///
+/// A 403 is no `rejected`: the content was not looked at, so there is nothing that an event could prove.
+/// Like a 401 it is counted in memory only (custody rule book, section b).
+fn admitted(
+    gate: &Gate,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Arrived, Turn> {
+    let incoming = gate.read(headers, body)?;
+    let kind = &incoming.kind;
+    if caller.sends.contains(kind) || !gate.knows(kind) {
+        return Ok(gate.admit(incoming)?);
+    }
+    let refusal = Problem::not_allowed(&format!("sends: {kind}")).into();
+    Err(Turn { refusal, named: Some(named(&incoming)), recorded: false })
 }
 
 /// The sender's own source and id.
@@ -287,7 +300,7 @@ pub(super) async fn get(
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
     // Who is not known learns nothing, not even whether this could be an id.
-    desk.callers.identify(&parts.headers)?;
+    desk.admits().callers.identify(&parts.headers)?;
     let id = id.parse().map_err(|_| Problem::not_found())?;
     desk.tell(&parts, MessageId(id)).await
 }
@@ -299,7 +312,7 @@ pub(super) async fn find(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
-    desk.callers.identify(&parts.headers)?;
+    desk.admits().callers.identify(&parts.headers)?;
     let Query(asked) = query.map_err(|_| malformed_query())?;
     desk.look_up(&parts, asked).await
 }

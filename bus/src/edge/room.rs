@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -27,6 +27,8 @@ use crate::ledger::{Ledger, ReadError, Subscriber, Total};
 pub struct Room {
     most: i64,
     open: RwLock<HashMap<Subscriber, Open>>,
+    /// Those that take nothing new until what they have has ended.
+    closed: RwLock<BTreeSet<String>>,
     /// When the totals were last read because somebody was about to be refused.
     looked: Mutex<Option<Instant>>,
 }
@@ -53,7 +55,19 @@ impl Room {
     /// With at most so many open deliveries per subscriber.
     pub fn new(most: u64) -> Self {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        Self { most, open: RwLock::default(), looked: Mutex::default() }
+        Self { most, open: RwLock::default(), closed: RwLock::default(), looked: Mutex::default() }
+    }
+
+    /// Refuses, for now, the types that these take; and no others any more.
+    pub fn close(&self, subscribers: BTreeSet<String>) {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = subscribers;
+    }
+
+    /// Whether somebody who takes `kind` takes nothing new.
+    pub fn is_closed(&self, routes: &Routes, kind: &str) -> bool {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        !closed.is_empty()
+            && routes.takers(kind).iter().any(|taker| closed.contains(&*subscriber(taker)))
     }
 
     /// Reads the totals; called every second. What is taken while they are read may count twice until

@@ -284,8 +284,7 @@ impl Task<'_> {
         last: bool,
     ) -> Flow<Option<Value>> {
         let engine = self.engine;
-        let port =
-            engine.instances.get(&used.instance).ok_or_else(|| mapping(no_instance(used)))?;
+        let port = engine.port(&used.instance).ok_or_else(|| mapping(no_instance(used)))?;
         let input = {
             let scope = Scope::new(body, &self.copy.message.envelope, &self.claimed.done);
             used.input(&scope).map_err(mapping)?
@@ -301,9 +300,9 @@ impl Task<'_> {
             order_no: self.claimed.turn.map(|turn| turn.no),
         };
         if used.effect() == EffectKind::Ledger {
-            return self.ledger_step(route, (step, used), &**port, &call, last).await;
+            return self.ledger_step(route, (step, used), &*port, &call, last).await;
         }
-        let receipt = match self.effect(used, &**port, &call).await {
+        let receipt = match self.effect(used, &*port, &call).await {
             Ok(receipt) => receipt,
             Err(stop) => return self.refused(route, (step, used), stop, last).await,
         };

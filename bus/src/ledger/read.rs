@@ -298,6 +298,12 @@ impl SqlLedger {
         all(&self.ask(sql.to_owned(), vec![]).await?, version_of)
     }
 
+    pub(super) async fn read_owed_by_version(&self) -> Read<Vec<(Digest, i64)>> {
+        let sql = "SELECT route_digest, count(*) FROM delivery WHERE state < 7 \
+            AND subscriber NOT LIKE 'party:%' GROUP BY 1 ORDER BY 1";
+        all(&self.ask(sql.to_owned(), vec![]).await?, |row| Ok((row.digest(0)?, row.int(1)?)))
+    }
+
     pub(super) async fn read_queued_keys(
         &self,
         me: Option<IncarnationId>,

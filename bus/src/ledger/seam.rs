@@ -129,6 +129,10 @@ impl Ledger for SqlLedger {
         Box::pin(self.read_in_broker(subscriber, after, limit))
     }
 
+    fn owed_by_version(&self) -> BoxFuture<'_, Result<Vec<(Digest, i64)>, ReadError>> {
+        Box::pin(self.read_owed_by_version())
+    }
+
     fn to_wake<'a>(
         &'a self,
         of: Option<(&'a str, Digest)>,

@@ -16,7 +16,10 @@ use snodo_core::{
 };
 
 use super::{Actor, No, Office, Told, lists};
-use crate::ledger::{Action, Deed, Outcome, Row, StepDone};
+use crate::{
+    ledger::{Action, Deed, Outcome, Row, StepDone},
+    run::reload::{ReloadError, Reloaded},
+};
 
 /// No reason is longer.
 const LONGEST: usize = 500;
@@ -239,4 +242,43 @@ fn too_early(at: Option<snodo_core::timestamp::Timestamp>) -> No {
     };
     let title = "the call may still act: `not done` cannot be believed yet";
     No::new(StatusCode::CONFLICT, "SN0866", title, expected)
+}
+
+/// `reload`: whether it waits for what stands in its way.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    #[serde(default)]
+    drain: bool,
+}
+
+/// `POST /reload`.
+pub(super) async fn reload(State(office): State<Arc<Office>>, said: Said<Reload>) -> Told {
+    let said = read(said, "{ drain? }")?;
+    let asks = office.asks.as_ref().ok_or_else(no_bus)?;
+    let Reloaded { changes, warnings } =
+        asks.reload(said.drain).await.map_err(|error| not_reloaded(&error))?;
+    Ok(Json(json!({ "reloaded": changes, "warnings": warnings })))
+}
+
+fn no_bus() -> No {
+    let title = "no bus runs in this house: there is nothing to reload";
+    No::new(
+        StatusCode::CONFLICT,
+        "SN0873",
+        title,
+        "a running bus; `snodo run` reads the house anew",
+    )
+}
+
+fn not_reloaded(error: &ReloadError) -> No {
+    let (status, code) = match error {
+        ReloadError::Mistakes(_) => (StatusCode::UNPROCESSABLE_ENTITY, "SN0874"),
+        ReloadError::Refused(_) => (StatusCode::CONFLICT, "SN0870"),
+        ReloadError::Settings => (StatusCode::CONFLICT, "SN0872"),
+        ReloadError::Broker(_) => (StatusCode::CONFLICT, "SN0822"),
+        ReloadError::Start(_) | ReloadError::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "SN0864"),
+        ReloadError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "SN0873"),
+    };
+    No::new(status, code, error.to_string(), "the bus runs on as before")
 }

@@ -21,6 +21,22 @@ pub(super) async fn instances(State(office): State<Arc<Office>>) -> Told {
     Ok(Json(json!({ "instances": office.ledger.incarnations().await? })))
 }
 
+/// `GET /routes`: what runs, and the older versions by which deliveries are still owed.
+pub(super) async fn routes(State(office): State<Arc<Office>>) -> Told {
+    let routes = (office.routes)();
+    let mut older = Vec::new();
+    for (digest, owed) in office.ledger.owed_by_version().await? {
+        let version = routes.version(&digest);
+        let name = version.map(|version| version.name.as_str());
+        let is_now = name.and_then(|name| routes.get(name)).is_some_and(|now| now.digest == digest);
+        if !is_now {
+            older.push(json!({ "route": name, "digest": digest, "owed": owed }));
+        }
+    }
+    let now: Vec<Value> = routes.iter().map(|route| route.describe()).collect();
+    Ok(Json(json!({ "routes": now, "older": older })))
+}
+
 /// `GET /ledger/stats`.
 pub(super) async fn stats(State(office): State<Arc<Office>>) -> Told {
     let deliveries = office.ledger.delivery_totals().await?;

@@ -59,19 +59,26 @@ impl BrokerSide {
             None => cluster(&settings.broker).ok_or("SN0810 no broker is named")?,
         };
         let queues = party_queues(parties);
-        let planned = planned(&endpoint, routes, &queues);
-        if node.is_some() {
-            let passwords =
-                passwords(&settings.data, &queues).map_err(|error| error.to_string())?;
-            topology::apply(&endpoint, &planned, &passwords)
-                .await
-                .map_err(|error| error.to_string())?;
-        } else {
-            verify(&endpoint, &planned).await?;
-        }
+        prepare(&endpoint, node.is_some(), settings, routes, &queues).await?;
         let publisher = Arc::new(Publisher::start(&endpoint, &queues, Patience::default()));
         let consumers = Consumers::start(&endpoint, Patience::default());
         Ok(Self { endpoint, publisher, consumers, node: tokio::sync::Mutex::new(node) })
+    }
+
+    /// Sees to it that the broker holds what these routes and parties need.
+    pub(super) async fn prepare(
+        &self,
+        settings: &Settings,
+        routes: &Routes,
+        parties: &Parties,
+    ) -> Result<(), String> {
+        let is_ours = self.node.lock().await.is_some();
+        prepare(&self.endpoint, is_ours, settings, routes, &party_queues(parties)).await
+    }
+
+    /// Publishes to the queues of these parties from now on.
+    pub(super) fn follow(&self, parties: &Parties) {
+        self.publisher.set_parties(&party_queues(parties));
     }
 
     /// The way out.
@@ -97,6 +104,23 @@ impl BrokerSide {
             node.stop().await;
         }
     }
+}
+
+/// Applies the topology on a node of our own; verifies it on a cluster.
+async fn prepare(
+    endpoint: &Endpoint,
+    is_ours: bool,
+    settings: &Settings,
+    routes: &Routes,
+    queues: &[PartyQueue],
+) -> Result<(), String> {
+    let planned = planned(endpoint, routes, queues);
+    if !is_ours {
+        return verify(endpoint, &planned).await;
+    }
+    let passwords = passwords(&settings.data, queues).map_err(|error| error.to_string())?;
+    let applied = topology::apply(endpoint, &planned, &passwords).await;
+    applied.map(drop).map_err(|error| error.to_string())
 }
 
 /// The endpoint that the configuration names; none for a private node.

@@ -1,14 +1,15 @@
 //! A real edge over a real ledger, without a broker: copies wait in the ledger.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, RwLock},
+};
 
 use snodo::{
     broker::{Address, Confirm, Copy, Publish},
     clock::{Clock, SystemClock},
-    edge::{
-        self, Desk, EdgeLimits, admit::Gate, auth::Callers, body::Shares, health::Health, problems,
-        room::Room,
-    },
+    edge::{self, Admits, Desk, EdgeLimits, body::Shares, health::Health, problems, room::Room},
     engine::{Engine, Limits, Parts, Silent, SystemChance, TimerDeadlines},
     house::{self, Checked},
     ledger::{Ledger, RouteVersion, open},
@@ -255,8 +256,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     };
     Desk {
         engine,
-        gate: Gate::new(schemas, settings.limits.body),
-        callers: Callers::of(&parties),
+        admits: RwLock::new(Arc::new(Admits::of(schemas, &parties, &settings))),
         room: Arc::new(Room::new(settings.limits.waiting_per_route)),
         health: Arc::new(Health::new(&["ledger"], Arc::clone(&metrics), clock.now())),
         metrics,

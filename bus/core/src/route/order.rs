@@ -18,6 +18,8 @@ use crate::{
 pub struct Order {
     /// Gives the key of a message: text or a number.
     pub key: Template,
+    /// The same as it is written.
+    pub written: String,
     /// What those behind a parked delivery do.
     pub on_park: OnPark,
     /// Over how many queues the keys are spread.
@@ -61,6 +63,13 @@ fn shard_of(key: &Digest, shards: u16) -> u16 {
 }
 
 impl Route {
+    /// Whether numbers and queues of this route's deliveries mean the same in `other`.
+    pub fn has_the_order_of(&self, other: &Self) -> bool {
+        let shape =
+            |route: &Self| route.order.as_ref().map(|order| (order.written.clone(), order.shards));
+        shape(self) == shape(other)
+    }
+
     /// The place of a message among the deliveries of this route; none where it keeps no order. The
     /// fault is of the message: such a delivery belongs to no order, and does not run.
     pub fn place(&self, message: &Message) -> Result<Option<Place>, Fault> {

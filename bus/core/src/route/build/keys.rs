@@ -12,7 +12,7 @@ use crate::{
         compile::{Read, Seen},
     },
     timestamp::Timestamp,
-    yaml::Node,
+    yaml::{Content, Node},
 };
 
 impl Builder<'_, '_, '_> {
@@ -32,7 +32,11 @@ impl Builder<'_, '_, '_> {
             self.check_order(one);
         }
         let (on_park, shards) = (order.on_park, order.shards);
-        Some(Order { key: key?, on_park, shards })
+        let written = match &order.key.content {
+            Content::Text(text) => text.clone(),
+            _ => String::new(),
+        };
+        Some(Order { key: key?, written, on_park, shards })
     }
 
     fn check_order(&mut self, seen: &Seen) {
