@@ -486,10 +486,11 @@ fn shells_complete_every_command_and_each_has_a_manual_page() {
         assert_eq!(code, 0);
         assert!(out.contains("reload") && out.contains("uncertain"), "{shell}");
     }
-    let (code, _, err) = run(folder.path(), &["man", "pages"]);
+    let pages = folder.path().join("pages");
+    let (code, _, err) = run(folder.path(), &["man", &pages.display().to_string()]);
     assert_eq!(code, 0, "{err}");
     for page in ["snodo.1", "snodo-reload.1", "snodo-parked-replay.1"] {
-        let text = fs::read_to_string(folder.path().join("pages").join(page)).expect(page);
+        let text = fs::read_to_string(pages.join(page)).expect(page);
         assert!(text.contains(".SH SYNOPSIS"), "{page}");
     }
 }

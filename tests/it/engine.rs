@@ -80,7 +80,7 @@ impl Bench {
         let id = self.engine.new_message_id();
         let message = Arc::new(Message {
             envelope: envelope(id),
-            data: bytes::Bytes::from_static(b"{\"n\":9}"),
+            data: bytes::Bytes::from_static(b"{\"n\":9,\"k\":1}"),
         });
         let admitted = Admitted {
             message: Arc::clone(&message),
