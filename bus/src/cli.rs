@@ -27,6 +27,7 @@ mod check;
 mod client;
 mod desk;
 mod explain;
+mod group;
 mod help;
 mod schema;
 mod send;

@@ -43,7 +43,7 @@ type Queued = Arc<Mutex<VecDeque<Instant>>>;
 /// Rows of a group at most.
 const GROUP: usize = 500;
 /// Unconfirmed publishes at most.
-const WINDOW: usize = 512;
+const WINDOW: usize = 1024;
 
 /// Starts a private node in `folder` and serves on the address that stands in `<folder>/listen`.
 pub(crate) async fn in_folder(folder: &Path) -> Result<Measured, Failure> {

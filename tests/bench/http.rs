@@ -35,6 +35,8 @@ const STEP: u32 = 500;
 const MOST: u32 = 64;
 const PROBE_SECONDS: u32 = 10;
 const HOLD_SECONDS: u32 = 60;
+/// Everything is delivered so soon after the last post.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(15);
 /// No queued row may be older.
 const OLDEST: f64 = 5.0;
 /// A rate holds only where its slowest hundredth is answered within this.
@@ -133,7 +135,11 @@ impl Server {
         let (report, oldest) =
             tokio::join!(loading, self.oldest_while(Duration::from_secs(seconds.into())));
         self.next += u64::from(rate * seconds);
-        let delivered = self.delivered(Duration::from_secs(15)).await;
+        let delivered = self.delivered(DELIVERED_WITHIN).await;
+        if !delivered {
+            // What this rate has left behind is not the next one's.
+            self.delivered(Duration::from_mins(3)).await;
+        }
         let measured = Measured {
             messages: report.accepted,
             seconds: begun.elapsed().as_secs_f64().min(f64::from(seconds)),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::{Router, body::Body};
 use clap::{Args, Subcommand};
 use hyper::{
     Method, Request, StatusCode,
@@ -16,6 +16,7 @@ use tower_service::Service as _;
 use super::{
     Common,
     client::{self, Answer},
+    group,
     send::problem,
 };
 use crate::{
@@ -38,17 +39,10 @@ pub(super) enum Parked {
         /// The delivery's id, as the list shows it
         id: String,
     },
-    /// Have one tried again, by the route as it is now
-    Replay {
-        /// The delivery's id, as the list shows it
-        id: String,
-        /// Why, in one line without personal data; it goes into the evidence
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        /// By the version of the route that it is pinned to
-        #[arg(long)]
-        same_version: bool,
-    },
+    /// Count them by route, step and code
+    Groups,
+    /// Have one tried again, or with --all a group, by the route as it is now
+    Replay(Replay),
     /// Put one away for good; nothing is undone
     Discard {
         /// The delivery's id, as the list shows it
@@ -70,6 +64,39 @@ pub(super) struct List {
     /// Only after this sequence number: the `next` that --json shows, when there are more
     #[arg(long, default_value_t = 0, value_name = "SEQ")]
     after: i64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// The delivery's id, as the list shows it
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<String>,
+    /// All that are parked now, or those of --route and --code; Ctrl-C stops between two
+    #[arg(long)]
+    all: bool,
+    /// Only of this route, or of `party:<id>`
+    #[arg(long, requires = "all", value_name = "NAME")]
+    pub(super) route: Option<String>,
+    /// Only with this code, such as SN0764
+    #[arg(long, requires = "all")]
+    pub(super) code: Option<String>,
+    /// So many a second, so that fresh messages get through beside them
+    #[arg(long, requires = "all", default_value_t = 20, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) rate: u32,
+    /// Why, in one line without personal data; it goes into the evidence
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// By the version of the route to which each is pinned
+    #[arg(long)]
+    same_version: bool,
+}
+
+impl Replay {
+    pub(super) fn question(&self, id: &str) -> Question {
+        let body = json!({ "reason": self.reason, "same_version": self.same_version });
+        Question::post(act(id, "replay"), body)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,14 +220,14 @@ impl Describe {
 }
 
 /// One question to the office.
-struct Question {
+pub(super) struct Question {
     method: Method,
     path: String,
     body: Option<Value>,
 }
 
 impl Question {
-    fn get(path: impl Into<String>) -> Self {
+    pub(super) fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), body: None }
     }
 
@@ -221,7 +248,7 @@ impl Question {
 }
 
 /// A part of a path or query with everything but letters, digits and `-._~` escaped.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -257,10 +284,11 @@ impl Parked {
         let (question, text): (Question, fn(&Value) -> String) = match self {
             Self::List(list) => (list.question("parked"), table),
             Self::Show { id } => (show(id), pretty),
-            Self::Replay { id, reason, same_version } => {
-                let body = json!({ "reason": reason, "same_version": same_version });
-                (Question::post(act(id, "replay"), body), outcome)
-            }
+            Self::Groups => return group::groups(common, catalog).await,
+            Self::Replay(replay) => match &replay.id {
+                Some(id) => (replay.question(id), outcome),
+                None => return group::replay(replay, common, catalog).await,
+            },
             Self::Discard { id, reason } => {
                 (Question::post(act(id, "discard"), json!({ "reason": reason })), outcome)
             }
@@ -347,11 +375,35 @@ impl Common {
     }
 
     /// The answer of the running bus; where none runs, of the ledger itself.
-    async fn ask(&self, catalog: &Catalog, question: &Question) -> Result<(Value, Exit), Failure> {
-        // While a bus runs, a route that somebody is writing is in nobody's way.
-        let answer = match client::ask_socket(&self.socket()?, question.request()?).await? {
-            Some(answer) => answer,
-            None => without_bus(self.checked(catalog)?, question).await?,
+    pub(super) async fn ask(
+        &self,
+        catalog: &Catalog,
+        question: &Question,
+    ) -> Result<(Value, Exit), Failure> {
+        Desk::new(self, catalog).ask(question).await
+    }
+}
+
+/// Where questions go: to the running bus; where none runs, to the ledger, opened once.
+pub(super) struct Desk<'a> {
+    common: &'a Common,
+    catalog: &'a Catalog,
+    office: Option<Router>,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(common: &'a Common, catalog: &'a Catalog) -> Self {
+        Self { common, catalog, office: None }
+    }
+
+    pub(super) async fn ask(&mut self, question: &Question) -> Result<(Value, Exit), Failure> {
+        let answer = match &self.office {
+            Some(office) => in_process(office.clone(), question).await?,
+            // While a bus runs, a route that somebody is writing is in nobody's way.
+            None => match client::ask_socket(&self.common.socket()?, question.request()?).await? {
+                Some(answer) => answer,
+                None => in_process(self.open().await?, question).await?,
+            },
         };
         let exit = match answer.status {
             status if status.is_success() => Exit::Done,
@@ -362,16 +414,20 @@ impl Common {
     }
 }
 
+impl Desk<'_> {
+    async fn open(&mut self) -> Result<Router, Failure> {
+        let checked = self.common.checked(self.catalog)?;
+        let office = crate::run::office(&checked).await.map_err(Failure::failed)?;
+        Ok(self.office.insert(operators::router(Arc::new(office))).clone())
+    }
+}
+
 /// The same functions, in this process.
-async fn without_bus(
-    checked: crate::house::Checked,
-    question: &Question,
-) -> Result<Answer, Failure> {
-    let office = crate::run::office(&checked).await.map_err(Failure::failed)?;
+async fn in_process(mut office: Router, question: &Question) -> Result<Answer, Failure> {
     let mut request = question.request()?;
     let me = rustix::process::geteuid().as_raw();
     request.extensions_mut().insert(Actor(user_name(me)));
-    let response = operators::router(Arc::new(office)).call(request).await;
+    let response = office.call(request).await;
     let response = response.unwrap_or_else(|never| match never {});
     let status = response.status();
     let body =
