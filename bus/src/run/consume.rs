@@ -1,9 +1,9 @@
 //! delivery: takes copies from one queue, has each carried on its lane, and settles what became of it.
 //!
 //! Invariant: what is told to the broker is what the engine returned, nothing else; copies in hand are
-//! bounded by the broker's prefetch, batches of the fast path by `BATCHES`.
+//! bounded by the broker's prefetch, batches of the fast path by `BATCHES`, tasks by `SINGLES`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,9 @@ use crate::{
 const BATCH: usize = 256;
 /// Batches of one queue that are under way at once.
 const BATCHES: usize = 4;
+/// Copies of one queue that are worked on one by one at once. Each may wait for its target, on a
+/// connection of its own: a target that hangs costs so many and no more.
+const SINGLES: usize = 64;
 /// How long a copy is kept back that could not be written down: the ledger is away, and the broker
 /// would hand it over again at once.
 const KEPT_BACK: Duration = Duration::from_secs(2);
@@ -46,24 +49,28 @@ pub(super) async fn consume(
     let settler = consumer.settler();
     let mut batches = JoinSet::new();
     let mut singles = JoinSet::new();
+    let mut waiting = VecDeque::new();
     loop {
+        while singles.len() < SINGLES {
+            let Some((tag, work)) = waiting.pop_front() else { break };
+            let (engine, settler) = (Arc::clone(&engine), settler.clone());
+            singles.spawn(single(engine, settler, tag, work, stop.clone()));
+        }
+        let takes = batches.len() < BATCHES && waiting.is_empty() && singles.len() < SINGLES;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(_) = batches.join_next(), if !batches.is_empty() => {}
             Some(_) = singles.join_next(), if !singles.is_empty() => {}
-            batch = consumer.next_batch(BATCH), if batches.len() < BATCHES => {
+            batch = consumer.next_batch(BATCH), if takes => {
                 if batch.is_empty() {
                     break;
                 }
-                let mut fast = Vec::with_capacity(batch.len());
+                let mut fast = Vec::new();
                 for (tag, received) in batch {
                     match lane(&engine, source, received) {
                         Work::Fast(copy) => fast.push((tag, copy)),
-                        Work::Single(work) => {
-                            let (engine, settler) = (Arc::clone(&engine), settler.clone());
-                            singles.spawn(single(engine, settler, tag, work, stop.clone()));
-                        }
+                        Work::Single(work) => waiting.push_back((tag, work)),
                     }
                 }
                 if !fast.is_empty() {
@@ -73,6 +80,7 @@ pub(super) async fn consume(
         }
     }
     consumer.pause();
+    settler.settle_all(waiting.into_iter().map(|(tag, _)| (tag, Settlement::Return)));
     while batches.join_next().await.is_some() {}
     while singles.join_next().await.is_some() {}
     consumer.close().await;
