@@ -36,7 +36,9 @@ use super::{
 };
 
 /// Bytes of all copies that are on their way to this process or in its hands.
-const BUDGET: usize = 32 * 1024 * 1024;
+const BUDGET: usize = 16 * 1024 * 1024;
+/// What a copy takes beside its body: its headers, each a piece or two.
+const HEADERS: usize = 4 * 1024;
 /// What a copy is taken to weigh before any has come.
 const TYPICAL: usize = 4 * 1024;
 /// Settled copies are told of together: this long after the first of them,
@@ -555,7 +557,7 @@ impl Work {
         let mut item = item;
         let mut deliveries = Vec::new();
         while let Some(Ok(delivery)) = item {
-            self.average = (self.average * 15 + delivery.data.len() + 512) / 16;
+            self.average = (self.average * 15 + delivery.data.len() + HEADERS) / 16;
             deliveries.push(delivery);
             // The end of the stream and its errors are said once: what is asked for is dealt with.
             match next(&mut session.stream).now_or_never() {
