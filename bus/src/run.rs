@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -127,7 +127,7 @@ pub struct Bus {
     started: Started,
     parties: Parties,
     asks: Asks,
-    wishes: Mutex<Option<Wishes>>,
+    wishes: Option<Wishes>,
     desk: Arc<Desk>,
     taking: Arc<Taking>,
     broker: Arc<BrokerSide>,
@@ -147,7 +147,7 @@ pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> 
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let hang_up = listen_for(SignalKind::hangup())?;
-    let bus = tokio::select! {
+    let mut bus = tokio::select! {
         started = Bus::start(checked, Scope::default()) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
@@ -271,7 +271,7 @@ impl Bus {
             started,
             parties,
             asks,
-            wishes: Mutex::new(Some(wishes)),
+            wishes: Some(wishes),
             desk: Arc::new(desk),
             taking: Arc::new(taking),
             broker,
@@ -292,13 +292,12 @@ impl Bus {
     }
 
     /// Reads the house again whenever it is asked to: by SIGHUP, by an operator, by a change of its files.
-    fn follow_house(&self, check: CheckHouse, mut hang_up: Signal) {
-        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(wishes) = wishes else { return };
+    fn follow_house(&mut self, check: CheckHouse, mut hang_up: Signal) {
+        let Some(wishes) = self.wishes.take() else { return };
         let reloader = Reloader {
             check,
             settings: self.settings.clone(),
-            parties: tokio::sync::Mutex::new(self.parties.clone()),
+            parties: self.parties.clone(),
             engine: Arc::clone(&self.engine),
             ledger: Arc::clone(&self.ledger),
             broker: Arc::clone(&self.broker),

@@ -27,9 +27,8 @@ use snodo_tests::{
     node,
     wait::{eventually, until},
 };
-use tokio::net::TcpListener;
 
-use super::workshop::{TOKEN, event, figures, house, route, snodo, start, write};
+use super::workshop::{TOKEN, event, figures, house, route, serve, snodo, start, write};
 
 /// How many messages, unless `SNODO_ORDER_MESSAGES` says so; a key for every forty of them.
 const MESSAGES: u64 = 2_000;
@@ -66,11 +65,7 @@ struct Far {
 
 impl Far {
     async fn start(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let router = Router::new().route("/put", post(put)).with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+        serve(Router::new().route("/put", post(put)).with_state(self.clone())).await
     }
 
     fn stumbles(&self) -> bool {

@@ -22,9 +22,8 @@ use snodo_tests::{
     node,
     wait::{eventually, until},
 };
-use tokio::net::TcpListener;
 
-use super::workshop::{TOKEN, command, event, figures, house, route, snodo, start, write};
+use super::workshop::{TOKEN, command, event, figures, house, route, serve, snodo, start, write};
 
 /// So many for each of the three causes.
 const EACH: u64 = 667;
@@ -40,11 +39,7 @@ struct Far {
 
 impl Far {
     async fn start(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let router = Router::new().route("/put", post(put)).with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+        serve(Router::new().route("/put", post(put)).with_state(self.clone())).await
     }
 
     /// How many were done, of the numbers that leave this rest of three.

@@ -26,10 +26,9 @@ use snodo_tests::{
     node,
     wait::{eventually, until},
 };
-use tokio::net::TcpListener;
 
 use super::workshop::{
-    TOKEN, command, event, figures, house, party, route, schema, snodo, start, write,
+    TOKEN, command, event, figures, house, party, route, schema, serve, snodo, start, write,
 };
 
 /// In flight at the reload.
@@ -54,11 +53,7 @@ struct Far {
 
 impl Far {
     async fn start(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let router = Router::new().route("/{operation}", post(put)).with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+        serve(Router::new().route("/{operation}", post(put)).with_state(self.clone())).await
     }
 
     fn effects(&self) -> BTreeMap<u64, Vec<Effect>> {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use serde_json::{Value, json};
 use snodo_core::ids::Digest;
 use snodo_tests::{
@@ -16,6 +17,7 @@ use snodo_tests::{
     chaos::figures::Figures,
     client::{Client, get},
 };
+use tokio::net::TcpListener;
 
 /// The token of the party.
 pub(crate) const TOKEN: &str = "workshop-driver";
@@ -65,6 +67,14 @@ pub(crate) fn house(
     });
     write(&house, "schemas/works/call.v1.json", &call.to_string());
     house
+}
+
+/// Serves a target on a free port, as long as the test runs.
+pub(crate) async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
 }
 
 /// Writes a file of the house.

@@ -18,7 +18,7 @@ use snodo_core::{
     route::Routes,
 };
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{Instant, sleep},
 };
 
@@ -127,7 +127,7 @@ pub(super) struct Wishes(mpsc::Receiver<Wish>);
 pub(super) struct Reloader {
     pub(super) check: CheckHouse,
     pub(super) settings: Settings,
-    pub(super) parties: Mutex<Parties>,
+    pub(super) parties: Parties,
     pub(super) engine: Arc<Engine>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) broker: Arc<BrokerSide>,
@@ -139,7 +139,7 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Reloads as often as it is asked to, one after the other.
-    pub(super) async fn serve(self, mut wishes: Wishes) {
+    pub(super) async fn serve(mut self, mut wishes: Wishes) {
         while let Some(Wish { drain, told }) = wishes.0.recv().await {
             let reloaded = self.reload(drain).await;
             self.say(&reloaded);
@@ -168,7 +168,7 @@ impl Reloader {
         self.desk.health.set("routes", state, self.clock.now());
     }
 
-    async fn reload(&self, drain: bool) -> Result<Reloaded, ReloadError> {
+    async fn reload(&mut self, drain: bool) -> Result<Reloaded, ReloadError> {
         let check = Arc::clone(&self.check);
         // It reads and compiles everything: not on a thread that carries messages.
         let (checked, said) = tokio::task::spawn_blocking(move || check())
@@ -178,15 +178,14 @@ impl Reloader {
         if checked.settings != self.settings {
             return Err(ReloadError::Settings);
         }
-        let mut parties = self.parties.lock().await;
-        self.may(&parties, &checked, drain).await?;
+        self.may(&checked, drain).await?;
         self.broker
             .prepare(&self.settings, &checked.routes, &checked.parties)
             .await
             .map_err(ReloadError::Broker)?;
         let changes = reload::changes(&self.engine.routes(), &checked.routes);
         self.pin(&mut checked.routes).await?;
-        *parties = checked.parties.clone();
+        self.parties = checked.parties.clone();
         let routes = Arc::clone(&checked.routes);
         self.swap(checked);
         self.taking.follow(&routes, &changes.removed);
@@ -198,16 +197,11 @@ impl Reloader {
     }
 
     /// Whether nothing that is owed stands in the way; with `drain`, once it has ended.
-    async fn may(
-        &self,
-        parties: &Parties,
-        checked: &Checked,
-        drain: bool,
-    ) -> Result<(), ReloadError> {
+    async fn may(&self, checked: &Checked, drain: bool) -> Result<(), ReloadError> {
         let begun = Instant::now();
         loop {
             let routes = self.engine.routes();
-            let now = House { routes: &routes, parties };
+            let now = House { routes: &routes, parties: &self.parties };
             let then = House { routes: &checked.routes, parties: &checked.parties };
             let refusals = reload::refusals(now, then, &self.owed().await?);
             let over = refusals.is_empty() || !drain || begun.elapsed() > DRAIN_WITHIN;
