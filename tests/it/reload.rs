@@ -218,7 +218,7 @@ async fn a_reload_takes_what_is_in_order_and_leaves_nothing_behind() {
     let owing = command(&house, &["reload"]);
     assert_eq!(owing.status.code(), Some(1));
     let said = String::from_utf8_lossy(&owing.stdout).into_owned();
-    assert!(said.contains("SN0870 route `two` cannot go: it still owes 1 delivery"), "{said}");
+    assert!(said.contains("SN0870: route `two` cannot go: it still owes 1 delivery"), "{said}");
     let draining = {
         let house = house.clone();
         tokio::task::spawn_blocking(move || snodo(&house, &["reload", "--drain"]))

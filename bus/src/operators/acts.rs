@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use snodo_core::{
     ids::IncarnationId,
     message_state::DeliveryState,
+    reload::Refusal,
     route::{Route, Use, Verb},
 };
 
@@ -274,11 +275,16 @@ fn no_bus() -> No {
 fn not_reloaded(error: &ReloadError) -> No {
     let (status, code) = match error {
         ReloadError::Mistakes(_) => (StatusCode::UNPROCESSABLE_ENTITY, "SN0874"),
-        ReloadError::Refused(_) => (StatusCode::CONFLICT, "SN0870"),
+        ReloadError::Refused(refusals) => {
+            (StatusCode::CONFLICT, refusals.first().map_or("SN0870", Refusal::code))
+        }
         ReloadError::Settings => (StatusCode::CONFLICT, "SN0872"),
         ReloadError::Broker(_) => (StatusCode::CONFLICT, "SN0822"),
         ReloadError::Start(_) | ReloadError::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "SN0864"),
         ReloadError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "SN0873"),
     };
-    No::new(status, code, error.to_string(), "the bus runs on as before")
+    // The code stands before the title already.
+    let text = error.to_string();
+    let title = text.strip_prefix(code).map_or(text.as_str(), str::trim_start);
+    No::new(status, code, title, "the bus runs on as before")
 }
