@@ -5,7 +5,7 @@
 //! `step()`, so that a scheduler, the runtime's or the simulation's, chooses what goes next.
 //!
 //! Reading order follows a message: `accept`, `relay`, then `fast` or `effect`; beside them `periods`,
-//! `sweep`, `reconcile` and `drain`. The rules are those of the custody rule book.
+//! `sweep`, `breakers`, `reconcile` and `drain`. The rules are those of the custody rule book.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -34,6 +34,7 @@ use crate::{
 
 pub mod accept;
 mod alone;
+pub mod breakers;
 pub mod drain;
 pub mod effect;
 mod emission;
@@ -46,11 +47,13 @@ pub mod periods;
 pub mod reconcile;
 pub mod relay;
 pub mod sweep;
+mod targets;
 
 use alone::Gate;
 use holds::Holds;
 use output::Outputs;
 use relay::{Depths, Outbox};
+use targets::Targets;
 
 /// How long a claim is leased beyond the deadline of the call it is needed for.
 pub const LEASE: Duration = Duration::from_mins(1);
@@ -109,6 +112,8 @@ pub trait Observe: Send + Sync + 'static {
     fn fault(&self, _subscriber: &str, _fault: &Fault, _verdict: &Verdict) {}
     /// A delivery of a subscriber ended, filtered or completed.
     fn ended(&self, _subscriber: &str, _filtered: bool) {}
+    /// A target went away (the fault of this code showed it), or is back.
+    fn target(&self, _instance: &str, _away: bool, _code: &str) {}
     /// Something moved rows: `due`, `give_back`, `own_end`, `expire`, `reconcile`, `unrouted`,
     /// `poison`, `stray`.
     fn moved(&self, _what: &'static str, _rows: u64) {}
@@ -185,6 +190,7 @@ pub struct Engine {
     gate: Gate,
     live: Live,
     outputs: Outputs,
+    targets: Targets,
     arrivals: Mutex<BTreeMap<Subscriber, BTreeMap<Option<u16>, u64>>>,
 }
 
@@ -200,7 +206,9 @@ pub enum Lane {
 impl Engine {
     /// An engine of `parts`. Nothing happens before its loops are stepped.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let targets = Targets::new(&parts.instances, &parts.routes);
         Arc::new(Self {
+            targets,
             routes: RwLock::new(parts.routes),
             instances: RwLock::new(Arc::new(parts.instances)),
             ledger: parts.ledger,
@@ -229,6 +237,8 @@ impl Engine {
 
     /// Puts checked routes in place of those that run. Deliveries keep the version they are pinned to.
     pub fn swap_routes(&self, routes: Arc<Routes>) {
+        let instances = Arc::clone(&self.instances.read().unwrap_or_else(PoisonError::into_inner));
+        self.targets.follow(&instances, &routes);
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
     }
 

@@ -138,7 +138,7 @@ fn open<'a>(
         }
         let opening = Opening { instance: name.clone(), schemas: Arc::clone(schemas) };
         match catalog.open(&adapter.kind, adapter.options.clone(), &opening) {
-            Some(Ok(port)) => instances.insert(name.clone(), port),
+            Some(Ok(port)) => instances.insert_at(name.clone(), port, adapter.pace),
             Some(Err(error)) => wrong_options(adapter, &error, problems),
             None => unknown_kind(adapter, catalog, problems),
         }

@@ -35,6 +35,7 @@ pub mod slot;
 mod sqlite;
 mod statement;
 mod store;
+mod targets;
 pub mod verify;
 pub mod writer;
 
@@ -702,8 +703,8 @@ pub struct Total {
 /// What the gauges show, read from the rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ages {
-    /// When the oldest queued row got there.
-    pub oldest_queued: Option<Timestamp>,
+    /// Per subscriber, when its oldest queued row got there.
+    pub oldest_queued: BTreeMap<Subscriber, Timestamp>,
     /// Per subscriber, when its oldest open delivery was created.
     pub oldest_open: BTreeMap<Subscriber, Timestamp>,
     /// Per subscriber, deliveries waiting for their time.
@@ -776,6 +777,19 @@ pub struct RouteVersion {
     pub route: String,
     /// Canonical JSON, see `snodo_core::route::Route::bundle`.
     pub bundle: Arc<str>,
+}
+
+/// A target that is away, as every process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetAway {
+    /// The adapter instance.
+    pub instance: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The code of the fault with which the breaker opened.
+    pub code: String,
+    /// When it may be asked again.
+    pub probe_at: Timestamp,
 }
 
 /// A call whose sender has not stopped: sequence of the delivery, step, fence of the claim.
@@ -941,6 +955,41 @@ pub trait Ledger: Send + Sync + 'static {
         instance: &'a str,
         partition: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, ReadError>>;
+
+    /// The targets that are away.
+    fn targets_away(&self) -> BoxFuture<'_, Result<Vec<TargetAway>, ReadError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Writes that a target is away; where it is written already, as it is.
+    fn put_target_away<'a>(
+        &'a self,
+        _away: &'a TargetAway,
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Takes the next probe of a target whose time has come, and names the one after; whether it is
+    /// the caller's.
+    fn take_probe<'a>(
+        &'a self,
+        _instance: &'a str,
+        _now: Timestamp,
+        _next: Timestamp,
+    ) -> BoxFuture<'a, Result<bool, CommitError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    /// A target is back. The deliveries of these subscribers that have waited meanwhile get the time
+    /// in which they could not have been carried.
+    fn end_target_away<'a>(
+        &'a self,
+        _away: &'a TargetAway,
+        _now: Timestamp,
+        _subscribers: &'a [Subscriber],
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// The starts of processes, newest first.
     fn incarnations(&self) -> BoxFuture<'_, Result<Vec<Incarnation>, ReadError>>;

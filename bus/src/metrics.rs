@@ -125,6 +125,8 @@ struct Work {
     published: Family<[IntCounter; 4]>,
     confirm_took: Histogram,
     consumers: Family<IntGauge>,
+    held: Family<IntGauge>,
+    circuits: Family<IntGauge>,
     batch_copies: Histogram,
     batch_took: Histogram,
     calls: Family<(IntCounter, IntCounter, Histogram)>,
@@ -141,7 +143,7 @@ const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
     ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
-const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
 
 /// The children of a metric, by the value of the label that the configuration names. A reload adds
 /// names; none goes, so that what was counted stays.
@@ -279,6 +281,8 @@ impl Metrics {
         self.custody.name(&routes, &sources);
         self.work.published.name(&routes);
         self.work.consumers.name(&routes);
+        self.work.held.name(&routes);
+        self.work.circuits.name(&instances_of(labels));
         self.work.faults.name(&routes);
         self.work.calls.name(&with_other(&labels.targets));
     }
@@ -301,7 +305,7 @@ impl Metrics {
         if read_at.is_some_and(|at| clock.uptime().saturating_sub(at) < FRESH) {
             return;
         }
-        let read = self.custody.read(ledger, clock.now()).await;
+        let read = self.custody.read(ledger, clock.now(), &self.work.held).await;
         self.custody.read.set(i64::from(read.is_ok()));
         if let Err(error) = read {
             tracing::warn!(%error, "the metrics show an older reading of the ledger");
@@ -355,9 +359,16 @@ impl Metrics {
         self.work.confirm_took.observe(took.as_secs_f64());
     }
 
-    /// Whether the consumer of a route is up.
-    pub fn consumer(&self, route: &str, up: bool) {
-        self.work.consumers.with(route, |gauge| gauge.set(i64::from(up)));
+    /// Whether the consumer of a route is up, or the route waits for a target: then nothing is amiss
+    /// with the consumer.
+    pub fn consumer(&self, route: &str, up: bool, held: bool) {
+        self.work.consumers.with(route, |gauge| gauge.set(i64::from(up || held)));
+        self.work.held.with(route, |gauge| gauge.set(i64::from(held)));
+    }
+
+    /// A target went away, or is back.
+    pub fn target(&self, instance: &str, away: bool) {
+        self.work.circuits.with(instance, |gauge| gauge.set(if away { 2 } else { 0 }));
     }
 
     /// A batch of copies went through the fast path.
@@ -492,7 +503,12 @@ impl Custody {
         self.waiting.name(routes);
     }
 
-    async fn read(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<(), ReadError> {
+    async fn read(
+        &self,
+        ledger: &dyn Ledger,
+        now: Timestamp,
+        held: &Family<IntGauge>,
+    ) -> Result<(), ReadError> {
         let messages = ledger.message_totals().await?;
         let deliveries = ledger.delivery_totals().await?;
         let ages = ledger.ages().await?;
@@ -506,18 +522,23 @@ impl Custody {
         for (bucket, counted) in OWED.iter().zip(&self.owed) {
             counted.show(&deliveries, |word| word == bucket.word());
         }
-        self.show_ages(&ages, now);
+        self.show_ages(&ages, now, held);
         Ok(())
     }
 
-    fn show_ages(&self, ages: &Ages, now: Timestamp) {
+    fn show_ages(&self, ages: &Ages, now: Timestamp, held: &Family<IntGauge>) {
         let age =
             |since: &Timestamp| i64::try_from(now.since(*since).as_secs()).unwrap_or(i64::MAX);
         let oldest = ages.oldest_open.iter().map(|(name, since)| (name.as_ref(), age(since)));
         show_gauges(&self.oldest_open, oldest, i64::max);
         let waiting = ages.waiting.iter().map(|(name, n)| (name.as_ref(), *n));
         show_gauges(&self.waiting, waiting, |a, b| a + b);
-        let queued = ages.oldest_queued.map_or(Duration::ZERO, |since| now.since(since));
+        // What waits for a target is no backlog of the bus.
+        let held = held.read();
+        let waits = |name: &str| held.get(name).is_some_and(|gauge| gauge.get() == 1);
+        let oldest = ages.oldest_queued.iter().filter(|(name, _)| !waits(name));
+        let oldest = oldest.map(|(_, since)| *since).min();
+        let queued = oldest.map_or(Duration::ZERO, |since| now.since(since));
         self.oldest_queued.set(queued.as_secs_f64());
         self.strays.set(ages.strays);
     }
@@ -636,7 +657,10 @@ impl Work {
         let publish = ("snodo_publish_total", "Copies sent, by the broker's word.");
         let faults = ("snodo_faults_total", "Faults of deliveries, by what became of them.");
         let commits = "Groups given to the ledger, by how they ended.";
-        let up = "Whether the route's consumer is up.";
+        let up = "Whether the route's consumer is up; a route that is held has none, as it should.";
+        let held = "Whether the route waits for a target that is away.";
+        let circuit = "Whether the target is away: 0 no, 2 yes.";
+        let instances = instances_of(labels);
         let moved = "Rows moved by sweeps.";
         let works = "Whether a component works.";
         let components = COMPONENTS.into_iter().collect();
@@ -644,6 +668,8 @@ impl Work {
             published: make.counters_by(publish, ["route", "result"], &routes, CONFIRMS)?,
             faults: make.counters_by(faults, ["route", "verdict"], &routes, VERDICTS)?,
             consumers: make.gauges("snodo_consumer_active", up, "route", &routes)?,
+            held: make.gauges("snodo_route_held", held, "route", &routes)?,
+            circuits: make.gauges("snodo_circuit_state", circuit, "target", &instances)?,
             calls: make.calls(labels)?,
             moved: make.counters("snodo_ledger_moved_rows_total", moved, "what", &moves)?,
             commits: make.counter_of("snodo_ledger_commits_total", commits, "result", COMMITS)?,
@@ -675,6 +701,12 @@ impl Work {
             )?,
         })
     }
+}
+
+/// The adapter instances whose operations are called, and one for strangers.
+fn instances_of(labels: &Labels) -> BTreeSet<&str> {
+    let named = labels.targets.iter().filter_map(|target| target.split_once('.'));
+    named.map(|(instance, _)| instance).chain([OTHER]).collect()
 }
 
 impl Maker<'_> {

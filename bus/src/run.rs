@@ -56,7 +56,7 @@ use taking::Taking;
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// The components that `/status` shows.
-const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
 
 /// Why the bus did not start.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,10 @@ use std::{
 
 use config::{Config, ConfigBuilder, Environment, Map, Value, ValueKind, builder::DefaultState};
 use serde_json::Value as Json;
-use snodo_core::diagnostic::{Place, Problems, SourceFile, Words};
+use snodo_core::{
+    adapter::Pace,
+    diagnostic::{Place, Problems, SourceFile, Words},
+};
 
 mod layer;
 mod reader;
@@ -127,6 +130,8 @@ impl Default for Limits {
 pub struct AdapterSettings {
     /// `kind:`.
     pub kind: String,
+    /// `limits:`.
+    pub pace: Pace,
     /// Everything else.
     pub options: Json,
     /// Where its parts are written, by JSON pointer into it; "" is the whole.
@@ -548,9 +553,38 @@ fn adapter(reader: &mut Reader<'_>, all: Table<'_>, name: &str) -> Option<Adapte
     let mut options: serde_json::Map<String, Json> =
         map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
     options.remove("kind");
+    options.remove("limits");
+    let pace = pace(reader, Table::new(map, &at));
     let mut places = BTreeMap::from([(String::new(), reader.place(&at, None))]);
     note_places(reader, &at, "", map, &mut places);
-    Some(AdapterSettings { kind, options: Json::Object(options), places })
+    Some(AdapterSettings { kind, options: Json::Object(options), pace, places })
+}
+
+/// How much of the bus a target gets: `limits: { at_once, rate, breaker }`.
+fn pace(reader: &mut Reader<'_>, adapter: Table<'_>) -> Pace {
+    let usual = Pace::default();
+    let Some(map) = reader.table(adapter, "limits") else { return usual };
+    let at = adapter.pointer("limits");
+    let table = Table::new(map, &at);
+    reader.only(table, &["at_once", "rate", "breaker"]);
+    let at_once = reader.number(table, "at_once", u64::from(usual.at_once), 1..=4096);
+    Pace {
+        at_once: u32::try_from(at_once).unwrap_or(usual.at_once),
+        per_second: per_second(reader, table),
+        breaker: reader.flag(table, "breaker", usual.breaker),
+    }
+}
+
+fn per_second(reader: &mut Reader<'_>, limits: Table<'_>) -> Option<u32> {
+    let value = limits.get("rate")?;
+    let text = reader.text(limits, "rate")?;
+    let rate = text.strip_suffix("/s").and_then(|count| count.parse().ok());
+    let rate = rate.filter(|rate| (1..=100_000).contains(rate));
+    if rate.is_none() {
+        let at = limits.pointer("rate");
+        reader.wrong(&at, value, "not a number of calls a second", "write 20/s");
+    }
+    rate
 }
 
 fn note_places(

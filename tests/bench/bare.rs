@@ -25,7 +25,6 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
-use snodo::broker::node::{NodeOptions, PrivateNode};
 use sqlx::{
     QueryBuilder, Sqlite, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -45,11 +44,13 @@ const GROUP: usize = 500;
 /// Unconfirmed publishes at most.
 const WINDOW: usize = 1024;
 
-/// Starts a private node in `folder` and serves on the address that stands in `<folder>/listen`.
+/// Where its copies go.
+pub(crate) const QUEUE: &str = "bench.bare";
+
+/// Serves on the address that stands in `<folder>/listen`, with the broker of `<folder>/broker-uri`.
 pub(crate) async fn in_folder(folder: &Path) -> Result<Measured, Failure> {
-    let node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
     let listen = std::fs::read_to_string(folder.join("listen"))?.trim().parse()?;
-    serve(&crate::relay::uri(&node).await?, listen, folder).await?;
+    serve(&std::fs::read_to_string(folder.join("broker-uri"))?, listen, folder).await?;
     Err("the server ended".into())
 }
 
@@ -60,7 +61,7 @@ async fn serve(uri: &str, listen: SocketAddr, folder: &Path) -> Result<(), Failu
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    channel.queue_declare("bench.bare".into(), QueueDeclareOptions::durable(), arguments).await?;
+    channel.queue_declare(QUEUE.into(), QueueDeclareOptions::durable(), arguments).await?;
     let (rows, waiting) = mpsc::channel(4096);
     let (copies, committed) = mpsc::channel(65_536);
     let queued = Queued::default();
@@ -173,9 +174,7 @@ async fn publish(
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();
         open.push_back(
-            channel
-                .basic_publish("".into(), "bench.bare".into(), options, &body, properties)
-                .await?,
+            channel.basic_publish("".into(), QUEUE.into(), options, &body, properties).await?,
         );
     }
 }

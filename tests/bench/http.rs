@@ -13,17 +13,21 @@ use std::{
 };
 
 use serde_json::json;
+use snodo::broker::node::{NodeOptions, PrivateNode};
 use snodo_tests::{
     bench_house as house,
     bus::{BusProcess, HouseFolder, free_port},
     client::{Client, get, post_message},
+    node,
 };
 use tokio::process::Command;
 
 use crate::{
-    Table,
+    Table, bare,
     load::{self, Report, Request},
     measure::{Measured, cpu_of},
+    relay,
+    sink::Sink,
 };
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -73,6 +77,9 @@ async fn bare(folder: &Path) -> Result<Measured, Failure> {
     std::fs::create_dir_all(&folder)?;
     let address = free_port()?;
     std::fs::write(folder.join("listen"), address.to_string())?;
+    let mut node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
+    let uri = relay::uri(&node, "/").await?;
+    std::fs::write(folder.join("broker-uri"), &uri)?;
     let child = Command::new(std::env::current_exe()?)
         .args(["worker", "bare-http"])
         .arg(&folder)
@@ -88,19 +95,27 @@ async fn bare(folder: &Path) -> Result<Measured, Failure> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let pid = child.id().ok_or("it ended")?;
+    let sink = Sink::begin(&uri, bare::QUEUE).await?;
     let measured = search(Server { address, metrics: address, pid, next: 0 }).await;
-    drop(child);
+    drop((child, sink));
+    node.stop().await;
     measured
 }
 
 async fn bus(folder: &Path) -> Result<Measured, Failure> {
     let house = house::write(&folder.join("http"), false)?;
+    let mut node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
+    house::use_node(&house, &node)?;
     let mut bus = BusProcess::spawn(&house, &[("SNODO_LOG", "warn")])?;
     bus.ready(Duration::from_mins(1)).await?;
     let pid = bus.pid().ok_or("it ended")?;
+    node::enter(&node, "sink").await;
+    let sink = Sink::begin(&relay::uri(&node, "sink").await?, "inbox").await?;
     let server = Server { address: house.http, metrics: house.metrics, pid, next: 0 };
     let measured = search(server).await;
+    drop(sink);
     bus.terminate().await?;
+    node.stop().await;
     measured
 }
 

@@ -22,6 +22,7 @@ mod measure;
 mod memory;
 mod relay;
 mod route;
+mod sink;
 mod stages;
 
 use measure::Measured;

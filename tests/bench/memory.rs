@@ -9,7 +9,6 @@ use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -21,7 +20,7 @@ use snodo::broker::{
 };
 use snodo_tests::{
     bench_house as house,
-    bus::{BusProcess, HouseFolder, binaries, free_port},
+    bus::{BusProcess, HouseFolder, free_port},
     chaos::figures::Figures,
     client::{Client, get, post_message},
     node,
@@ -58,6 +57,8 @@ steps:
 const TARGET: &str = "  target:
     kind: http
     base: http://TARGET
+    # Each delivery is to find out by itself, and wait for its own retry.
+    limits: { breaker: false }
     operations:
       call: { method: POST, path: /calls, input: bench/call.v1, effect: idempotent, deadline: 20s }
 ";
@@ -110,13 +111,7 @@ impl Scene {
         let node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
         let target = free_port()?;
         write(&house, &node, target)?;
-        let applied = Command::new(binaries()?.join("snodo"))
-            .args(["topology", "apply"])
-            .current_dir(&house.path)
-            .output()?;
-        if !applied.status.success() {
-            return Err(String::from_utf8_lossy(&applied.stderr).into_owned().into());
-        }
+        house::apply_topology(&house)?;
         let mut bus = BusProcess::spawn(&house, &[("SNODO_LOG", "warn")])?;
         bus.ready(Duration::from_mins(1)).await?;
         Ok(Self { house, node, bus, target })

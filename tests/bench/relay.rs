@@ -15,7 +15,10 @@ use lapin::{
 };
 
 use crate::measure::{self, Measured};
-use snodo::broker::node::{NodeOptions, PrivateNode};
+use snodo::broker::{
+    management::segment,
+    node::{NodeOptions, PrivateNode},
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -31,17 +34,18 @@ pub(crate) async fn in_folder(
     body: &[u8],
 ) -> Result<Measured, Failure> {
     let mut node = PrivateNode::start(&folder.join("broker"), NodeOptions::default()).await?;
-    let measured = run(&uri(&node).await?, messages, body).await;
+    let measured = run(&uri(&node, "/").await?, messages, body).await;
     node.stop().await;
     measured
 }
 
-/// The address of a private node, its password in it: it lives as long as the run.
-pub(crate) async fn uri(node: &PrivateNode) -> Result<String, Failure> {
+/// The address of a vhost of a private node, its password in it: it lives as long as the run.
+pub(crate) async fn uri(node: &PrivateNode, vhost: &str) -> Result<String, Failure> {
     let endpoint = node.endpoint();
     let host =
         endpoint.nodes.first().and_then(|node| node.strip_prefix("amqp://")).ok_or("no node")?;
-    Ok(format!("amqp://{}:{}@{host}/%2f", endpoint.user, endpoint.password.read().await?))
+    let vhost = segment(vhost);
+    Ok(format!("amqp://{}:{}@{host}/{vhost}", endpoint.user, endpoint.password.read().await?))
 }
 
 /// Fills a queue with `messages` bodies, then relays them all to another queue, measured.

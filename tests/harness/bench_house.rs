@@ -3,10 +3,16 @@
 //! Invariant: the message is 1 KiB; the mapping has six fields, one interpolation and one expression
 //! that is not native.
 
-use std::{error::Error, fs, path::Path};
+use std::{error::Error, fs, path::Path, process::Command};
 
-use crate::{bus::HouseFolder, postgres};
+use crate::{
+    bus::{HouseFolder, binaries},
+    node,
+    palermo::set_line,
+    postgres,
+};
 use serde_json::{Value, json};
+use snodo::broker::node::PrivateNode;
 use snodo_core::ids::Digest;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -97,6 +103,25 @@ pub fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Failure> {
         house.write(&format!("schemas/bench/{kind}.v1.json"), &document.to_string())?;
     }
     Ok(house)
+}
+
+/// Has the house use a node that is not its own, and declares what it needs there.
+pub fn use_node(house: &HouseFolder, node: &PrivateNode) -> Result<(), Failure> {
+    let broker = node::settings(node, &house.path)?;
+    set_line(house, "config/snodo.yaml", "broker:", &broker.to_string())?;
+    apply_topology(house)
+}
+
+/// Has `snodo topology apply` declare what the house needs.
+pub fn apply_topology(house: &HouseFolder) -> Result<(), Failure> {
+    let applied = Command::new(binaries()?.join("snodo"))
+        .args(["topology", "apply"])
+        .current_dir(&house.path)
+        .output()?;
+    if applied.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&applied.stderr).into_owned().into())
 }
 
 fn digest(token: &str) -> String {

@@ -72,7 +72,12 @@ pub async fn vhost() -> Endpoint {
 
 /// A new, empty vhost on `node`.
 pub async fn vhost_of(node: &PrivateNode) -> Endpoint {
-    let endpoint = node.endpoint().in_vhost(&format!("test-{}", VHOSTS.fetch_add(1, Relaxed)));
+    enter(node, &format!("test-{}", VHOSTS.fetch_add(1, Relaxed))).await
+}
+
+/// A vhost of `node`, made where it is not there, in which its administrator may do everything.
+pub async fn enter(node: &PrivateNode, vhost: &str) -> Endpoint {
+    let endpoint = node.endpoint().in_vhost(vhost);
     let management = Management::of(&endpoint).expect("a private node has one");
     let vhost = segment(&endpoint.vhost);
     let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });

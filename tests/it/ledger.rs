@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use snodo::ledger::{
     Accept, Action, Claimed, Created, Deed, Emission, IntentFate, Ledger, NewDelivery, Outcome,
-    Return, RouteVersion, Row, Settings, Started, StepDone, Store, Stray, Then, open,
+    Return, RouteVersion, Row, Settings, Started, StepDone, Store, Stray, TargetAway, Then, open,
 };
 use snodo_core::{
     adapter::Cursor,

@@ -233,7 +233,32 @@ const CASES: &[Case] = &[
             ("rabbitmq_detailed_queue_consumers{instance='r',vhost='/',queue='route.x'}", "0x20"),
         ],
         "6m",
-        Some(&[PAGE, ("instance", "r"), ("vhost", "/"), ("queue", "route.x")]),
+        Some(&[PAGE, ("instance", "r"), ("vhost", "/"), ("queue", "route.x"), ("route", "x")]),
+    ),
+    (
+        "RabbitMQQueueWithoutConsumer",
+        &[
+            (
+                "rabbitmq_detailed_queue_messages_ready{instance='r',vhost='/',queue='route.x.3'}",
+                "5x20",
+            ),
+            ("rabbitmq_detailed_queue_consumers{instance='r',vhost='/',queue='route.x.3'}", "0x20"),
+            ("snodo_route_held{job='snodo',instance='a',route='x'}", "1x20"),
+        ],
+        "6m",
+        None,
+    ),
+    (
+        "SnodoTargetDown",
+        &[("snodo_circuit_state{job='snodo',instance='a',target='canteen'}", "2x20")],
+        "6m",
+        Some(&[TICKET, ("job", "snodo"), ("target", "canteen")]),
+    ),
+    (
+        "SnodoTargetDown",
+        &[("snodo_circuit_state{job='snodo',instance='a',target='canteen'}", "2x2 0x10 2x3")],
+        "8m",
+        None,
     ),
     (
         "RabbitMQQueueWithoutConsumer",

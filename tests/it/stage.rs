@@ -51,7 +51,11 @@ const PURPOSE: &str = "purpose: test\ntitle: Test\nlaws: [a-law]\nretention: 30d
 
 /// A far side that answers in the order in which it was told to; left alone it says yes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scripted(Arc<Mutex<Script>>);
+pub(crate) struct Scripted {
+    script: Arc<Mutex<Script>>,
+    /// Whether nobody answers.
+    pub(crate) away: Arc<AtomicBool>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Script {
@@ -62,7 +66,12 @@ pub(crate) struct Script {
 
 impl Scripted {
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answers(&self) -> Result<(), Fault> {
+        let away = || Fault::new(FaultClass::Outage, "SN0760", "nobody answers");
+        if self.away.load(SeqCst) { Err(away()) } else { Ok(()) }
     }
 
     /// The next call ends so.
@@ -98,8 +107,13 @@ impl Adapter for Scripted {
     async fn call(&self, call: Call<'_>) -> Result<Receipt, Fault> {
         let mut script = self.script();
         script.calls.push(call.step_key.step.clone());
+        self.answers()?;
         let result = script.answers.pop_front().unwrap_or_else(|| Ok(json!({ "at": "here" })))?;
         Ok(Receipt { result, reference: None, evidence: None })
+    }
+
+    async fn probe(&self) -> Result<(), Fault> {
+        self.answers()
     }
 }
 
@@ -200,17 +214,22 @@ impl Stage {
 
     /// A start of a process on a slot of its own.
     pub(crate) async fn start(&self) -> Arc<Engine> {
-        let started = self.ledger.start("a", self.clock.now()).await.expect("started");
-        self.engine(started)
+        self.start_with(Arc::new(NoBroker)).await
     }
 
-    fn engine(&self, started: Started) -> Arc<Engine> {
+    /// The same with a broker.
+    pub(crate) async fn start_with(&self, publish: Arc<dyn Publish>) -> Arc<Engine> {
+        let started = self.ledger.start("a", self.clock.now()).await.expect("started");
+        self.engine(started, publish)
+    }
+
+    fn engine(&self, started: Started, publish: Arc<dyn Publish>) -> Arc<Engine> {
         Engine::new(Parts {
             routes: Arc::clone(&self.routes),
             instances: self.instances.clone(),
             ledger: Arc::clone(&self.ledger),
             write: Arc::<Unwilling>::clone(&self.write),
-            publish: Arc::new(NoBroker),
+            publish,
             clock: Arc::<WorldClock>::clone(&self.clock),
             chance: Arc::new(SystemChance),
             deadlines: Arc::new(TimerDeadlines),

@@ -303,24 +303,51 @@ impl fmt::Debug for Catalog {
     }
 }
 
+/// How much of a process a target gets: `limits:` of an adapter instance. The framework keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Calls under way at one time.
+    pub at_once: u32,
+    /// Calls that begin in a second.
+    pub per_second: Option<u32>,
+    /// Whether its routes wait while it is away.
+    pub breaker: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { at_once: 64, per_second: None, breaker: true }
+    }
+}
+
 /// The opened instances of a configuration, by name.
 #[derive(Clone, Default)]
-pub struct Instances(BTreeMap<String, Arc<dyn Port>>);
+pub struct Instances(BTreeMap<String, (Arc<dyn Port>, Pace)>);
 
 impl Instances {
-    /// Adds one.
+    /// Adds one, at the usual pace.
     pub fn insert(&mut self, name: String, port: Arc<dyn Port>) {
-        self.0.insert(name, port);
+        self.insert_at(name, port, Pace::default());
+    }
+
+    /// Adds one at a pace of its own.
+    pub fn insert_at(&mut self, name: String, port: Arc<dyn Port>, pace: Pace) {
+        self.0.insert(name, (port, pace));
     }
 
     /// The instance called `name`.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Port>> {
-        self.0.get(name)
+        self.0.get(name).map(|(port, _)| port)
+    }
+
+    /// The pace of every instance, by name.
+    pub fn paces(&self) -> impl Iterator<Item = (&str, Pace)> {
+        self.0.iter().map(|(name, (_, pace))| (name.as_str(), *pace))
     }
 
     /// Every instance, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Port>)> {
-        self.0.iter().map(|(name, port)| (name.as_str(), port))
+        self.0.iter().map(|(name, (port, _))| (name.as_str(), port))
     }
 }
 

@@ -17,6 +17,11 @@ pub enum FaultClass {
     },
     /// Nobody answers at all: the target is down. Burns no attempt and no give-up time.
     Outage,
+    /// The target was not asked: it is known to be away, or has its fill. Burns as little.
+    NotNow {
+        /// After which it may be.
+        wait: Duration,
+    },
     /// The far side said no, for good.
     Refused,
     /// This message can never be processed here: broken, against its schema, or it made us panic.

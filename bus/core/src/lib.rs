@@ -7,6 +7,7 @@
 pub mod acks;
 pub mod adapter;
 pub mod admission;
+pub mod breaker;
 mod calendar;
 pub mod codes;
 pub mod diagnostic;

@@ -90,6 +90,7 @@ pub fn decide(fault: &Fault, policy: &RetryPolicy, circumstances: &Circumstances
         FaultClass::Outage => {
             Verdict::Retry { at: now.after(OUTAGE_PROBE.min(policy.longest())), counts: false }
         }
+        FaultClass::NotNow { wait } => Verdict::Retry { at: now.after(wait), counts: false },
         FaultClass::Transient { retry_after } => again(policy, circumstances, retry_after),
         FaultClass::NoAnswer => match circumstances.effect {
             Some(EffectKind::Once) => Verdict::Uncertain,
@@ -151,6 +152,9 @@ mod tests {
         let greedy = FaultClass::Transient { retry_after: Some(Duration::from_hours(24)) };
         check(greedy, None, &Verdict::Retry { at: at(1_900_000), counts: true });
         check(FaultClass::Outage, Some(Once), &Verdict::Retry { at: at(1_030_000), counts: false });
+        let wait = Duration::from_secs(2);
+        let soon_enough = Verdict::Retry { at: at(1_002_000), counts: false };
+        check(FaultClass::NotNow { wait }, None, &soon_enough);
         check(FaultClass::Refused, Some(Idempotent), &Verdict::Park);
         check(FaultClass::Poison, None, &Verdict::Park);
         check(FaultClass::NoAnswer, Some(Once), &Verdict::Uncertain);

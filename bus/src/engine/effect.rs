@@ -64,11 +64,18 @@ enum Known {
 impl Engine {
     /// Carries a copy of [`Lane::Claim`](super::Lane::Claim), from its claim to its verdict.
     pub async fn carry(&self, copy: &Copy) -> Settlement {
-        let _leave = self.gate.enter(copy.alone).await;
         faults::crash(CrashPoint::Cp9);
         self.arrived(copy);
+        let settlement = self.carry_by_hand(copy).await;
+        self.left_broker(copy, settlement);
+        settlement
+    }
+
+    /// The same for a copy that did not come by way of the broker.
+    pub(super) async fn carry_by_hand(&self, copy: &Copy) -> Settlement {
+        let _leave = self.gate.enter(copy.alone).await;
         let alive = self.live.enter(self.incarnation());
-        let settlement = match self.claim(copy, alive).await {
+        match self.claim(copy, alive).await {
             Ok(task) => {
                 let turn = task.claimed.turn;
                 let settlement = task.finish().await;
@@ -78,13 +85,15 @@ impl Engine {
                 settlement
             }
             Err(settlement) => settlement,
-        };
-        self.left_broker(copy, settlement);
-        settlement
+        }
     }
 
     /// What `work` gives before its deadline.
-    async fn in_time<T: Send>(&self, limit: Duration, work: BoxFuture<'_, T>) -> Option<T> {
+    pub(super) async fn in_time<T: Send>(
+        &self,
+        limit: Duration,
+        work: BoxFuture<'_, T>,
+    ) -> Option<T> {
         let mut given = None;
         let work = async { given = Some(work.await) };
         self.deadlines.within(limit, Box::pin(work)).await;
@@ -336,6 +345,8 @@ impl Task<'_> {
 
     /// Has the effect of a step happen, or finds that it has happened.
     async fn effect(&mut self, used: &Use, port: &dyn Port, call: &Call<'_>) -> Flow<Receipt> {
+        let place = self.engine.place_at(&used.instance, self.copy.delivery).await;
+        let _place = place.map_err(mapping)?;
         let step = call.step_key.step.as_str();
         let open = self.claimed.intents.iter().find(|intent| intent.step == step).cloned();
         if let Some(open) = open
@@ -379,6 +390,7 @@ impl Task<'_> {
     ) -> Flow<Option<Receipt>> {
         let asking = self.engine.in_time(used.operation.deadline, port.recall(call.clone()));
         let recalled = asking.await.unwrap_or_else(|| Err(no_answer(used)));
+        self.engine.saw(&used.instance, self.copy.delivery, recalled.as_ref().err());
         let recalled = recalled.map_err(|fault| failed(fault, During::Recall))?;
         let now = self.engine.clock.now();
         match (recalled, open.stopped_at) {
@@ -444,6 +456,7 @@ impl Task<'_> {
         let took = engine.clock.uptime().saturating_sub(begun);
         let code = answer.as_ref().err().map(|fault| fault.code.as_str());
         engine.observer.step(&used.target(), code, took);
+        engine.saw(&used.instance, self.copy.delivery, answer.as_ref().err());
         let receipt = answer.map_err(|fault| during_call(used, fault))?;
         self.checked(used, &call.step_key.step, receipt)
     }

@@ -14,7 +14,13 @@ use snodo_core::{
     timestamp::Timestamp,
 };
 
-use super::{Engine, address_of, holds::Hold, order::place, party_subscriber, relay::Outgoing};
+use super::{
+    Engine, address_of,
+    holds::{HEADERS, Hold},
+    order::place,
+    party_subscriber,
+    relay::Outgoing,
+};
 use crate::{
     broker::Copy,
     faults::{self, CrashPoint},
@@ -60,8 +66,10 @@ impl Engine {
 
     /// A hold on round 1, unless the relay of this process has enough to do.
     fn hold_new(&self, subscriber: &str, id: DeliveryId, message: &Message) -> Option<Hold> {
-        let busy = self.publish.is_congested() || self.depths.is_full(subscriber, &self.limits);
-        (!busy).then(|| self.holds.take((id, 1), message.data.len()))?
+        let busy = self.publish.is_congested()
+            || self.depths.is_full(subscriber, &self.limits)
+            || !self.targets.lets_fresh(subscriber, self.clock.uptime());
+        (!busy).then(|| self.holds.take((id, 1), message.data.len() + HEADERS))?
     }
 
     /// Hands the deliveries that were created, and are held, to the relay of this process.

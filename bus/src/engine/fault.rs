@@ -104,7 +104,10 @@ pub(super) fn intent_fate(class: FaultClass, during: During) -> IntentFate {
         (During::Mapping | During::Recall, _) => IntentFate::Kept,
         (
             During::Call { .. },
-            FaultClass::Refused | FaultClass::Transient { .. } | FaultClass::Outage,
+            FaultClass::Refused
+            | FaultClass::Transient { .. }
+            | FaultClass::Outage
+            | FaultClass::NotNow { .. },
         ) => IntentFate::Gone,
         (During::Panic, _) | (During::Call { .. }, FaultClass::NoAnswer | FaultClass::Poison) => {
             IntentFate::Stopped

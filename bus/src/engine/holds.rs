@@ -17,6 +17,9 @@ use crate::faults;
 /// One round of one delivery.
 pub(super) type Key = (DeliveryId, u32);
 
+/// What a copy weighs beside its body.
+pub(super) const HEADERS: usize = 2 * 1024;
+
 /// The set, and the room that is left in this process.
 #[derive(Debug)]
 pub(super) struct Holds {
@@ -76,6 +79,11 @@ impl Holds {
     /// Whether something was released, since the last time of asking, that may still be queued.
     pub(super) fn take_left(&self) -> bool {
         std::mem::take(&mut locked(&self.held).left)
+    }
+
+    /// Rows that are named to this process may be queued and held by nobody.
+    pub(super) fn say_left(&self) {
+        locked(&self.held).left = true;
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::{
     Engine, Limits, address_of,
     fault::{During, Past, judge},
-    holds::Hold,
+    holds::{HEADERS, Hold},
     locked,
 };
 use crate::{
@@ -79,6 +79,10 @@ struct Depth {
 impl Depths {
     pub(super) fn is_full(&self, subscriber: &str, limits: &Limits) -> bool {
         locked(&self.0).get(subscriber).is_some_and(|depth| depth.copies >= limits.per_route)
+    }
+
+    pub(super) fn of(&self, subscriber: &str) -> i64 {
+        locked(&self.0).get(subscriber).map_or(0, |depth| depth.copies)
     }
 
     pub(super) fn add(&self, subscriber: &str, copies: i64) {
@@ -295,17 +299,22 @@ impl Feeder {
     /// Reads page after page until one has something to publish.
     async fn feed(&self, subscriber: &Subscriber) -> Result<Fed, ReadError> {
         let engine = &self.engine;
+        if engine.targets.holds(subscriber) {
+            return Ok(Fed { found: 0, whole: true });
+        }
         self.recount(subscriber).await?;
+        let limit = self.page(subscriber);
         let (mut after, mut fed) = (0, Fed::default());
-        while fed.found == 0
+        while limit > 0
+            && fed.found == 0
             && engine.holds.has_room()
             && !engine.depths.is_full(subscriber, &engine.limits)
         {
             let reading = engine.holds.reading();
             let me = self.looks_for_own.then(|| engine.incarnation());
             let now = engine.clock.now();
-            let keys = engine.ledger.queued_keys(me, subscriber, now, after, PAGE).await?;
-            fed.whole = keys.len() < PAGE as usize;
+            let keys = engine.ledger.queued_keys(me, subscriber, now, after, limit).await?;
+            fed.whole = keys.len() < limit as usize;
             after = keys.last().map_or(after, |key| key.seq);
             let free = |key: &&QueuedKey| !engine.holds.holds(&(key.id, key.round));
             let seqs: Vec<i64> = keys.iter().filter(free).map(|key| key.seq).collect();
@@ -317,7 +326,19 @@ impl Feeder {
                 break;
             }
         }
+        if limit < PAGE {
+            let unused = (limit as usize).saturating_sub(fed.found);
+            engine.targets.let_go(subscriber, unused, limit > 0 && fed.whole);
+        }
         Ok(fed)
+    }
+
+    /// How many keys are read at once: after an outage no more than may be let go.
+    fn page(&self, subscriber: &str) -> u32 {
+        let engine = &self.engine;
+        let ahead = engine.depths.of(subscriber);
+        let free = engine.targets.let_old(subscriber, engine.clock.uptime(), ahead);
+        free.map_or(PAGE, |free| u32::try_from(free).map_or(PAGE - 1, |free| free.min(PAGE - 1)))
     }
 
     /// Other processes take copies from the same queue: a full one is counted again now and then.
@@ -349,7 +370,10 @@ impl Engine {
     }
 
     fn pick(&self, row: Queued) -> Option<Outgoing> {
-        let hold = self.holds.take((row.id, row.round), row.message.data.len())?;
+        if self.targets.holds(&row.subscriber) {
+            return None;
+        }
+        let hold = self.holds.take((row.id, row.round), row.message.data.len() + HEADERS)?;
         let shard = self.shard(&row.subscriber, row.key);
         Some(Outgoing {
             to: address_of(&row.subscriber),

@@ -517,7 +517,8 @@ impl SqlLedger {
     }
 
     pub(super) async fn read_ages(&self) -> Read<Ages> {
-        let sql = "SELECT min(changed_at) FROM delivery WHERE state = 0 AND state < 7";
+        let sql = "SELECT subscriber, min(changed_at) FROM delivery \
+            WHERE state = 0 AND state < 7 GROUP BY 1";
         let oldest = self.ask(sql.to_owned(), vec![]).await?;
         // Sequences follow the time of creation, so the index gives the oldest of each state.
         let sql = "SELECT t.subscriber, min(d.created_at) FROM delivery_total AS t \
@@ -533,7 +534,9 @@ impl SqlLedger {
         let sql = "SELECT count(*) FROM stray WHERE settled_at IS NULL";
         let strays = self.ask(sql.to_owned(), vec![]).await?;
         Ok(Ages {
-            oldest_queued: all(&oldest, |row| row.maybe_time(0))?.pop().flatten(),
+            oldest_queued: all(&oldest, |row| Ok((row.text(0)?.into(), row.time(1)?)))?
+                .into_iter()
+                .collect(),
             oldest_open: all(&open, |row| Ok((row.text(0)?.into(), row.time(1)?)))?
                 .into_iter()
                 .collect(),

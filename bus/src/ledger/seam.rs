@@ -13,7 +13,8 @@ use snodo_core::{
 
 use super::{
     Action, Ages, CommitError, Event, Filter, InBroker, Incarnation, Ledger, Outcome, Queued,
-    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, store::SqlLedger,
+    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, TargetAway, Total,
+    store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -46,6 +47,35 @@ impl Ledger for SqlLedger {
         version: &'a RouteVersion,
     ) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(self.write_route_version(version))
+    }
+
+    fn targets_away(&self) -> BoxFuture<'_, Result<Vec<TargetAway>, ReadError>> {
+        Box::pin(self.read_targets_away())
+    }
+
+    fn put_target_away<'a>(
+        &'a self,
+        away: &'a TargetAway,
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(self.write_target_away(away))
+    }
+
+    fn take_probe<'a>(
+        &'a self,
+        instance: &'a str,
+        now: Timestamp,
+        next: Timestamp,
+    ) -> BoxFuture<'a, Result<bool, CommitError>> {
+        Box::pin(self.write_probe(instance, now, next))
+    }
+
+    fn end_target_away<'a>(
+        &'a self,
+        away: &'a TargetAway,
+        now: Timestamp,
+        subscribers: &'a [Subscriber],
+    ) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(self.write_target_back(away, now, subscribers))
     }
 
     fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>> {

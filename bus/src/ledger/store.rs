@@ -17,7 +17,7 @@ use super::{
     database::{Database, GroupError, Remedy, Tx},
     registers::{self, Registers},
     slot::SlotLock,
-    statement::Statement,
+    statement::{Found, Statement},
 };
 use crate::faults::off;
 
@@ -394,18 +394,19 @@ impl SqlLedger {
         incarnation: IncarnationId,
         now: Timestamp,
     ) -> Result<(), CommitError> {
-        self.write_alone(Statement::new(
+        self.write_alone(&[Statement::new(
             "UPDATE incarnation SET ended_at = {1} WHERE id = {0} AND ended_at IS NULL",
             vec![incarnation.0.into(), now.0.into()],
-        ))
+        )])
         .await
+        .map(drop)
     }
 
     pub(super) async fn write_route_version(
         &self,
         version: &RouteVersion,
     ) -> Result<(), CommitError> {
-        self.write_alone(Statement::new(
+        self.write_alone(&[Statement::new(
             "INSERT INTO route_version (digest, route, bundle) VALUES ({0}, {1}, {2}) \
              ON CONFLICT (digest) DO NOTHING",
             vec![
@@ -413,17 +414,24 @@ impl SqlLedger {
                 version.route.as_str().into(),
                 (&*version.bundle).into(),
             ],
-        ))
+        )])
         .await
+        .map(drop)
     }
 
-    async fn write_alone(&self, statement: Statement<'_>) -> Result<(), CommitError> {
+    /// A transaction that is no action of the rule book; the rows of each statement.
+    pub(super) async fn write_alone(
+        &self,
+        statements: &[Statement<'_>],
+    ) -> Result<Vec<Vec<Found>>, CommitError> {
         let mut tx = self.database.begin().await.map_err(not_committed)?;
-        if let Err(error) = tx.one(statement).await {
-            tx.rollback().await;
-            return Err(not_committed(error));
+        match tx.run(statements).await {
+            Ok(found) => tx.commit().await.map(|()| found),
+            Err(error) => {
+                tx.rollback().await;
+                Err(not_committed(error))
+            }
         }
-        tx.commit().await
     }
 }
 

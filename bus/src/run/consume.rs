@@ -29,10 +29,10 @@ const SINGLES: usize = 64;
 const KEPT_BACK: Duration = Duration::from_secs(2);
 
 /// Which queue a consumer empties.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A route's.
-    Route,
+    /// This route's.
+    Route(String),
     /// What no queue took.
     Unrouted,
     /// What was delivered too often.
@@ -47,6 +47,8 @@ pub(super) async fn consume(
     stop: CancellationToken,
 ) {
     let settler = consumer.settler();
+    let mut held = engine.held_news();
+    held.mark_changed();
     let mut batches = JoinSet::new();
     let mut singles = JoinSet::new();
     let mut waiting = VecDeque::new();
@@ -60,6 +62,7 @@ pub(super) async fn consume(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
+            Ok(()) = held.changed() => heed(&engine, &consumer, &source),
             Some(_) = batches.join_next(), if !batches.is_empty() => {}
             Some(_) = singles.join_next(), if !singles.is_empty() => {}
             batch = consumer.next_batch(BATCH), if takes => {
@@ -68,7 +71,7 @@ pub(super) async fn consume(
                 }
                 let mut fast = Vec::new();
                 for (tag, received) in batch {
-                    match lane(&engine, source, received) {
+                    match lane(&engine, &source, received) {
                         Work::Fast(copy) => fast.push((tag, copy)),
                         Work::Single(work) => waiting.push_back((tag, work)),
                     }
@@ -98,15 +101,24 @@ enum Single {
     Drain(Source, Box<Received>),
 }
 
-fn lane(engine: &Engine, source: Source, received: Received) -> Work {
+/// Takes nothing more from the queue of a route that is held. What came already is told so, one by one.
+fn heed(engine: &Engine, consumer: &Consumer, source: &Source) {
+    match source {
+        Source::Route(route) if engine.is_held(route) => consumer.pause(),
+        Source::Route(_) => consumer.resume(),
+        Source::Unrouted | Source::Poison => {}
+    }
+}
+
+fn lane(engine: &Engine, source: &Source, received: Received) -> Work {
     match (source, received) {
-        (Source::Route, Received::Copy { copy, redelivered }) => {
+        (Source::Route(_), Received::Copy { copy, redelivered }) => {
             match engine.lane(&copy, redelivered) {
                 Lane::Fast => Work::Fast(copy),
                 Lane::Claim => Work::Single(Single::Carry(Box::new(copy))),
             }
         }
-        (source, received) => Work::Single(Single::Drain(source, Box::new(received))),
+        (source, received) => Work::Single(Single::Drain(source.clone(), Box::new(received))),
     }
 }
 
@@ -124,7 +136,7 @@ async fn single(
         Single::Carry(copy) => engine.carry(&copy).await,
         Single::Drain(Source::Poison, received) => engine.drain_poison(*received).await,
         Single::Drain(Source::Unrouted, received) => engine.drain_unrouted(*received).await,
-        Single::Drain(Source::Route, received) => match *received {
+        Single::Drain(Source::Route(_), received) => match *received {
             Received::Unreadable(foreign) => engine.stray(foreign).await,
             Received::Copy { copy, .. } => engine.carry(&copy).await,
         },

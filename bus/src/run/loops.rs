@@ -20,6 +20,7 @@ use crate::{
     edge::{health::Health, room::Room},
     engine::{
         Engine,
+        breakers::Breakers,
         periods::Periods,
         reconcile::{Reconciler, Sample},
         relay::{Feeder, Relay},
@@ -59,6 +60,17 @@ pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
         "sweeper",
         Sweeper::new(Arc::clone(engine), expires),
         async |sweeper| sweeper.step().await,
+    ));
+    let (targets, clock) = (Arc::clone(health), Arc::clone(&bus.clock));
+    bus.tasks.spawn(paced(
+        stop.clone(),
+        "breakers",
+        (Breakers::new(Arc::clone(engine)), Arc::clone(engine)),
+        async move |(breakers, engine)| {
+            let done = breakers.step().await;
+            targets.set("targets", all_answer(engine), clock.now());
+            done
+        },
     ));
     bus.tasks.spawn(paced(
         bus.stop_taking.clone(),
@@ -105,6 +117,16 @@ async fn paced<L, E: fmt::Display>(
             return;
         }
     }
+}
+
+/// Says which targets are away.
+fn all_answer(engine: &Engine) -> Result<(), String> {
+    let away: Vec<String> =
+        engine.away().into_iter().map(|(name, since)| format!("{name} since {since}")).collect();
+    if away.is_empty() {
+        return Ok(());
+    }
+    Err(format!("away: {}; the routes that call them wait", away.join(", ")))
 }
 
 /// Compares what the ledger believes with what the broker says of its queues.
@@ -184,22 +206,28 @@ async fn watch_broker(
     }
 }
 
-/// Shows whether every queue of a route is consumed.
+/// Shows whether every queue of a route is consumed, or waits for a target as it should.
 pub(super) async fn watch_consumers(
     mut states: Vec<watch::Receiver<ConsumerState>>,
+    engine: Arc<Engine>,
     metrics: Arc<Metrics>,
     route: String,
 ) {
+    let mut held = engine.held_news();
     loop {
         // Each is marked as seen, whatever those before it say.
         let up: Vec<bool> =
             states.iter_mut().map(|state| state.borrow_and_update().consuming).collect();
-        let up = up.into_iter().all(|up| up);
-        metrics.consumer(&route, up);
+        held.mark_unchanged();
+        metrics.consumer(&route, up.into_iter().all(|up| up), engine.is_held(&route));
         let news = select_all(states.iter_mut().map(|state| Box::pin(state.changed())));
-        if news.await.0.is_err() {
-            metrics.consumer(&route, false);
-            return;
+        tokio::select! {
+            Ok(()) = held.changed() => {}
+            (Ok(()), ..) = news => {}
+            else => {
+                metrics.consumer(&route, false, false);
+                return;
+            }
         }
     }
 }

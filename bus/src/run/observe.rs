@@ -75,6 +75,19 @@ impl Observe for Observer {
         }
     }
 
+    fn target(&self, instance: &str, away: bool, code: &str) {
+        self.metrics.target(instance, away);
+        if away {
+            tracing::warn!(
+                target = instance,
+                code,
+                "a target is away; the routes that call it wait"
+            );
+        } else {
+            tracing::info!(target = instance, "a target is back; what has waited is let go");
+        }
+    }
+
     fn moved(&self, what: &'static str, rows: u64) {
         self.metrics.moved(what, rows);
     }

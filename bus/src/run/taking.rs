@@ -82,16 +82,18 @@ impl Taking {
 
     fn take(&self, queues: RouteQueues) -> Taken {
         let stop = self.stop.child_token();
+        let source = Source::Route(queues.route.clone());
         let consume = |shard| {
             let consumer = self.broker.consumer(&queue_of(&queues.route, shard));
             let observed = consumer.observe();
             let (engine, stop) = (Arc::clone(&self.engine), stop.clone());
-            self.tasks.spawn(consume::consume(engine, consumer, Source::Route, stop));
+            self.tasks.spawn(consume::consume(engine, consumer, source.clone(), stop));
             observed
         };
         let states = queues.shards().map(consume).collect();
+        let engine = Arc::clone(&self.engine);
         let (metrics, route) = (Arc::clone(&self.metrics), queues.route.clone());
-        self.tasks.spawn(loops::watch_consumers(states, metrics, route));
+        self.tasks.spawn(loops::watch_consumers(states, engine, metrics, route));
         Taken { queues, stop }
     }
 

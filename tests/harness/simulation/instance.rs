@@ -13,7 +13,12 @@ use snodo::{
     engine::{Engine, Limits, Observe, Parts},
     ledger::{Ledger, Started},
 };
-use snodo_core::{adapter::Instances, fault::Fault, route::Routes, verdict::Verdict};
+use snodo_core::{
+    adapter::{Instances, Pace},
+    fault::Fault,
+    route::Routes,
+    verdict::Verdict,
+};
 
 use super::{
     broker::{Line, WorldBroker},
@@ -78,7 +83,9 @@ impl Instance {
         let seen = Arc::new(Seen::default());
         let mut instances = Instances::default();
         let far = Far { owner, side: around.far.clone() };
-        instances.insert("far".to_owned(), Arc::new(far));
+        // Breakers are no part of the rule book; a world's outages are drawn one call at a time.
+        let pace = Pace { breaker: false, ..Pace::default() };
+        instances.insert_at("far".to_owned(), Arc::new(far), pace);
         let line = Line { owner, broker: around.broker.clone(), congested: Arc::clone(&congested) };
         let clock: Arc<WorldClock> = Arc::clone(around.clock);
         let engine = Engine::new(Parts {

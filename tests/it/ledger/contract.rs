@@ -780,7 +780,7 @@ async fn claims_and_intents_are_found_by_their_process() {
         let intents = bench.ledger.intents_of(bench.me).await.expect("readable");
         assert_eq!(intents, vec![(seq, "call".to_owned(), bench.fence(1))]);
         let ages = bench.ledger.ages().await.expect("readable");
-        assert_eq!((ages.oldest_queued, ages.oldest_open.get("route")), (None, Some(&NOON)));
+        assert_eq!((ages.oldest_queued.len(), ages.oldest_open.get("route")), (0, Some(&NOON)));
     }
 }
 
@@ -804,5 +804,52 @@ async fn a_ledger_that_a_newer_version_wrote_is_refused() {
         let refused = open(&bench.settings).await.err().expect("refused").to_string();
         assert!(refused.starts_with("SN0833"), "{refused}");
         assert!(refused.contains("9999"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_one_line_and_gives_back_its_time() {
+    for bench in Bench::each().await {
+        let hour = |hours| NOON.after(Duration::from_hours(hours));
+        let line = |since, code: &str| TargetAway {
+            instance: "canteen".to_owned(),
+            since,
+            code: code.to_owned(),
+            probe_at: since.after(Duration::from_secs(5)),
+        };
+        let away = line(NOON, "SN0760");
+        bench.ledger.put_target_away(&away).await.expect("written");
+        bench.ledger.put_target_away(&line(hour(1), "SN0723")).await.expect("written");
+        assert_eq!(bench.ledger.targets_away().await.expect("readable"), [away.clone()]);
+
+        let probe = |now| bench.ledger.take_probe("canteen", now, hour(1));
+        assert!(!probe(NOON).await.expect("written"), "it is not time");
+        assert!(probe(away.probe_at).await.expect("written"));
+        assert!(!probe(away.probe_at).await.expect("written"), "another has taken it");
+
+        let Created { seq, .. } = bench.claimed("a").await;
+        let back = Return {
+            then: Then::Waiting(hour(1)),
+            counts: true,
+            give_up_at: Some(hour(10)),
+            fault: None,
+        };
+        let (fence, intent) = (bench.fence(1), IntentFate::Kept);
+        bench.one(Action::Verdict { seq, fence, step: None, intent, back }).await;
+        let ends = |line: TargetAway, subscriber: &str| {
+            let subscribers = [subscriber.into()];
+            let ledger = &bench.ledger;
+            async move { ledger.end_target_away(&line, hour(4), &subscribers).await.expect("ended") }
+        };
+        ends(line(hour(1), "SN0760"), "route").await;
+        assert_eq!(bench.ledger.targets_away().await.expect("readable").len(), 1, "another one");
+        let given_up = async || {
+            let row = bench.ledger.row(seq).await.expect("readable").expect("there");
+            row.give_up_at
+        };
+        assert_eq!(given_up().await, Some(hour(10)));
+        ends(bench.ledger.targets_away().await.expect("readable")[0].clone(), "route").await;
+        assert_eq!(given_up().await, Some(hour(14)));
+        assert!(bench.ledger.targets_away().await.expect("readable").is_empty());
     }
 }

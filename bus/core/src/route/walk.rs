@@ -9,6 +9,7 @@ use super::{Branch, Choose, Emit, Route, Step, Verb};
 use crate::{
     fault::{Fault, FaultClass},
     template::Scope,
+    verdict::EffectKind,
 };
 
 impl Route {
@@ -31,6 +32,14 @@ impl Route {
                 }
                 return Some(step);
             }
+        })
+    }
+
+    /// The adapter instances that it calls. What the ledger itself applies is no call.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.each_step().filter_map(|step| match &step.verb {
+            Verb::Use(used) if used.effect() != EffectKind::Ledger => Some(used.instance.as_str()),
+            Verb::Use(_) | Verb::Emit(_) | Verb::Choose(_) => None,
         })
     }
 
