@@ -6,7 +6,7 @@ DEBUG := $(TARGET)/debug
 RELEASE := $(TARGET)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help rust install build check demo test chaos bench lint fmt deny clean-run
+.PHONY: help rust install build check demo test chaos bench compare lint fmt deny clean-run
 
 help: ## Say what there is
 	@echo "Snodo: make <target>"
@@ -46,6 +46,11 @@ bench: rust install ## Measure against the bare relay, in one run (release build
 	$(CARGO) build --release --locked -p snodo --bin snodo
 	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
 	$(RELEASE)/snodo-bench
+
+compare: rust ## Measure this build and the one in BEFORE=folder in turns, in one run
+	$(CARGO) build --release --locked -p snodo --bin snodo
+	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
+	$(RELEASE)/snodo-bench compare "$(BEFORE)"
 
 lint: rust ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use snodo_tests::{bench_house as house, bus::binaries};
 
 mod bare;
+mod compare;
 mod http;
 mod ledger;
 mod load;
@@ -37,6 +38,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const MESSAGES: u64 = 60_000;
 /// Messages of the register.
 const REGISTRATIONS: u64 = 20_000;
+/// Messages of the ordered route.
+const ORDERED: u64 = 20_000;
 
 #[expect(clippy::print_stdout, reason = "printing is what the benchmark does")]
 fn say(line: &str) {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match *words.as_slice() {
         ["worker", name, folder] => worker(name, Path::new(folder)),
+        ["compare", before] => compare(Path::new(before)),
         _ => all(&words),
     };
     match done {
@@ -68,6 +72,7 @@ fn worker(name: &str, folder: &Path) -> Result<(), Failure> {
             "relay" => relay::in_folder(folder, MESSAGES, &house::body_of(1)).await,
             "fast" | "fast-postgres" => route::run(folder, "fast", MESSAGES).await,
             "register" | "register-postgres" => route::run(folder, "register", REGISTRATIONS).await,
+            "order" => route::run(folder, "order", ORDERED).await,
             "ledger" => ledger::run(&folder.join("ledger"), MESSAGES).await,
             "bare-http" => bare::in_folder(folder).await,
             other => Err(format!("there is no run `{other}`").into()),
@@ -77,17 +82,30 @@ fn worker(name: &str, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Every run that is asked for, in order; all without words.
-fn all(only: &[&str]) -> Result<(), Failure> {
-    let wanted = |name: &str| only.is_empty() || only.contains(&name);
+/// An empty folder for the runs.
+fn folder() -> Result<PathBuf, Failure> {
     let folder = binaries()?.join("../run/bench");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
+    Ok(folder)
+}
+
+/// This build beside another one.
+fn compare(before: &Path) -> Result<(), Failure> {
+    let mut table = Table::default();
+    compare::run(&before.canonicalize()?, &folder()?, &mut table)?;
+    table.write(&binaries()?.join("../compare.json"))
+}
+
+/// Every run that is asked for, in order; all without words.
+fn all(only: &[&str]) -> Result<(), Failure> {
+    let wanted = |name: &str| only.is_empty() || only.contains(&name);
+    let folder = folder()?;
     let mut table = Table::default();
     let relay = in_process_of_its_own(&folder, "relay")?;
     table.add("relay", &relay, None);
-    for name in ["fast", "fast-postgres", "register", "register-postgres"] {
+    for name in ["fast", "fast-postgres", "register", "register-postgres", "order"] {
         if wanted(name) {
             let measured = in_process_of_its_own(&folder, name)?;
             table.add(name, &measured, Some(&relay));
@@ -105,7 +123,10 @@ fn all(only: &[&str]) -> Result<(), Failure> {
 
 fn in_process_of_its_own(folder: &Path, name: &str) -> Result<Measured, Failure> {
     let folder = folder.join(name);
-    house::write(&folder, name.ends_with("-postgres"))?;
+    let house = house::write(&folder, name.ends_with("-postgres"))?;
+    if name == "order" {
+        house::add_order(&house)?;
+    }
     let output = Command::new(std::env::current_exe()?)
         .args(["worker", name])
         .arg(&folder)

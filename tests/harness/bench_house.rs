@@ -64,6 +64,23 @@ steps:
         subject: Practice ${ .number } of ${ .office }
         sender: { name: \"${ .owner.taxCode }\" }
 ";
+const ORDER: &str = "\
+route: order
+title: Keeps the order of five hundred keys
+office: bench
+from: bench.order.v1
+purpose: bench
+actor: system
+order_by: ${ .number % 500 }
+shards: 4
+steps:
+  - register:
+      use: protocollo.register
+      with:
+        direction: incoming
+        subject: Practice ${ .number } of ${ .office }
+        sender: { name: \"${ .owner.taxCode }\" }
+";
 const SENDER: &str = "\
 party: sender
 title: The sender
@@ -103,6 +120,15 @@ pub fn write(folder: &Path, on_postgres: bool) -> Result<HouseFolder, Failure> {
         house.write(&format!("schemas/bench/{kind}.v1.json"), &document.to_string())?;
     }
     Ok(house)
+}
+
+/// Adds the route `order` to a house.
+pub fn add_order(house: &HouseFolder) -> Result<(), Failure> {
+    house.write("routes/order.yaml", ORDER)?;
+    let register = fs::read_to_string(house.path.join("schemas/bench/register.v1.json"))?;
+    house.write("schemas/bench/order.v1.json", &register)?;
+    let sends = "[bench.fast.v1, bench.register.v1, bench.order.v1]";
+    Ok(set_line(house, "config/parties/sender.yaml", "sends:", sends)?)
 }
 
 /// Has the house use a node that is not its own, and declares what it needs there.

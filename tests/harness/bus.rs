@@ -99,9 +99,18 @@ pub struct BusProcess {
 impl BusProcess {
     /// Starts `snodo run` in a house, with extra environment; its log goes to `<house>/bus.log`.
     pub fn spawn(house: &HouseFolder, environment: &[(&str, &str)]) -> io::Result<Self> {
+        Self::spawn_in(&binaries()?, house, environment)
+    }
+
+    /// The same with the `snodo` that lies in `folder`.
+    pub fn spawn_in(
+        folder: &Path,
+        house: &HouseFolder,
+        environment: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(house.path.join("bus.log"))?;
-        let child = Command::new(binaries()?.join("snodo"))
+        let child = Command::new(folder.join("snodo"))
             .arg("run")
             .current_dir(&house.path)
             .envs(environment.iter().copied())

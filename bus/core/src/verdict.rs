@@ -79,8 +79,9 @@ pub struct Circumstances {
     pub settles_within: Duration,
 }
 
-/// How long a delivery waits when its target does not answer at all.
-pub const OUTAGE_PROBE: Duration = Duration::from_secs(30);
+/// How long a delivery waits at most when its target does not answer at all. Soon tried again, a few of
+/// them show that the target is away; then all wait for it.
+const OUTAGE: Duration = Duration::from_secs(30);
 
 /// Decides what happens to a delivery after `fault`.
 pub fn decide(fault: &Fault, policy: &RetryPolicy, circumstances: &Circumstances) -> Verdict {
@@ -88,7 +89,8 @@ pub fn decide(fault: &Fault, policy: &RetryPolicy, circumstances: &Circumstances
     match fault.class {
         FaultClass::Refused | FaultClass::Poison => Verdict::Park,
         FaultClass::Outage => {
-            Verdict::Retry { at: now.after(OUTAGE_PROBE.min(policy.longest())), counts: false }
+            let wait = policy.wait(1, circumstances.jitter).min(OUTAGE);
+            Verdict::Retry { at: now.after(wait), counts: false }
         }
         FaultClass::NotNow { wait } => Verdict::Retry { at: now.after(wait), counts: false },
         FaultClass::Transient { retry_after } => again(policy, circumstances, retry_after),
@@ -151,7 +153,7 @@ mod tests {
         check(asked, None, &Verdict::Retry { at: at(1_090_000), counts: true });
         let greedy = FaultClass::Transient { retry_after: Some(Duration::from_hours(24)) };
         check(greedy, None, &Verdict::Retry { at: at(1_900_000), counts: true });
-        check(FaultClass::Outage, Some(Once), &Verdict::Retry { at: at(1_030_000), counts: false });
+        check(FaultClass::Outage, Some(Once), &Verdict::Retry { at: at(1_005_000), counts: false });
         let wait = Duration::from_secs(2);
         let soon_enough = Verdict::Retry { at: at(1_002_000), counts: false };
         check(FaultClass::NotNow { wait }, None, &soon_enough);

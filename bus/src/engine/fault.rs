@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn an_outage_burns_neither_attempts_nor_time() {
         let back = back(FaultClass::Outage, call(EffectKind::Once), &past(Some(2_000_000)));
-        assert_eq!(back.then, Then::Waiting(Timestamp(1_030_000)));
+        assert_eq!(back.then, Then::Waiting(Timestamp(1_005_000)));
         assert!(!back.counts);
-        assert_eq!(back.give_up_at, Some(Timestamp(2_030_000)));
+        assert_eq!(back.give_up_at, Some(Timestamp(2_005_000)));
     }
 
     #[test]
