@@ -6,6 +6,7 @@
 use std::{
     error::Error,
     io::{self, IsTerminal as _, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use serde_json::Value;
 use snodo_sandbox::{Sandbox, SandboxOptions};
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
-    client::{Answer, Client, get, post_message},
+    client::{Answer, Client, get, post_message_to},
     palermo,
 };
 
@@ -55,12 +56,7 @@ fn say(line: &str) {
 
 async fn demo() -> Result<bool, Failure> {
     let folder = run_folder()?;
-    let region = Sandbox::start(SandboxOptions {
-        log: folder.join("region.log"),
-        delay_ms: (5, 30),
-        seed: 1,
-    })
-    .await?;
+    let mut region = Region::start(&folder).await?;
     let house = HouseFolder::new(&folder)?;
     palermo::write(&house, Path::new("."), &palermo::Run::of(region.addr))?;
     say("starting a private RabbitMQ node, the region's service and the bus …");
@@ -68,15 +64,49 @@ async fn demo() -> Result<bool, Failure> {
     let mut bus = BusProcess::spawn(&house, &[])?;
     bus.ready(READY_WITHIN).await?;
     say(&format!("ready after {:.1} s\n", begun.elapsed().as_secs_f32()));
-    let good = play(&house).await?;
-    let calls = region.calls()?.iter().filter(|call| call.applied).count();
-    say(&format!("the region's service was told of {calls} changes of residence"));
+    let good = play(&house, &mut region).await?;
+    say(&format!("the region's service was told of {} changes of residence", region.told()?));
     if good && io::stdout().is_terminal() && io::stdin().is_terminal() {
         stay(&house).await?;
     }
     bus.terminate().await?;
     region.stop().await;
     Ok(good)
+}
+
+/// The region's service, which may be down for a while.
+struct Region {
+    addr: SocketAddr,
+    options: SandboxOptions,
+    up: Option<Sandbox>,
+}
+
+impl Region {
+    async fn start(folder: &Path) -> io::Result<Self> {
+        let log = folder.join("region.log");
+        let options = SandboxOptions { log, delay_ms: (5, 30), seed: 1 };
+        let sandbox = Sandbox::start(options.clone()).await?;
+        Ok(Self { addr: sandbox.addr, options, up: Some(sandbox) })
+    }
+
+    /// Nobody answers any more where it was.
+    async fn stop(&mut self) {
+        if let Some(sandbox) = self.up.take() {
+            sandbox.stop().await;
+        }
+    }
+
+    /// It is back where it was.
+    async fn back(&mut self) -> io::Result<()> {
+        self.up = Some(Sandbox::start_at(self.addr, self.options.clone()).await?);
+        Ok(())
+    }
+
+    /// How many changes of residence it was told of.
+    fn told(&self) -> io::Result<usize> {
+        let calls = self.up.as_ref().map(Sandbox::calls).transpose()?.unwrap_or_default();
+        Ok(calls.iter().filter(|call| call.applied).count())
+    }
 }
 
 /// A fresh folder below the one in which cargo builds.
@@ -89,20 +119,56 @@ fn run_folder() -> io::Result<PathBuf> {
     folder.canonicalize()
 }
 
-async fn play(house: &HouseFolder) -> Result<bool, Failure> {
+async fn play(house: &HouseFolder, region: &mut Region) -> Result<bool, Failure> {
     let mut client = Client::new(house.http);
     let mut good = true;
     for scene in scenes() {
         say(&format!("── {}", scene.title));
-        let answer = client.send(&post_message(scene.token, &scene.event)).await?;
+        if let Expected::Survives(_) = scene.expected {
+            region.stop().await;
+        }
+        let path = match scene.expected {
+            Expected::Valid => "/v1/messages?check=true",
+            _ => "/v1/messages",
+        };
+        let answer = client.send(&post_message_to(path, scene.token, &scene.event)).await?;
         good &= match scene.expected {
             Expected::Ends(count) => ends(house, &mut client, &scene, &answer, count).await?,
             Expected::Repeated => repeated(&answer),
             Expected::Refused(code) => refused(&answer, code),
+            Expected::Valid => valid(&answer),
+            Expected::Survives(count) => {
+                held(house, &answer).await?;
+                region.back().await?;
+                say("   the region's server is back");
+                ends(house, &mut client, &scene, &answer, count).await?
+            }
         };
         say("");
     }
     Ok(good)
+}
+
+/// The delivery that calls the region waits, and says why and until when.
+async fn held(house: &HouseFolder, answer: &Answer) -> Result<(), Failure> {
+    let id = answer.json()["id"].as_str().unwrap_or_default().to_owned();
+    let begun = Instant::now();
+    loop {
+        let waiting = story::waiting(&trace(house, &id)?);
+        if let Some(line) = waiting {
+            say(&format!("   {line}"));
+            return Ok(());
+        }
+        if begun.elapsed() > STORY_WITHIN {
+            return Err("the region is down, and no delivery says so".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn valid(answer: &Answer) -> bool {
+    say(&format!("   {} {}", answer.status, answer.json()));
+    answer.status == 200 && answer.json()["valid"] == true
 }
 
 /// The message and what came of it are completed; its story is printed.

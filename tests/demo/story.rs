@@ -28,6 +28,10 @@ pub(crate) enum Expected {
     Repeated,
     /// Refused with this code.
     Refused(&'static str),
+    /// Said to be right, and taken by nobody: the sender only asks.
+    Valid,
+    /// Accepted while the region's server is down; once it is back, so many are completed.
+    Survives(usize),
 }
 
 /// The story, in order.
@@ -48,6 +52,21 @@ pub(crate) fn scenes() -> Vec<Scene> {
             Expected::Repeated,
         ),
         sportello("a declaration with two mistakes", wrong, Expected::Refused("SN0605")),
+        sportello(
+            "the desk mends it and asks whether it is right now (?check=true): nothing is accepted yet",
+            residence("declaration-2", "VRDGPP85D12G273Q"),
+            Expected::Valid,
+        ),
+        sportello(
+            "it is, and the desk sends it",
+            residence("declaration-2", "VRDGPP85D12G273Q"),
+            Expected::Ends(3),
+        ),
+        sportello(
+            "the region's server is down while a declaration comes; the bus waits for it, then goes on",
+            residence("declaration-3", "BNCMRA72H45G273M"),
+            Expected::Survives(3),
+        ),
         Scene {
             title: "the region tells of a change of vehicle tax: translated and handed to the tax office's queue",
             token: REGION_TOKEN,
@@ -102,6 +121,20 @@ fn shown_steps(delivery: &Value) -> String {
 fn steps(delivery: &Value, show: impl Fn(&Value) -> String) -> String {
     let steps = delivery["stepsDone"].as_array().into_iter().flatten().map(show);
     steps.filter(|step| !step.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Which delivery of a message, or of what came of it, waits for its target; in one line.
+pub(crate) fn waiting(trace: &Value) -> Option<String> {
+    let waits = |delivery: &&Value| delivery["code"].is_string();
+    let own = trace["deliveries"].as_array().into_iter().flatten().find(waits).map(|delivery| {
+        format!(
+            "{} waits because of {}; attempts counted: {}",
+            text(&delivery["route"]),
+            text(&delivery["code"]),
+            delivery["attempts"],
+        )
+    });
+    own.or_else(|| trace["derived"].as_array().into_iter().flatten().find_map(waiting))
 }
 
 /// The lines as a table.

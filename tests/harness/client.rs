@@ -149,9 +149,14 @@ fn status(head: &str) -> u16 {
 
 /// A `POST /v1/messages` in structured mode.
 pub fn post_message(token: &str, event: &serde_json::Value) -> Vec<u8> {
+    post_message_to("/v1/messages", token, event)
+}
+
+/// The same to another path: `/v1/messages?check=true`.
+pub fn post_message_to(path: &str, token: &str, event: &serde_json::Value) -> Vec<u8> {
     let body = event.to_string();
     format!(
-        "POST /v1/messages HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/cloudevents+json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
