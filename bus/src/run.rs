@@ -357,6 +357,7 @@ impl Bus {
     /// Stops in reverse: takes nothing more, finishes what is under way, writes the clean end.
     pub async fn stop(self) {
         self.stop_taking.cancel();
+        self.engine.stop_calling();
         self.tasks.close();
         let drained = timeout(DRAIN_WITHIN, async {
             while !self.engine.is_idle() {

@@ -23,7 +23,7 @@ use super::{Engine, locked};
 use crate::ledger::{Subscriber, TargetAway};
 
 /// How long a claimed delivery waits for its place at a target. Its lease is longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(40);
 /// After which a delivery that got no place is tried again.
 const FULL: Duration = Duration::from_secs(5);
 /// After which a delivery that met a target which is away may be published again: then it is held.
@@ -125,6 +125,20 @@ impl Targets {
     /// Whether a route waits for a target that is away.
     pub(super) fn holds(&self, subscriber: &str) -> bool {
         locked(&self.inner).held.contains(subscriber)
+    }
+
+    /// Whether a route calls a target that has no place free.
+    fn is_crowded(&self, route: &str) -> bool {
+        let inner = locked(&self.inner);
+        let mut targets = inner.calls.get(route).into_iter().flatten();
+        targets.any(|name| {
+            inner.by_name.get(name).is_some_and(|target| target.places.available_permits() == 0)
+        })
+    }
+
+    /// Nobody gets a place any more: what waits for one goes back to the ledger.
+    fn close(&self) {
+        locked(&self.inner).by_name.values().for_each(|target| target.places.close());
     }
 
     /// Whether a new delivery may be published at once.
@@ -269,6 +283,16 @@ impl Engine {
     /// Whether a route waits for a target that is away: then nobody takes from its queues.
     pub fn is_held(&self, route: &str) -> bool {
         self.targets.holds(route)
+    }
+
+    /// Whether more of a route's deliveries than a few would only wait for a place at their target.
+    pub fn is_crowded(&self, route: &str) -> bool {
+        self.targets.is_crowded(route)
+    }
+
+    /// At the end of a process: what waits for a place at its target goes back to the ledger at once.
+    pub fn stop_calling(&self) {
+        self.targets.close();
     }
 
     /// Changes whenever [`Engine::is_held`] may answer otherwise.

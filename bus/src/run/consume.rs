@@ -21,9 +21,10 @@ use crate::{
 const BATCH: usize = 256;
 /// Batches of one queue that are under way at once.
 const BATCHES: usize = 4;
-/// Copies of one queue that are worked on one by one at once. Each may wait for its target, on a
-/// connection of its own: a target that hangs costs so many and no more.
+/// Copies of one queue that are worked on one by one at once. Each may wait for its target.
 const SINGLES: usize = 64;
+/// And where their target has no place free: more would only wait for it, claimed.
+const FEW: usize = 4;
 /// How long a copy is kept back that could not be written down: the ledger is away, and the broker
 /// would hand it over again at once.
 const KEPT_BACK: Duration = Duration::from_secs(2);
@@ -53,12 +54,13 @@ pub(super) async fn consume(
     let mut singles = JoinSet::new();
     let mut waiting = VecDeque::new();
     loop {
-        while singles.len() < SINGLES {
+        let most = at_once(&engine, &source);
+        while singles.len() < most {
             let Some((tag, work)) = waiting.pop_front() else { break };
             let (engine, settler) = (Arc::clone(&engine), settler.clone());
             singles.spawn(single(engine, settler, tag, work, stop.clone()));
         }
-        let takes = batches.len() < BATCHES && waiting.is_empty() && singles.len() < SINGLES;
+        let takes = batches.len() < BATCHES && waiting.is_empty() && singles.len() < most;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -99,6 +101,14 @@ enum Work {
 enum Single {
     Carry(Box<Copy>),
     Drain(Source, Box<Received>),
+}
+
+/// How many copies of a queue are worked on one by one.
+fn at_once(engine: &Engine, source: &Source) -> usize {
+    match source {
+        Source::Route(route) if engine.is_crowded(route) => FEW,
+        Source::Route(_) | Source::Unrouted | Source::Poison => SINGLES,
+    }
 }
 
 /// Takes nothing more from the queue of a route that is held. What came already is told so, one by one.
