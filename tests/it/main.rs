@@ -12,6 +12,7 @@ mod chaos;
 mod language;
 mod ledger;
 mod order;
+mod parties;
 mod parked;
 mod periods;
 mod prometheus;

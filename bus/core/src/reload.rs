@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use crate::{party::Parties, route::Routes};
+use crate::{
+    party::{Parties, Party},
+    route::Routes,
+};
 
 /// Routes and parties that run, or are to run.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +42,7 @@ pub enum Refusal {
         /// Deliveries that it still owes.
         owed: u64,
     },
-    /// A party is gone, or has no queue any more.
+    /// A party is gone, or has another queue, or no way to receive any more.
     PartyGone {
         /// Its id.
         party: String,
@@ -85,7 +88,7 @@ impl fmt::Display for Refusal {
             ),
             Self::PartyGone { party, owed } => write!(
                 f,
-                "{code} party `{party}` cannot go: it is still owed {}; put it back with its queue, or \
+                "{code} party `{party}` cannot go: it is still owed {}; put it back with its queue or inbox, or \
                  reload with --drain",
                 deliveries(*owed)
             ),
@@ -132,13 +135,22 @@ pub fn refusals(now: House<'_>, then: House<'_>, owed: &BTreeMap<String, u64>) -
             Some(_) => None,
         }
     };
-    let of_party = |party: &std::sync::Arc<crate::party::Party>| {
+    let of_party = |party: &std::sync::Arc<Party>| {
         let owed = owed(&format!("party:{}", party.id))?;
-        let there = then.parties.get(&party.id).is_some_and(|new| new.queue == party.queue);
+        let there = then.parties.get(&party.id).is_some_and(|new| reaches(new, party));
         (!there).then(|| Refusal::PartyGone { party: party.id.clone(), owed })
     };
     let routes = now.routes.iter().filter_map(of_route);
     routes.chain(now.parties.iter().filter_map(of_party)).collect()
+}
+
+/// Whether what is owed reaches a party as it will be: from a queue to an inbox and back it follows, since
+/// it is in the ledger until the queue has it. Two queues are two places where the party must look.
+fn reaches(new: &Party, old: &Party) -> bool {
+    match (new.queue(), old.queue()) {
+        (Some(new), Some(old)) => new == old,
+        _ => new.way.is_some() || old.way.is_none(),
+    }
 }
 
 #[cfg(test)]
