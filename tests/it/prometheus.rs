@@ -451,11 +451,9 @@ fn dashboard() -> Value {
 
 /// The expressions of a panel.
 fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
-    panel["targets"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|target| target["expr"].as_str().unwrap_or_else(|| panic!("an expression: {panel}")))
+    panel["targets"].as_array().into_iter().flatten().map(move |target| {
+        target["expr"].as_str().unwrap_or_else(|| panic!("an expression: {panel}"))
+    })
 }
 
 /// The names of the series that an expression reads: words before `{`, `[`, a bracket that closes, or

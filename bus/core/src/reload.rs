@@ -88,8 +88,8 @@ impl fmt::Display for Refusal {
             ),
             Self::PartyGone { party, owed } => write!(
                 f,
-                "{code} party `{party}` cannot go: it is still owed {}; put it back with its queue or inbox, or \
-                 reload with --drain",
+                "{code} party `{party}` cannot go: it is still owed {}; put it back with its queue or \
+                 inbox, or reload with --drain",
                 deliveries(*owed)
             ),
             Self::OrderChanged { route, owed } => write!(
@@ -156,7 +156,12 @@ fn reaches(new: &Party, old: &Party) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{diagnostic::SourceFile, route::compile, schema::Schemas};
+    use crate::{
+        diagnostic::SourceFile,
+        party::{PartyQueue, Way},
+        route::compile,
+        schema::Schemas,
+    };
 
     /// Routes `a`, `b`, … of these texts after their fixed part.
     fn routes(texts: &[(&str, &str)]) -> Routes {
@@ -223,6 +228,40 @@ mod tests {
         let (now, then) = (routes(&[("a", PLAIN), ("b", PLAIN)]), routes(&[("b", PLAIN)]));
         assert_eq!(refused(&now, &then, &[("b", 7)]), Vec::<String>::new());
         insta::assert_snapshot!(refused(&now, &then, &[("a", 1)]).join("\n"), @"SN0870 route `a` cannot go: it still owes 1 delivery; put its file back, or reload with --drain");
+    }
+
+    #[test]
+    fn what_a_party_is_owed_follows_its_way_but_not_to_another_queue() {
+        let party = |way: Option<Way>| Party {
+            id: "region".to_owned(),
+            title: "R".to_owned(),
+            ipa: None,
+            token: crate::ids::Digest::of(b"t"),
+            sends: Vec::new(),
+            receives: Vec::new(),
+            way,
+            limits: crate::party::Limits::default(),
+        };
+        let queue = |name: &str| {
+            Some(Way::Queue(PartyQueue { vhost: "region".to_owned(), name: name.to_owned() }))
+        };
+        let inbox = || Some(Way::Inbox);
+        for (new, old, follows) in [
+            (inbox(), queue("a"), true),
+            (queue("a"), inbox(), true),
+            (inbox(), inbox(), true),
+            (queue("a"), queue("a"), true),
+            (queue("b"), queue("a"), false),
+            (None, queue("a"), false),
+            (None, inbox(), false),
+            (inbox(), None, true),
+            (None, None, true),
+        ] {
+            let (new, old) = (party(new), party(old));
+            assert_eq!(reaches(&new, &old), follows, "{:?} after {:?}", new.way, old.way);
+        }
+        let gone = Refusal::PartyGone { party: "region".to_owned(), owed: 3 };
+        insta::assert_snapshot!(gone, @"SN0870 party `region` cannot go: it is still owed 3 deliveries; put it back with its queue or inbox, or reload with --drain");
     }
 
     #[test]

@@ -43,11 +43,11 @@ pub(super) async fn tell(
     told["deliveries"] = seen.iter().map(|row| delivery(row, routes)).collect();
     told["timeline"] = timeline(&story, &seen, &kept);
     if let Some(key) = story.key.as_ref().filter(|_| sent) {
-        let derived = derived(ledger, &story).await?;
+        let (derived, left_out) = derived(ledger, &story).await?;
         told["source"] = json!(key.source);
         told["senderId"] = json!(key.sender_id);
         told["derived"] = derived.iter().map(of_derived).collect();
-        told["derivedLeftOut"] = json!(derived.len() == MOST);
+        told["derivedLeftOut"] = json!(left_out);
     }
     Ok(Some(told))
 }
@@ -61,21 +61,24 @@ async fn kept(ledger: &dyn Ledger, seen: &[&Row]) -> Result<Kept, ReadError> {
     Ok(kept)
 }
 
-/// The messages that came of `story`, nearest first.
-async fn derived(ledger: &dyn Ledger, story: &Story) -> Result<Vec<Story>, ReadError> {
+/// The messages that came of `story`, nearest first, and whether there are more.
+async fn derived(ledger: &dyn Ledger, story: &Story) -> Result<(Vec<Story>, bool), ReadError> {
     let mut open: VecDeque<MessageId> = story.derived.iter().copied().collect();
     let mut seen = BTreeSet::from([story.envelope.id]);
     let mut found = Vec::new();
     while let Some(id) = open.pop_front() {
-        if found.len() == MOST || !seen.insert(id) {
+        if !seen.insert(id) {
             continue;
+        }
+        if found.len() == MOST {
+            return Ok((found, true));
         }
         if let Some(next) = ledger.story(id).await? {
             open.extend(&next.derived);
             found.push(next);
         }
     }
-    Ok(found)
+    Ok((found, false))
 }
 
 fn of_derived(story: &Story) -> Value {

@@ -268,7 +268,8 @@ impl SqlLedger {
 
     async fn steps_of(&self, rows: &[Row]) -> Read<BTreeMap<i64, Vec<(StepDone, Timestamp)>>> {
         let sql = "SELECT delivery, step, operation, result, route_digest, reference, \
-            request_digest, answer_digest, done_at FROM step_done JOIN {rows} ON delivery = k_seq ORDER BY seq";
+            request_digest, answer_digest, done_at FROM step_done JOIN {rows} ON delivery = k_seq \
+            ORDER BY seq";
         let found = self.database.read(Statement::over(sql, vec![], seqs(rows))).await?;
         let mut steps: BTreeMap<i64, Vec<(StepDone, Timestamp)>> = BTreeMap::new();
         for (seq, done) in all(&found, step_of)? {

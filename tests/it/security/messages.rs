@@ -97,12 +97,15 @@ async fn what_is_taken_arrives_as_it_was_sent(town: &mut Town) {
 /// Row 58: no header says who or where somebody is; the rate is the party's.
 async fn who_says_where_he_comes_from_is_not_believed(town: &mut Town) {
     let mut refused = 0;
-    for n in 0..200 {
+    for n in 0..2_000 {
         let spoofed =
             format!("{}X-Forwarded-For: 10.0.0.{}\r\n", binary(HASTY, &format!("from-{n}")), n);
         let told = town.post(&spoofed, br#"{"n":1}"#).await;
         assert!([202, 429].contains(&told.status), "58: {}", told.json());
         refused += u32::from(told.status == 429);
+        if refused > 0 {
+            break;
+        }
     }
     assert!(refused > 0, "58: an address of its own for each request does not make a party faster");
 }

@@ -277,10 +277,18 @@ fn flung() -> Vec<Case> {
         ),
         raw(
             89,
+            "an escape in a header",
+            with(&asked("/nothing"), "User-Agent: x\x1b[31m"),
+            400,
+            "SN0618",
+        ),
+        raw(89, "an escape in a path", with(&asked("/nothing\x1b[31m"), &token), 400, "SN0618"),
+        raw(
+            89,
             "a line of a log in a header",
             with(
                 &asked("/nothing"),
-                "User-Agent: x\x1b[31m\\n{\"level\":\"ERROR\",\"message\":\"forged\"}",
+                "User-Agent: x\\n{\"level\":\"ERROR\",\"message\":\"forged\"}",
             ),
             404,
             "SN0613",
