@@ -1,4 +1,4 @@
-//! The HTTP edge: where parties bring messages and ask what became of them.
+//! The HTTP edge: where parties bring messages, ask what became of them, and fetch what they are owed.
 //!
 //! Invariant: 202 means custody, and every other answer is a problem with a stable code. What a request
 //! holds is never echoed, logged or counted by.
@@ -23,6 +23,7 @@ pub mod auth;
 pub mod body;
 mod door;
 pub mod health;
+mod inbox;
 pub mod messages;
 pub mod problems;
 pub mod room;
@@ -116,6 +117,8 @@ pub fn routes(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/v1/messages", post(messages::post).get(messages::find))
         .route("/v1/messages/{id}", get(messages::get))
+        .route("/v1/inbox", get(inbox::get))
+        .route("/v1/inbox/ack", post(inbox::ack))
         .route("/problems/{code}", get(problems::page))
         .route("/status", get(health::status))
         .route("/health/live", get(health::live))

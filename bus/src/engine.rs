@@ -41,6 +41,7 @@ mod emission;
 pub mod fast;
 mod fault;
 mod holds;
+pub mod inbox;
 mod order;
 mod output;
 pub mod periods;

@@ -179,6 +179,18 @@ pub enum Action {
         /// What the delivery is pinned to.
         route_digest: Digest,
     },
+    /// hand over, by the party's own ack: queued, this round, this party's → completed; the event names
+    /// the party. → `Matched` or `Missed`.
+    Collect {
+        /// The delivery.
+        seq: i64,
+        /// And its id.
+        id: DeliveryId,
+        /// The round in which it lay in the inbox.
+        round: u32,
+        /// The party.
+        subscriber: Subscriber,
+    },
     /// hand over, returned or nacked: queued and this round → waiting or parked, attempts + 1.
     HandBack {
         /// The delivery.
@@ -651,6 +663,8 @@ pub struct Row {
     pub created_at: Timestamp,
     /// When it got into this state.
     pub changed_at: Timestamp,
+    /// When each of `done` was done.
+    pub done_at: Vec<Timestamp>,
     /// Its place, where it belongs to an order.
     pub turn: Option<Turn>,
     /// Done steps in the order in which they were done.
@@ -858,6 +872,18 @@ pub trait Ledger: Send + Sync + 'static {
     /// The rows of these sequences that are queued, with their messages; oldest first.
     fn queued<'a>(&'a self, seqs: &'a [i64]) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>>;
 
+    /// The same for a party that fetches, each with the bytes of its body.
+    fn fetchable<'a>(
+        &'a self,
+        me: IncarnationId,
+        subscriber: &'a str,
+        now: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<(QueuedKey, usize)>, ReadError>> {
+        let _ = (me, subscriber, now, limit);
+        Box::pin(async { Err(ReadError("this ledger keeps no inbox".to_owned())) })
+    }
+
     /// Subscribers that have queued rows.
     fn queued_subscribers(&self) -> BoxFuture<'_, Result<Vec<Subscriber>, ReadError>>;
 
@@ -867,6 +893,20 @@ pub trait Ledger: Send + Sync + 'static {
     /// A row by id.
     fn row_by_id(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<Row>, ReadError>>;
 
+    /// Rows by id, in no order; those that are there.
+    fn rows_by_id<'a>(
+        &'a self,
+        ids: &'a [DeliveryId],
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        Box::pin(async move {
+            let mut rows = Vec::with_capacity(ids.len());
+            for id in ids {
+                rows.extend(self.row_by_id(*id).await?);
+            }
+            Ok(rows)
+        })
+    }
+
     /// The message of a delivery, with its body.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, ReadError>>;
 
@@ -875,6 +915,15 @@ pub trait Ledger: Send + Sync + 'static {
         &'a self,
         key: &'a IdempotencyKey,
     ) -> BoxFuture<'a, Result<Option<MessageId>, ReadError>>;
+
+    /// What was accepted under a sender's key: its id, and the digest by which a repeat is known.
+    fn first_answer<'a>(
+        &'a self,
+        key: &'a IdempotencyKey,
+    ) -> BoxFuture<'a, Result<Option<(MessageId, Digest)>, ReadError>> {
+        let _ = key;
+        Box::pin(async { Err(ReadError("this ledger keeps no digests".to_owned())) })
+    }
 
     /// Messages that a result names: `protocol` and `0001234/2026`.
     fn find<'a>(

@@ -70,6 +70,8 @@ impl IngressResult {
 pub struct Labels {
     /// Route names and `party:<id>` of parties that receive.
     pub subscribers: Vec<String>,
+    /// Which of them fetch what they are owed.
+    pub inboxes: Vec<String>,
     /// Parties that send and adapter instances that bring messages.
     pub sources: Vec<String>,
     /// `instance.operation` of every operation.
@@ -98,6 +100,8 @@ struct Custody {
     oldest_open: Family<IntGauge>,
     waiting: Family<IntGauge>,
     oldest_queued: Gauge,
+    oldest_in_inbox: Family<IntGauge>,
+    inboxes: RwLock<BTreeSet<String>>,
     strays: IntGauge,
     read: IntGauge,
 }
@@ -279,6 +283,7 @@ impl Metrics {
     pub fn name(&self, labels: &Labels) {
         let (routes, sources) = (with_other(&labels.subscribers), with_other(&labels.sources));
         self.custody.name(&routes, &sources);
+        self.custody.fetch(&labels.inboxes);
         self.work.published.name(&routes);
         self.work.consumers.name(&routes);
         self.work.held.name(&routes);
@@ -490,6 +495,13 @@ impl Custody {
                 "snodo_outbox_oldest_age_seconds",
                 "How long the oldest queued delivery has not been published.",
             ))?,
+            oldest_in_inbox: make.gauges(
+                "snodo_inbox_oldest_age_seconds",
+                "How long the oldest delivery in a party's inbox has not been fetched and acknowledged.",
+                "route",
+                &labels.inboxes.iter().map(String::as_str).collect(),
+            )?,
+            inboxes: RwLock::new(labels.inboxes.iter().cloned().collect()),
             strays: make.gauge("snodo_strays", "Messages in our queues that no row knows.")?,
             read: make.gauge("snodo_ledger_read", "Whether the last reading succeeded.")?,
         })
@@ -501,6 +513,13 @@ impl Custody {
         counted.for_each(|counted| counted.name(routes));
         self.oldest_open.name(routes);
         self.waiting.name(routes);
+    }
+
+    /// Who fetches now. What waits for them waits for nobody else.
+    fn fetch(&self, inboxes: &[String]) {
+        self.oldest_in_inbox.name(&inboxes.iter().map(String::as_str).collect());
+        let inboxes = inboxes.iter().cloned().collect();
+        *self.inboxes.write().unwrap_or_else(PoisonError::into_inner) = inboxes;
     }
 
     async fn read(
@@ -529,16 +548,24 @@ impl Custody {
     fn show_ages(&self, ages: &Ages, now: Timestamp, held: &Family<IntGauge>) {
         let age =
             |since: &Timestamp| i64::try_from(now.since(*since).as_secs()).unwrap_or(i64::MAX);
-        let oldest = ages.oldest_open.iter().map(|(name, since)| (name.as_ref(), age(since)));
+        let inboxes = self.inboxes.read().unwrap_or_else(PoisonError::into_inner);
+        let fetches = |name: &str| inboxes.contains(name);
+        let oldest = ages.oldest_open.iter().filter(|(name, _)| !fetches(name));
+        let oldest = oldest.map(|(name, since)| (name.as_ref(), age(since)));
         show_gauges(&self.oldest_open, oldest, i64::max);
+        for (name, gauge) in &*self.oldest_in_inbox.read() {
+            let since = ages.oldest_queued.get(name.as_str()).filter(|_| fetches(name));
+            gauge.set(since.map_or(0, age));
+        }
         let waiting = ages.waiting.iter().map(|(name, n)| (name.as_ref(), *n));
         show_gauges(&self.waiting, waiting, |a, b| a + b);
-        // What waits for a target is no backlog of the bus.
+        // What waits for a target, or for who fetches it, is no backlog of the bus.
         let held = held.read();
         let waits = |name: &str| held.get(name).is_some_and(|gauge| gauge.get() == 1);
-        let oldest = ages.oldest_queued.iter().filter(|(name, _)| !waits(name));
-        let oldest = oldest.map(|(_, since)| *since).min();
-        let queued = oldest.map_or(Duration::ZERO, |since| now.since(since));
+        let unpublished =
+            ages.oldest_queued.iter().filter(|(name, _)| !fetches(name) && !waits(name));
+        let since = unpublished.map(|(_, since)| *since).min();
+        let queued = since.map_or(Duration::ZERO, |since| now.since(since));
         self.oldest_queued.set(queued.as_secs_f64());
         self.strays.set(ages.strays);
     }

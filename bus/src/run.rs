@@ -444,11 +444,14 @@ fn labels(checked: &Checked) -> Labels {
     let routes = checked.routes.iter().map(|route| route.name.clone());
     let parties: Vec<String> =
         checked.parties.iter().map(|party| party_subscriber(&party.id).to_string()).collect();
+    let fetch = checked.parties.iter().filter(|party| party.pulls());
+    let inboxes = fetch.map(|party| party_subscriber(&party.id).to_string()).collect();
     let instances = checked.instances.iter().map(|(name, _)| name.to_owned());
     let clocks = checked.routes.iter().any(|route| route.schedule.is_some());
     let clocks = clocks.then(|| engine::periods::SOURCE.to_owned());
     Labels {
         subscribers: routes.chain(parties.iter().cloned()).collect(),
+        inboxes,
         sources: parties.iter().cloned().chain(instances).chain(clocks).collect(),
         targets: targets(&checked.instances),
         codes: edge::problems::codes(),

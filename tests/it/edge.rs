@@ -7,6 +7,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 mod bus;
 mod clients;
+mod inbox;
 
 use bus::{Bus, KIND, OTHER, TOKEN, answer, binary};
 
@@ -301,12 +302,38 @@ async fn a_message_can_be_checked_without_being_accepted() {
     };
     let told = bus.raw(&ask(r#"{"n":1}"#)).await;
     assert_eq!((status(&told), &body(&told)["valid"]), (200, &Value::Bool(true)));
+    assert_eq!(body(&told)["repeats"], Value::Null);
     assert_problem("invalid", &bus.raw(&ask(r#"{"n":"x"}"#)).await, 422);
+    assert_problem("not there", &bus.get(TOKEN, "/v1/messages?source=urn:test&id=I-1").await, 404);
     let metrics = bus.metrics().await;
-    assert!(
-        metrics.contains("snodo_messages_received_total{source=\"party:sender\"} 0"),
-        "{metrics}"
-    );
+    for line in [
+        "snodo_messages_received_total{source=\"party:sender\"} 0",
+        "snodo_messages_rejected_total{source=\"party:sender\"} 0",
+        "snodo_deliveries_created_total{route=\"take\"} 0",
+        "snodo_ingress_requests_total{result=\"accepted\"} 0",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "{line}\n{metrics}");
+    }
+    let events = bus.desk.ledger.events("a", 1, 10).await.expect("read");
+    assert!(events.is_empty(), "neither an accept nor a reject: {events:?}");
+
+    // Whether it would be a repeat, and of what; the same id for other content is refused alike.
+    let id = body(&bus.send("I-1", r#"{"n":1}"#).await)["id"].clone();
+    let told = bus.raw(&ask(r#"{ "n": 1.0 }"#)).await;
+    assert_eq!((status(&told), &body(&told)["repeats"]), (200, &id));
+    let told = bus.raw(&ask(r#"{"n":2}"#)).await;
+    assert_problem("other content", &told, 409);
+    assert_eq!(body(&told)["id"], id);
+
+    // A check that is misspelt is no message.
+    for query in ["check=True", "check=1", "check", "check=true&check=true", "chek=true"] {
+        let head = format!(
+            "POST /v1/messages?{query} HTTP/1.1\r\nHost: bus\r\n{}Content-Length: 7\r\n\r\n{{\"n\":1}}",
+            binary(TOKEN, "I-2")
+        );
+        assert_problem(query, &bus.raw(head.as_bytes()).await, 400);
+    }
+    assert_problem("no I-2", &bus.get(TOKEN, "/v1/messages?source=urn:test&id=I-2").await, 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ mod language;
 mod ledger;
 mod order;
 mod outage;
+mod parties;
 mod parked;
 mod periods;
 mod prometheus;

@@ -1,7 +1,8 @@
-//! The alerts of `config/prometheus`: each fires when it should and not otherwise, by `promtool`.
+//! The alerts of `config/prometheus`: each fires when it should and not otherwise, by `promtool`. And the
+//! dashboard of `config/grafana`.
 //!
-//! Invariant: every alert is in the table below, and every metric of ours that a rule reads is one that
-//! a bus shows.
+//! Invariant: every alert is in the table below, and every metric of ours that a rule or a panel reads is
+//! one that a bus shows.
 
 use std::{
     collections::BTreeSet,
@@ -106,6 +107,18 @@ const CASES: &[Case] = &[
         None,
     ),
     (
+        "SnodoMessageStuck",
+        &[
+            (
+                "snodo_ledger_oldest_open_message_age_seconds{job='snodo',instance='a',route='notify-region'}",
+                "0+30x60",
+            ),
+            ("snodo_route_held{job='snodo',instance='a',route='notify-region'}", "1x60"),
+        ],
+        "22m",
+        None,
+    ),
+    (
         "SnodoOutboxBacklog",
         &[("snodo_outbox_oldest_age_seconds{job='snodo',instance='a'}", "61x20")],
         "3m",
@@ -115,6 +128,24 @@ const CASES: &[Case] = &[
         "SnodoOutboxBacklog",
         &[("snodo_outbox_oldest_age_seconds{job='snodo',instance='a'}", "61 61 0x20")],
         "5m",
+        None,
+    ),
+    (
+        "SnodoInboxNotFetched",
+        &[(
+            "snodo_inbox_oldest_age_seconds{job='snodo',instance='a',route='party:region'}",
+            "86401x40",
+        )],
+        "16m",
+        Some(&[TICKET, JOB, ("route", "party:region")]),
+    ),
+    (
+        "SnodoInboxNotFetched",
+        &[(
+            "snodo_inbox_oldest_age_seconds{job='snodo',instance='a',route='party:region'}",
+            "86401x20 0x20",
+        )],
+        "16m",
         None,
     ),
     (
@@ -407,10 +438,11 @@ fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
     expression.split(move |letter| !is_part(letter)).filter(|word| word.starts_with("snodo_"))
 }
 
-#[tokio::test]
-async fn every_metric_that_a_rule_reads_is_there() {
+/// Every metric that a running bus shows, by its name.
+async fn shown() -> BTreeSet<String> {
     let labels = Labels {
-        subscribers: vec!["x".to_owned()],
+        subscribers: vec!["x".to_owned(), "party:p".to_owned()],
+        inboxes: vec!["party:p".to_owned()],
         sources: vec!["party:p".to_owned()],
         targets: vec!["a.b".to_owned()],
         codes: vec!["SN0605".to_owned()],
@@ -418,15 +450,173 @@ async fn every_metric_that_a_rule_reads_is_there() {
     let metrics = Metrics::new(&labels).expect("declared");
     let bench = super::ledger::bench::Bench::sqlite().await;
     let shown = metrics.render(&*bench.ledger, &snodo::clock::SystemClock).await;
-    let shown: BTreeSet<&str> = shown
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split(['{', ' ']).next())
-        .collect();
+    let names = shown.lines().filter(|line| !line.starts_with('#'));
+    names.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_metric_that_a_rule_reads_is_there() {
+    let shown = shown().await;
     for rule in rules() {
         let expression = rule["expr"].as_str().unwrap_or_default();
         for name in metrics_in(expression) {
             assert!(shown.contains(name), "`{name}` is not a metric of the bus");
         }
+    }
+}
+
+/// What the dashboard reads that is Prometheus's own or RabbitMQ's: names verified on 3.10.8 (its metrics
+/// in detail have a prefix of their own).
+const OTHERS: [&str; 5] = [
+    "up",
+    "ALERTS",
+    "rabbitmq_alarms_memory_used_watermark",
+    "rabbitmq_alarms_free_disk_space_watermark",
+    "rabbitmq_detailed_queue_messages_ready",
+];
+
+/// The panels that show something, rows left out.
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let panels = dashboard["panels"].as_array().expect("panels");
+    panels.iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+fn dashboard() -> Value {
+    let path = folder().join("../grafana/overview.json");
+    serde_json::from_str(&fs::read_to_string(path).expect("readable")).expect("JSON")
+}
+
+/// The expressions of a panel.
+fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
+    panel["targets"].as_array().into_iter().flatten().map(move |target| {
+        target["expr"].as_str().unwrap_or_else(|| panic!("an expression: {panel}"))
+    })
+}
+
+/// The names of the series that an expression reads: words before `{`, `[`, a bracket that closes, or
+/// the end, which are neither functions nor labels nor text.
+fn series_in(expression: &str) -> BTreeSet<String> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == ':';
+    let mut names = BTreeSet::new();
+    let (mut word, mut labels, mut text) = (String::new(), false, false);
+    for letter in expression.chars().chain([' ']) {
+        match letter {
+            '"' => text = !text,
+            '{' | '[' if !text => labels = true,
+            '}' | ']' if !text => labels = false,
+            _ => {}
+        }
+        if is_part(letter) && !text && !labels {
+            word.push(letter);
+            continue;
+        }
+        let begins = word.starts_with(|first: char| first.is_ascii_alphabetic());
+        // `by (route)`: grouping labels are plain words; metrics have an underscore, but for these.
+        if begins && letter != '(' && (word.contains('_') || OTHERS.contains(&word.as_str())) {
+            names.insert(word.clone());
+        }
+        word.clear();
+    }
+    names
+}
+
+#[test]
+fn series_are_told_from_functions_and_labels() {
+    let expression =
+        "max by (route) (rate(a_b_bucket{job=~\"$job\", x!=\"c_d\"}[5m])) - x:y:rate_5m > up";
+    let names: Vec<String> = series_in(expression).into_iter().collect();
+    assert_eq!(names, ["a_b_bucket", "up", "x:y:rate_5m"]);
+}
+
+#[tokio::test]
+async fn every_metric_that_a_panel_reads_is_there() {
+    let mut known = shown().await;
+    known.extend(OTHERS.map(str::to_owned));
+    known.extend(rules().iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned)));
+    let dashboard = dashboard();
+    for panel in panels(&dashboard) {
+        for expression in expressions(panel) {
+            let read = series_in(expression);
+            assert!(!read.is_empty(), "{} reads nothing: {expression}", panel["title"]);
+            for name in read {
+                assert!(known.contains(&name), "`{name}` of {} is no metric", panel["title"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_expression_of_the_dashboard_is_one() {
+    let dashboard = dashboard();
+    let mut text = "groups:\n  - name: dashboard\n    rules:\n".to_owned();
+    for panel in panels(&dashboard) {
+        for (number, expression) in expressions(panel).enumerate() {
+            let expression = expression.replace("$__rate_interval", "5m").replace("$job", ".*");
+            assert!(!expression.contains('$'), "an unknown variable: {expression}");
+            let name = format!("panel:{}:{number}", panel["id"]);
+            let _ =
+                writeln!(text, "      - record: {name}\n        expr: {}", Value::from(expression));
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dashboard.yaml");
+    fs::write(&path, text).expect("written");
+    promtool(&["check", "rules", &path.display().to_string()]);
+}
+
+#[test]
+fn the_dashboard_is_as_dashboards_should_be() {
+    let dashboard = dashboard();
+    assert_eq!(
+        (&dashboard["uid"], &dashboard["editable"]),
+        (&Value::from("snodo-overview"), &false.into())
+    );
+    let all = dashboard["panels"].as_array().expect("panels");
+    assert_eq!(all[0]["title"], "Is anything wrong?", "the first row answers that");
+    let ids: BTreeSet<u64> = all.iter().filter_map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), all.len(), "every panel has an id of its own");
+    let words =
+        |value: &Value| value.as_str().is_some_and(|text| !text.is_empty() && text.is_ascii());
+    for panel in panels(&dashboard) {
+        let unit = &panel["fieldConfig"]["defaults"]["unit"];
+        assert!(words(&panel["title"]) && words(&panel["description"]) && words(unit), "{panel}");
+        let sources = panel["targets"].as_array().into_iter().flatten().chain([panel]);
+        for source in sources.map(|of| &of["datasource"]["uid"]) {
+            assert_eq!(source, "${datasource}", "no data source is named: {}", panel["title"]);
+        }
+        for expression in expressions(panel) {
+            let over = expression.matches('[').count();
+            assert_eq!(over, expression.matches("[$__rate_interval]").count(), "{expression}");
+            let own = expression.contains("snodo_") || expression.contains("process_");
+            assert!(!own || expression.contains("job=~\"$job\""), "of every job: {expression}");
+        }
+    }
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let names: Vec<&str> = variables.iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["datasource", "job"]);
+}
+
+#[test]
+fn the_dashboard_is_red_where_an_alert_fires() {
+    let dashboard = dashboard();
+    let threshold = |title: &str| {
+        let panel = panels(&dashboard).into_iter().find(|panel| panel["title"] == title);
+        let steps =
+            panel.expect("the panel")["fieldConfig"]["defaults"]["thresholds"]["steps"].clone();
+        steps.as_array().and_then(|steps| steps.last()?["value"].as_f64()).expect("a threshold")
+    };
+    let rules = rules();
+    let limit = |alert: &str| {
+        let rule = rules.iter().find(|rule| rule["alert"] == alert).expect("the alert");
+        let expression = rule["expr"].as_str().unwrap_or_default();
+        expression.rsplit("> ").next().and_then(|n| n.trim().parse::<f64>().ok()).expect("a number")
+    };
+    for (title, alert) in [
+        ("Oldest open delivery", "SnodoMessageStuck"),
+        ("Oldest open delivery of each route", "SnodoMessageStuck"),
+        ("Oldest not published", "SnodoOutboxBacklog"),
+        ("Oldest in each inbox", "SnodoInboxNotFetched"),
+    ] {
+        assert!((threshold(title) - limit(alert)).abs() < f64::EPSILON, "{title} and {alert}");
     }
 }

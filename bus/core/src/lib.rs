@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod fault;
 pub mod formats;
 pub mod ids;
+pub mod inbox;
 pub mod json;
 pub mod message_state;
 pub mod pace;

@@ -30,8 +30,8 @@ pub struct Party {
     pub sends: Vec<String>,
     /// The types that it receives.
     pub receives: Vec<Receives>,
-    /// Where its messages are put; none for a party that only sends.
-    pub queue: Option<PartyQueue>,
+    /// How its messages reach it; none for a party that only sends.
+    pub way: Option<Way>,
     /// How much it may send.
     pub limits: Limits,
 }
@@ -45,6 +45,15 @@ pub struct Receives {
     pub all: bool,
     /// The law under which it receives all of them.
     pub law: Option<String>,
+}
+
+/// How a party gets what it is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is put into a queue of the party.
+    Queue(PartyQueue),
+    /// It waits in the ledger until the party has fetched it and said so.
+    Inbox,
 }
 
 /// A queue in the party's own vhost.
@@ -70,6 +79,21 @@ pub struct Rate {
     pub count: u32,
     /// In which time.
     pub per: Duration,
+}
+
+impl Party {
+    /// Its queue, where it has one.
+    pub fn queue(&self) -> Option<&PartyQueue> {
+        match &self.way {
+            Some(Way::Queue(queue)) => Some(queue),
+            Some(Way::Inbox) | None => None,
+        }
+    }
+
+    /// Whether it fetches what it is owed.
+    pub fn pulls(&self) -> bool {
+        self.way == Some(Way::Inbox)
+    }
 }
 
 /// The parties of a configuration. Immutable.
@@ -115,8 +139,8 @@ pub(crate) struct PartyFile {
 
 const PARTY: Known = Known {
     what: "a party",
-    keys: &["party", "title", "ipa", "token", "sends", "receives", "queue", "limits"],
-    reserved: &["inbox", "webhook", "asks", "jwt", "mtls"],
+    keys: &["party", "title", "ipa", "token", "sends", "receives", "queue", "inbox", "limits"],
+    reserved: &["webhook", "asks", "jwt", "mtls"],
 };
 const TOKEN: Known = Known { what: "`token`", keys: &["sha256"], reserved: &[] };
 const RECEIVES: Known =
@@ -150,10 +174,10 @@ pub(crate) fn read(
     let mut reader = ReceivesReader { file, schemas, laws, problems };
     let received: Vec<(At<String>, Receives)> =
         items.iter().filter_map(|item| reader.read(item)).collect();
-    let queue = fields.get("queue").map(|node| queue(file, node, problems));
+    let way = way(file, &fields, received.first().map(|(kind, _)| kind), problems);
     let limits = fields.get("limits").map(|node| limits(file, node, problems));
     let id = id?;
-    let party = party(&id, title, ipa, token.as_ref(), &sends, &received, queue, limits);
+    let party = party(&id, title, ipa, token.as_ref(), &sends, &received, way, limits);
     let receives = received.into_iter().map(|(kind, entry)| (kind, entry.all)).collect();
     Some(PartyFile { file: Arc::clone(file), id, sends, receives, party, token })
 }
@@ -170,7 +194,7 @@ fn party(
     token: Option<&At<Digest>>,
     sends: &[At<String>],
     receives: &[(At<String>, Receives)],
-    queue: Option<Option<PartyQueue>>,
+    way: Option<Option<Way>>,
     limits: Option<Option<Limits>>,
 ) -> Option<Party> {
     Some(Party {
@@ -180,8 +204,8 @@ fn party(
         token: token?.value,
         sends: sends.iter().map(|kind| kind.value.clone()).collect(),
         receives: receives.iter().map(|(_, entry)| entry.clone()).collect(),
-        queue: match queue {
-            Some(queue) => Some(queue?),
+        way: match way {
+            Some(way) => Some(way?),
             None => None,
         },
         limits: limits.unwrap_or_else(|| Some(Limits::default()))?,
@@ -272,11 +296,53 @@ pub(crate) fn known_law(
     }
 }
 
-fn queue(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<PartyQueue> {
+/// The one way that the file says. `received` is the first type that the party receives.
+#[expect(clippy::option_option, reason = "not written, written and wrong, written and right")]
+fn way(
+    file: &Arc<SourceFile>,
+    fields: &Fields<'_>,
+    received: Option<&At<String>>,
+    problems: &mut Problems,
+) -> Option<Option<Way>> {
+    match (fields.get("queue"), fields.get("inbox"), received) {
+        (Some(_), Some(inbox), _) => {
+            let help = "keep `queue` for a party that reads from RabbitMQ, `inbox: pull` for one \
+                        that fetches over HTTP";
+            let words = Words::new("a party has one way to receive", "a second way", help);
+            problems.error("SN0426", Place::new(file, inbox.span.clone()), words);
+            Some(None)
+        }
+        (Some(queue), None, _) => Some(self::queue(file, queue, problems)),
+        (None, Some(inbox), _) => Some(self::inbox(file, inbox, problems)),
+        (None, None, Some(kind)) => {
+            let help = "add `inbox: pull`, or `queue: { vhost: …, name: … }`";
+            let title = "a party that receives must say how";
+            let words = Words::new(title, "nowhere to put it", help);
+            problems.error("SN0428", Place::new(file, kind.span.clone()), words);
+            Some(None)
+        }
+        (None, None, None) => None,
+    }
+}
+
+fn inbox(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<Way> {
+    match &node.content {
+        Content::Text(word) if word == "pull" => return Some(Way::Inbox),
+        Content::Refused => {}
+        _ => {
+            let help = "write `inbox: pull`: the party fetches with GET /v1/inbox";
+            let words = Words::new("an inbox is `pull`", "not `pull`", help);
+            problems.error("SN0427", Place::new(file, node.span.clone()), words);
+        }
+    }
+    None
+}
+
+fn queue(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<Way> {
     let fields = Fields::of(node, file, &QUEUE, problems)?;
     let vhost = fields.required_text("vhost", problems);
     let name = fields.required_text("name", problems);
-    Some(PartyQueue { vhost: vhost?.value, name: name?.value })
+    Some(Way::Queue(PartyQueue { vhost: vhost?.value, name: name?.value }))
 }
 
 fn limits(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<Limits> {

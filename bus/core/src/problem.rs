@@ -134,6 +134,25 @@ impl Problem {
         Self { who_must_act: Who::Bus, ..Self::new("SN0615", 503, reason, detail) }.after(wait)
     }
 
+    /// A question or an acknowledgement that could not be answered; to ask again changes nothing.
+    pub fn ask_again(reason: &'static str, wait: Duration) -> Self {
+        let detail = "the bus cannot answer now; ask the same again";
+        Self { who_must_act: Who::Bus, ..Self::new("SN0615", 503, reason, detail) }.after(wait)
+    }
+
+    /// The party has no inbox.
+    pub fn no_inbox() -> Self {
+        let detail = "what is owed to this party goes to its queue, or it receives nothing";
+        Self::new("SN0640", 404, "no_inbox", detail).expecting("`inbox: pull` in the party's file")
+    }
+
+    /// The body of an acknowledgement is not one.
+    pub fn not_acknowledged(pointer: Option<String>, expected: &str) -> Self {
+        let detail = "nothing was acknowledged: the body is not as it should be";
+        let problem = Self::new("SN0641", 422, "acknowledgement", detail).expecting(expected);
+        Self { pointer, ..problem }
+    }
+
     /// The request did not arrive in time.
     pub fn too_slow() -> Self {
         let problem = Self::new("SN0616", 408, "too_slow", "the request did not arrive in time");
@@ -208,6 +227,8 @@ fn title(code: &str) -> &'static str {
         "SN0620" => "Routing headers are not taken",
         "SN0621" => "Checking the message takes too long",
         "SN0622" => "The request is meant for another host",
+        "SN0640" => "The party has no inbox",
+        "SN0641" => "The acknowledgement is not understood",
         _ => "The bus made a mistake",
     }
 }
@@ -233,6 +254,9 @@ mod tests {
             Problem::not_found(),
             Problem::too_many_requests(wait),
             Problem::not_now("cap", wait),
+            Problem::ask_again("ledger", wait),
+            Problem::no_inbox(),
+            Problem::not_acknowledged(Some("/deliveries/0".to_owned()), "an id"),
             Problem::too_slow(),
             Problem::headers_too_large("16 KiB"),
             Problem::method_not_allowed("POST"),

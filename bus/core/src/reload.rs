@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use crate::{party::Parties, route::Routes};
+use crate::{
+    party::{Parties, Party},
+    route::Routes,
+};
 
 /// Routes and parties that run, or are to run.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +42,7 @@ pub enum Refusal {
         /// Deliveries that it still owes.
         owed: u64,
     },
-    /// A party is gone, or has no queue any more.
+    /// A party is gone, or has another queue, or no way to receive any more.
     PartyGone {
         /// Its id.
         party: String,
@@ -85,8 +88,8 @@ impl fmt::Display for Refusal {
             ),
             Self::PartyGone { party, owed } => write!(
                 f,
-                "{code} party `{party}` cannot go: it is still owed {}; put it back with its queue, or \
-                 reload with --drain",
+                "{code} party `{party}` cannot go: it is still owed {}; put it back with its queue or \
+                 inbox, or reload with --drain",
                 deliveries(*owed)
             ),
             Self::OrderChanged { route, owed } => write!(
@@ -132,19 +135,33 @@ pub fn refusals(now: House<'_>, then: House<'_>, owed: &BTreeMap<String, u64>) -
             Some(_) => None,
         }
     };
-    let of_party = |party: &std::sync::Arc<crate::party::Party>| {
+    let of_party = |party: &std::sync::Arc<Party>| {
         let owed = owed(&format!("party:{}", party.id))?;
-        let there = then.parties.get(&party.id).is_some_and(|new| new.queue == party.queue);
+        let there = then.parties.get(&party.id).is_some_and(|new| reaches(new, party));
         (!there).then(|| Refusal::PartyGone { party: party.id.clone(), owed })
     };
     let routes = now.routes.iter().filter_map(of_route);
     routes.chain(now.parties.iter().filter_map(of_party)).collect()
 }
 
+/// Whether what is owed reaches a party as it will be: from a queue to an inbox and back it follows, since
+/// it is in the ledger until the queue has it. Two queues are two places where the party must look.
+fn reaches(new: &Party, old: &Party) -> bool {
+    match (new.queue(), old.queue()) {
+        (Some(new), Some(old)) => new == old,
+        _ => new.way.is_some() || old.way.is_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{diagnostic::SourceFile, route::compile, schema::Schemas};
+    use crate::{
+        diagnostic::SourceFile,
+        party::{PartyQueue, Way},
+        route::compile,
+        schema::Schemas,
+    };
 
     /// Routes `a`, `b`, … of these texts after their fixed part.
     fn routes(texts: &[(&str, &str)]) -> Routes {
@@ -211,6 +228,40 @@ mod tests {
         let (now, then) = (routes(&[("a", PLAIN), ("b", PLAIN)]), routes(&[("b", PLAIN)]));
         assert_eq!(refused(&now, &then, &[("b", 7)]), Vec::<String>::new());
         insta::assert_snapshot!(refused(&now, &then, &[("a", 1)]).join("\n"), @"SN0870 route `a` cannot go: it still owes 1 delivery; put its file back, or reload with --drain");
+    }
+
+    #[test]
+    fn what_a_party_is_owed_follows_its_way_but_not_to_another_queue() {
+        let party = |way: Option<Way>| Party {
+            id: "region".to_owned(),
+            title: "R".to_owned(),
+            ipa: None,
+            token: crate::ids::Digest::of(b"t"),
+            sends: Vec::new(),
+            receives: Vec::new(),
+            way,
+            limits: crate::party::Limits::default(),
+        };
+        let queue = |name: &str| {
+            Some(Way::Queue(PartyQueue { vhost: "region".to_owned(), name: name.to_owned() }))
+        };
+        let inbox = || Some(Way::Inbox);
+        for (new, old, follows) in [
+            (inbox(), queue("a"), true),
+            (queue("a"), inbox(), true),
+            (inbox(), inbox(), true),
+            (queue("a"), queue("a"), true),
+            (queue("b"), queue("a"), false),
+            (None, queue("a"), false),
+            (None, inbox(), false),
+            (inbox(), None, true),
+            (None, None, true),
+        ] {
+            let (new, old) = (party(new), party(old));
+            assert_eq!(reaches(&new, &old), follows, "{:?} after {:?}", new.way, old.way);
+        }
+        let gone = Refusal::PartyGone { party: "region".to_owned(), owed: 3 };
+        insta::assert_snapshot!(gone, @"SN0870 party `region` cannot go: it is still owed 3 deliveries; put it back with its queue or inbox, or reload with --drain");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: what is here passed `check`; nothing in it can be "not decided yet".
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -196,6 +196,8 @@ pub struct Routes {
     pub(crate) by_name: BTreeMap<String, Arc<Route>>,
     pub(crate) by_digest: HashMap<Digest, Arc<Route>>,
     pub(crate) takers: HashMap<String, Vec<Taker>>,
+    /// Parties that fetch what they are owed.
+    pub(crate) inboxes: BTreeSet<String>,
 }
 
 impl Routes {
@@ -217,6 +219,12 @@ impl Routes {
     /// Who takes messages of `kind`.
     pub fn takers(&self, kind: &str) -> &[Taker] {
         self.takers.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether what `subscriber` is owed waits for it to fetch, and is never published.
+    pub fn is_fetched(&self, subscriber: &str) -> bool {
+        !self.inboxes.is_empty()
+            && subscriber.strip_prefix("party:").is_some_and(|party| self.inboxes.contains(party))
     }
 
     /// With an old version whose deliveries are still open. It takes nothing new.

@@ -33,12 +33,21 @@ pub struct Shares {
     bodies: Arc<Semaphore>,
     /// Threads for what takes long to check: never all of the runtime's.
     pub(super) heavy: Arc<Semaphore>,
+    /// Inboxes that are read at once: each holds a batch twice for a moment.
+    pub(super) batches: Arc<Semaphore>,
 }
+
+/// See [`Shares`].
+const BATCHES: usize = 4;
 
 impl Default for Shares {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { bodies: Arc::new(Semaphore::new(ALL)), heavy: Arc::new(Semaphore::new(threads)) }
+        Self {
+            bodies: Arc::new(Semaphore::new(ALL)),
+            heavy: Arc::new(Semaphore::new(threads)),
+            batches: Arc::new(Semaphore::new(BATCHES)),
+        }
     }
 }
 
@@ -96,10 +105,13 @@ async fn collect(body: Body, most: usize, shares: &Shares) -> Result<Held, Refus
     }
 }
 
-/// Room for so many bytes more. Who waited for it would hold what he has, so nobody waits.
+/// Room for so many bytes more of a body.
 fn room_for(bytes: usize, shares: &Shares) -> Result<OwnedSemaphorePermit, Refusal> {
+    room(bytes, shares).ok_or_else(|| Problem::not_now("memory", AGAIN).into())
+}
+
+/// Room for so many bytes more. Who waited for it would hold what he has, so nobody waits.
+pub(super) fn room(bytes: usize, shares: &Shares) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    Arc::clone(&shares.bodies)
-        .try_acquire_many_owned(bytes)
-        .map_err(|_| Problem::not_now("memory", AGAIN).into())
+    Arc::clone(&shares.bodies).try_acquire_many_owned(bytes).ok()
 }

@@ -32,7 +32,7 @@ use crate::{
     clock::cpu_of_this_thread,
     engine::accept::{AcceptAnswer, Admitted},
     faults::{self, CrashPoint},
-    ledger::{CommitError, Subscriber},
+    ledger::{CommitError, ReadError, Subscriber},
     metrics::{IngressResult, Metrics},
 };
 
@@ -47,7 +47,7 @@ pub(super) async fn post(State(desk): State<Arc<Desk>>, request: Request) -> Res
     let _under_way = UnderWay::begun(&desk.metrics);
     let answer = desk.take(request).await;
     // Refusals are counted where all of them pass, those of the door too.
-    let taken = answer.as_ref().ok().map(|(result, _)| *result);
+    let taken = answer.as_ref().ok().and_then(|(result, _)| *result);
     desk.metrics.ingress_ended(taken, desk.clock.uptime().saturating_sub(begun));
     answer.map_or_else(IntoResponse::into_response, |(_, response)| response)
 }
@@ -68,7 +68,8 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-type Taken = (IngressResult, Response);
+/// As what a message was taken, where it was not only checked, and the answer.
+type Taken = (Option<IngressResult>, Response);
 
 /// A message that is not taken.
 struct Turn {
@@ -91,22 +92,23 @@ impl Desk {
         let admits = self.admits();
         let caller = admits.callers.identify(&parts.headers)?;
         let allowance = caller.spend(self.clock.uptime())?;
+        let only_checked = only_checked(parts.uri.query())?;
         let held = body::read(&parts.headers, body, &self.limits, &self.shares).await?;
         let body = &held.bytes;
         self.metrics.ingress_body(body.len());
         faults::crash(CrashPoint::Cp1);
-        let only_checked = parts.uri.query() == Some("check=true");
         let arrived = match self.judge(&admits, caller, &parts.headers, body).await {
             Ok(arrived) => arrived,
             Err(turned) if only_checked || !turned.recorded => return Err(turned.refusal),
             Err(turned) => return Err(self.reject(caller, turned, body).await),
         };
         faults::crash(CrashPoint::Cp2);
-        let kind = &arrived.incoming.kind;
         if only_checked {
-            let response = Json(json!({ "valid": true, "type": kind })).into_response();
-            return Ok((IngressResult::Accepted, response));
+            let mut response = self.checked(caller, &arrived).await?;
+            response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
+            return Ok((None, response));
         }
+        let kind = &arrived.incoming.kind;
         if self.room.is_closed(&self.engine.routes(), kind) {
             return Err(Problem::not_now("drain", AGAIN).into());
         }
@@ -115,7 +117,23 @@ impl Desk {
         }
         let (result, mut response) = self.accept(caller, arrived).await?;
         response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
-        Ok((result, response))
+        Ok((Some(result), response))
+    }
+
+    /// What a sender is told of a message that would be taken: whether it would be new, or is the repeat
+    /// of one that is here. The same id for other content is refused as it would be in earnest.
+    async fn checked(&self, caller: &Caller, arrived: &Arrived) -> Result<Response, Refusal> {
+        let first = self.ledger.first_answer(&key_of(caller, &arrived.incoming)).await;
+        let first = first.map_err(|error| unanswered(&error))?;
+        let mut told = json!({ "valid": true, "type": arrived.incoming.kind, "repeats": null });
+        match first {
+            Some((id, digest)) if digest != arrived.digest => {
+                return Err(Problem::conflict(id).into());
+            }
+            Some((id, _)) => told["repeats"] = json!(id),
+            None => {}
+        }
+        Ok(Json(told).into_response())
     }
 
     /// Judges a request; a large one on a thread of its own, so that nobody else waits for it.
@@ -167,13 +185,13 @@ impl Desk {
         }
     }
 
-    async fn accept(&self, caller: &Caller, arrived: Arrived) -> Result<Taken, Refusal> {
+    async fn accept(
+        &self,
+        caller: &Caller,
+        arrived: Arrived,
+    ) -> Result<(IngressResult, Response), Refusal> {
         let id = self.engine.new_message_id();
-        let key = IdempotencyKey {
-            party: caller.id.to_string(),
-            source: arrived.incoming.source.clone(),
-            sender_id: arrived.incoming.sender_id.clone(),
-        };
+        let key = key_of(caller, &arrived.incoming);
         let (digest, kind) = (arrived.digest, arrived.incoming.kind.clone());
         let now = self.clock.now();
         let message = Arc::new(admit::into_message(arrived.incoming, id, &caller.id, now));
@@ -198,10 +216,9 @@ impl Desk {
     async fn tell(&self, parts: &Parts, id: MessageId) -> Result<Response, Refusal> {
         let admits = self.admits();
         let caller = admits.callers.identify(&parts.headers)?;
-        let told = story::tell(&*self.ledger, caller, id).await.map_err(|error| {
-            tracing::warn!(%error, "a question about a message was not answered");
-            Refusal::from(Problem::not_now("ledger", AGAIN))
-        })?;
+        let routes = self.engine.routes();
+        let told = story::tell(&*self.ledger, &routes, caller, id).await;
+        let told = told.map_err(|error| unanswered(&error))?;
         told.map(|story| Json(story).into_response()).ok_or_else(|| Problem::not_found().into())
     }
 
@@ -209,10 +226,7 @@ impl Desk {
         let admits = self.admits();
         let caller = admits.callers.identify(&parts.headers)?;
         let key = query.key(caller).ok_or_else(malformed_query)?;
-        let found = self.ledger.message_by_key(&key).await.map_err(|error| {
-            tracing::warn!(%error, "a question about a message was not answered");
-            Refusal::from(Problem::not_now("ledger", AGAIN))
-        })?;
+        let found = self.ledger.message_by_key(&key).await.map_err(|error| unanswered(&error))?;
         self.tell(parts, found.ok_or_else(Problem::not_found)?).await
     }
 }
@@ -239,6 +253,28 @@ fn admitted(
 /// The sender's own source and id.
 fn named(incoming: &Incoming) -> (String, String) {
     (incoming.source.clone(), incoming.sender_id.clone())
+}
+
+fn unanswered(error: &ReadError) -> Refusal {
+    tracing::warn!(%error, "a question about a message was not answered");
+    Problem::ask_again("ledger", AGAIN).into()
+}
+
+fn key_of(caller: &Caller, incoming: &Incoming) -> IdempotencyKey {
+    IdempotencyKey {
+        party: caller.id.to_string(),
+        source: incoming.source.clone(),
+        sender_id: incoming.sender_id.clone(),
+    }
+}
+
+/// A query that is misspelt must not turn a check into a message.
+fn only_checked(query: Option<&str>) -> Result<bool, Problem> {
+    match query {
+        None | Some("" | "check=false") => Ok(false),
+        Some("check=true") => Ok(true),
+        Some(_) => Err(Problem::malformed_request("query", "`?check=true`, or no query")),
+    }
 }
 
 fn malformed_query() -> Problem {

@@ -58,7 +58,7 @@ impl Refused {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         const FRAMING: &str = "HTTP/1.1 with one `Host`, one `Content-Length` or \
-                               `Transfer-Encoding: chunked`, lines ending in CRLF";
+                               `Transfer-Encoding: chunked`, lines ending in CRLF, no control characters";
         Self::from(match refused {
             Refused::Framing => Problem::malformed_request("framing", FRAMING),
             Refused::RequestLine => {

@@ -49,8 +49,10 @@ impl Engine {
         for (subscriber, route_digest) in owed(routes, &message.envelope.kind, to) {
             let id = DeliveryId::derived(message.envelope.id, &subscriber);
             let place = place(routes, &route_digest, message);
-            let hold = self.hold_new(&subscriber, id, message);
-            let late = faults::off("held-after-commit");
+            // What is fetched is nobody's to publish.
+            let fetched = routes.is_fetched(&subscriber);
+            let hold = if fetched { None } else { self.hold_new(&subscriber, id, message) };
+            let late = !fetched && faults::off("held-after-commit");
             let held = hold.is_some() || late;
             prepared.holds.push(hold.filter(|_| !late));
             prepared.emission.deliveries.push(NewDelivery {

@@ -279,15 +279,20 @@ impl Feeder {
         Self { engine, looks_for_own: false }
     }
 
-    /// Looks once at every subscriber with queued rows; returns how many it found to publish. What is
-    /// held lies in front, so it looks when half of that is gone, and then fills the room.
+    /// Looks once at every subscriber with queued rows, but for those that fetch them; returns how many it
+    /// found to publish. What is held lies in front, so it looks when half of that is gone, and then
+    /// fills the room.
     pub async fn step(&mut self) -> Result<usize, ReadError> {
         if self.engine.publish.is_congested() || !self.engine.holds.is_roomy() {
             return Ok(0);
         }
         self.looks_for_own |= self.engine.holds.take_left();
         let (mut found, mut whole) = (0, true);
+        let routes = self.engine.routes();
         for subscriber in self.engine.ledger.queued_subscribers().await? {
+            if routes.is_fetched(&subscriber) {
+                continue;
+            }
             let fed = self.feed(&subscriber).await?;
             found += fed.found;
             whole &= fed.whole;

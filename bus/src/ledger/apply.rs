@@ -71,12 +71,12 @@ impl Books {
         }
     }
 
-    /// A delivery has ended.
-    fn ended(&mut self, hit: &Hit, state: DeliveryState) {
+    /// A delivery has ended; by whose word, where it was a party's.
+    fn ended(&mut self, hit: &Hit, state: DeliveryState, by: Option<String>) {
         self.events.push(NewEvent {
             kind: "final",
             subject: hit.id.to_string(),
-            actor: None,
+            actor: by,
             reason: state.bucket().word().into(),
             digest: hit.route_digest,
         });
@@ -515,7 +515,8 @@ impl<'a> Group<'a> {
             });
         }
         if to.bucket().is_final() {
-            self.books.ended(hit, to);
+            let collected = matches!(action, Action::Collect { .. });
+            self.books.ended(hit, to, collected.then(|| hit.subscriber.to_string()));
         }
     }
 
@@ -607,7 +608,7 @@ impl<'a> Group<'a> {
                         DeliveryState::Claimed,
                         DeliveryState::Completed,
                     );
-                    self.books.ended(hit, DeliveryState::Completed);
+                    self.books.ended(hit, DeliveryState::Completed, None);
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::faults::off;
 pub(super) enum Name {
     Mark,
     HandOver,
+    Collect,
     HandBack,
     Settle,
     FastVerdict,
@@ -58,6 +59,7 @@ pub(super) fn guarded(action: &Action) -> Option<(Name, Target)> {
     Some(match action {
         Action::Mark { seq, .. } => (Name::Mark, Seq(*seq)),
         Action::HandOver { seq, .. } => (Name::HandOver, Seq(*seq)),
+        Action::Collect { seq, .. } => (Name::Collect, Seq(*seq)),
         Action::HandBack { seq, .. } => (Name::HandBack, Seq(*seq)),
         Action::Settle { seq, .. } => (Name::Settle, Seq(*seq)),
         Action::FastVerdict { seq, .. } => (Name::FastVerdict, Seq(*seq)),
@@ -110,6 +112,7 @@ pub(super) fn to_state(action: &Action) -> DeliveryState {
         Action::Filter { .. } => Filtered,
         Action::Discard { .. } => Discarded,
         Action::HandOver { .. }
+        | Action::Collect { .. }
         | Action::Done { last: true, .. }
         | Action::ResolveDone { last: true, .. } => Completed,
         Action::HandBack { back, .. }
@@ -165,6 +168,7 @@ fn of_copy(name: Name) -> &'static str {
         Name::Settle | Name::FastVerdict => "settle-without-id",
         Name::Claim => "claim-without-id",
         Name::DrainUnrouted | Name::DrainPoison => "drain-without-id",
+        Name::Collect => return " AND id = k_id",
         _ => return "",
     };
     if off(mutant) { "" } else { " AND id = k_id" }
@@ -227,6 +231,8 @@ const CLAIM: Columns = &[
 ];
 const HAND_OVER: Columns =
     &[("k_seq", Int), ("k_id", Blob), ("k_round", Int), ("k_digest", Blob), ("k_subscriber", Text)];
+const COLLECT: Columns =
+    &[("k_seq", Int), ("k_id", Blob), ("k_round", Int), ("k_subscriber", Text)];
 const SETTLE: Columns = &[
     ("k_seq", Int),
     ("k_id", Blob),
@@ -267,6 +273,7 @@ fn columns(name: Name) -> Columns {
     match name {
         Name::Mark | Name::DrainPoison => COPY_ROUND,
         Name::HandOver => HAND_OVER,
+        Name::Collect => COLLECT,
         Name::Reconcile => SEQ_ROUND,
         Name::Wake => SEQ,
         Name::HandBack | Name::FastVerdict => ROUND_BACK,
@@ -289,7 +296,7 @@ fn columns(name: Name) -> Columns {
 fn writes(name: Name) -> String {
     match name {
         Name::Mark => "state = 1, changed_at = {0}".to_owned(),
-        Name::HandOver => format!("state = 7, {RELEASED}"),
+        Name::HandOver | Name::Collect => format!("state = 7, {RELEASED}"),
         Name::HandBack | Name::FastVerdict | Name::Verdict => BACK.to_owned(),
         Name::Settle => format!("state = k_state, {RELEASED}"),
         // To look and to go behind are one statement: else what was looked at may end in between.
@@ -341,6 +348,7 @@ fn guard(name: Name) -> String {
             "{}{OF_SUBSCRIBER} AND route_digest = k_digest",
             queued_round(off("handed-over-without-guard"))
         ),
+        Name::Collect => format!("{}{OF_SUBSCRIBER}", queued_round(off("collected-without-guard"))),
         Name::HandBack => " AND state = 0 AND round = k_round".to_owned(),
         Name::Settle => format!("{}{OF_SUBSCRIBER}", fast()),
         Name::FastVerdict => fast(),
@@ -414,6 +422,10 @@ fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
         Action::HandOver { seq, id, round, subscriber, route_digest } => {
             let [seq, id, round] = of_round(*seq, id, *round);
             rows.push([seq, id, round, (&route_digest.0).into(), (&**subscriber).into()]);
+        }
+        Action::Collect { seq, id, round, subscriber } => {
+            let [seq, id, round] = of_round(*seq, id, *round);
+            rows.push([seq, id, round, (&**subscriber).into()]);
         }
         Action::Settle { seq, id, round, subscriber, route_digest, .. } => {
             let state = i64::from(to_state(action) as u8).into();

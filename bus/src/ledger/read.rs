@@ -19,12 +19,13 @@ use super::{
     apply::open_intent,
     database::unreadable,
     guards, order,
-    statement::{Cell, Columns, Found, Kind::Int, Rows, Statement},
+    statement::{Cell, Columns, Found, Kind::Blob, Kind::Int, Rows, Statement},
     store::SqlLedger,
 };
 use crate::faults::off;
 
 const SEQ: Columns = &[("k_seq", Int)];
+const ID: Columns = &[("k_id", Blob)];
 
 const ROW: &str = "SELECT d.seq, d.id, m.id, c.id, d.subscriber, d.route_digest, d.state, d.round, \
     d.incarnation, d.serial, d.lease_until, d.attempts, d.crashes, d.suspect, d.fault, d.next_at, \
@@ -68,13 +69,14 @@ fn row_of(row: &Found) -> sqlx::Result<Row> {
         give_up_at: row.maybe_time(16)?,
         created_at: row.time(17)?,
         changed_at: row.time(18)?,
+        done_at: Vec::new(),
         turn: order::turn_of(row, 19)?,
         done: Vec::new(),
         intents: Vec::new(),
     })
 }
 
-fn step_of(row: &Found) -> sqlx::Result<(i64, StepDone)> {
+fn step_of(row: &Found) -> sqlx::Result<(i64, (StepDone, Timestamp))> {
     let evidence = match row.maybe_blob(6)? {
         Some(_) => Some(Evidence { request: row.digest(6)?, answer: row.digest(7)? }),
         None => None,
@@ -87,7 +89,7 @@ fn step_of(row: &Found) -> sqlx::Result<(i64, StepDone)> {
         reference: row.maybe_text(5)?.map(str::to_owned),
         evidence,
     };
-    Ok((row.int(0)?, done))
+    Ok((row.int(0)?, (done, row.time(8)?)))
 }
 
 fn queued_of(row: &Found) -> sqlx::Result<Queued> {
@@ -255,18 +257,21 @@ impl SqlLedger {
         let mut steps = self.steps_of(&rows).await?;
         let mut intents = self.intents_of_rows(&rows).await?;
         for row in &mut rows {
-            let done = steps.remove(&row.seq).unwrap_or_default();
-            row.done = done.into_iter().map(|done| (done.step.clone(), done)).collect();
+            for (done, at) in steps.remove(&row.seq).unwrap_or_default() {
+                row.done.push((done.step.clone(), done));
+                row.done_at.push(at);
+            }
             row.intents = intents.remove(&row.seq).unwrap_or_default();
         }
         Ok(rows)
     }
 
-    async fn steps_of(&self, rows: &[Row]) -> Read<BTreeMap<i64, Vec<StepDone>>> {
+    async fn steps_of(&self, rows: &[Row]) -> Read<BTreeMap<i64, Vec<(StepDone, Timestamp)>>> {
         let sql = "SELECT delivery, step, operation, result, route_digest, reference, \
-            request_digest, answer_digest FROM step_done JOIN {rows} ON delivery = k_seq ORDER BY seq";
+            request_digest, answer_digest, done_at FROM step_done JOIN {rows} ON delivery = k_seq \
+            ORDER BY seq";
         let found = self.database.read(Statement::over(sql, vec![], seqs(rows))).await?;
-        let mut steps: BTreeMap<i64, Vec<StepDone>> = BTreeMap::new();
+        let mut steps: BTreeMap<i64, Vec<(StepDone, Timestamp)>> = BTreeMap::new();
         for (seq, done) in all(&found, step_of)? {
             steps.entry(seq).or_default().push(done);
         }
@@ -292,6 +297,20 @@ impl SqlLedger {
         Ok(self.rows("WHERE d.id = {0}", vec![id.0.as_bytes().into()]).await?.pop())
     }
 
+    pub(super) async fn read_rows_by_id(&self, ids: &[DeliveryId]) -> Read<Vec<Row>> {
+        let mut rows = Rows::new(ID);
+        for id in ids {
+            rows.push([id.0.as_bytes().into()]);
+        }
+        let sql = "SELECT seq FROM delivery JOIN {rows} ON id = k_id";
+        let found = self.database.read(Statement::over(sql, vec![], rows)).await?;
+        let seqs: Vec<String> = all(&found, |row| Ok(row.int(0)?.to_string()))?;
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(&format!("WHERE d.seq IN ({})", seqs.join(", ")), vec![]).await
+    }
+
     pub(super) async fn read_route_versions(&self) -> Read<Vec<RouteVersion>> {
         let sql = "SELECT digest, route, bundle FROM route_version WHERE digest IN \
             (SELECT route_digest FROM delivery WHERE state < 7)";
@@ -312,23 +331,29 @@ impl SqlLedger {
         after: i64,
         limit: u32,
     ) -> Read<Vec<QueuedKey>> {
-        let freed = if off("named-for-ever") {
-            ""
-        } else {
-            " OR d.changed_at <= {2} OR EXISTS (SELECT 1 FROM incarnation AS p \
-              WHERE p.id = d.publisher AND p.ended_at IS NOT NULL)"
-        };
-        let sql = format!(
-            "SELECT d.seq, d.id, d.round FROM delivery AS d \
-             WHERE d.state = 0 AND d.state < 7 AND d.subscriber = {{1}} AND d.seq > {{3}} \
-             AND (d.publisher IS NULL OR d.publisher = {{0}}{freed}) ORDER BY d.seq LIMIT {{4}}"
-        );
+        let sql = format!("SELECT d.seq, d.id, d.round FROM delivery AS d {}", free());
         let old = now.0.saturating_sub(5000);
         let me = me.map(|me| me.0).into();
         let scalars = vec![me, subscriber.into(), old.into(), after.into(), limit.into()];
+        all(&self.ask(sql, scalars).await?, key_of)
+    }
+
+    pub(super) async fn read_fetchable(
+        &self,
+        me: IncarnationId,
+        subscriber: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Read<Vec<(QueuedKey, usize)>> {
+        let sql = format!(
+            "SELECT d.seq, d.id, d.round, CAST(length(b.data) AS bigint) FROM delivery AS d \
+             JOIN body AS b ON b.seq = d.message {}",
+            free()
+        );
+        let old = now.0.saturating_sub(5000);
+        let scalars = vec![me.0.into(), subscriber.into(), old.into(), 0_i64.into(), limit.into()];
         all(&self.ask(sql, scalars).await?, |row| {
-            let (seq, id, round) = (row.int(0)?, DeliveryId(row.uuid(1)?), row.count(2)?);
-            Ok(QueuedKey { seq, id, round })
+            Ok((key_of(row)?, usize::try_from(row.int(3)?).unwrap_or(usize::MAX)))
         })
     }
 
@@ -372,6 +397,21 @@ impl SqlLedger {
         ];
         let found = self.ask(sql.to_owned(), scalars).await?;
         Ok(all(&found, |row| Ok(MessageId(row.uuid(0)?)))?.pop())
+    }
+
+    pub(super) async fn read_first_answer(
+        &self,
+        key: &IdempotencyKey,
+    ) -> Read<Option<(MessageId, Digest)>> {
+        let sql = "SELECT id, digest FROM message WHERE party = {0} AND source = {1} \
+            AND sender_id = {2} AND sender_id IS NOT NULL";
+        let scalars = vec![
+            key.party.as_str().into(),
+            key.source.as_str().into(),
+            key.sender_id.as_str().into(),
+        ];
+        let found = self.ask(sql.to_owned(), scalars).await?;
+        Ok(all(&found, |row| Ok((MessageId(row.uuid(0)?), row.digest(1)?)))?.pop())
     }
 
     pub(super) async fn read_found(&self, kind: &str, value: &str) -> Read<Vec<MessageId>> {
@@ -576,6 +616,25 @@ impl SqlLedger {
         let sql = format!("{EVENT} WHERE event.subject = {{0}} ORDER BY event.seq");
         all(&self.ask(sql, vec![subject.into()]).await?, event_of)
     }
+}
+
+/// Which queued rows of a subscriber a process may take: see `queued_keys`. Scalars: me, the subscriber,
+/// five seconds ago, the sequence after which, how many.
+fn free() -> String {
+    let freed = if off("named-for-ever") {
+        ""
+    } else {
+        " OR d.changed_at <= {2} OR EXISTS (SELECT 1 FROM incarnation AS p \
+          WHERE p.id = d.publisher AND p.ended_at IS NOT NULL)"
+    };
+    format!(
+        "WHERE d.state = 0 AND d.state < 7 AND d.subscriber = {{1}} AND d.seq > {{3}} \
+         AND (d.publisher IS NULL OR d.publisher = {{0}}{freed}) ORDER BY d.seq LIMIT {{4}}"
+    )
+}
+
+fn key_of(row: &Found) -> sqlx::Result<QueuedKey> {
+    Ok(QueuedKey { seq: row.int(0)?, id: DeliveryId(row.uuid(1)?), round: row.count(2)? })
 }
 
 fn head_of_story(row: &Found) -> sqlx::Result<(Envelope, Option<IdempotencyKey>, Timestamp)> {

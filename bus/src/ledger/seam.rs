@@ -93,6 +93,16 @@ impl Ledger for SqlLedger {
         Box::pin(self.read_queued_keys(me, subscriber, now, after, limit))
     }
 
+    fn fetchable<'a>(
+        &'a self,
+        me: IncarnationId,
+        subscriber: &'a str,
+        now: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<(QueuedKey, usize)>, ReadError>> {
+        Box::pin(self.read_fetchable(me, subscriber, now, limit))
+    }
+
     fn queued<'a>(&'a self, seqs: &'a [i64]) -> BoxFuture<'a, Result<Vec<Queued>, ReadError>> {
         Box::pin(self.read_queued(seqs))
     }
@@ -103,6 +113,13 @@ impl Ledger for SqlLedger {
 
     fn row(&self, seq: i64) -> BoxFuture<'_, Result<Option<Row>, ReadError>> {
         Box::pin(self.read_row(seq))
+    }
+
+    fn rows_by_id<'a>(
+        &'a self,
+        ids: &'a [DeliveryId],
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        Box::pin(self.read_rows_by_id(ids))
     }
 
     fn row_by_id(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<Row>, ReadError>> {
@@ -118,6 +135,13 @@ impl Ledger for SqlLedger {
         key: &'a IdempotencyKey,
     ) -> BoxFuture<'a, Result<Option<MessageId>, ReadError>> {
         Box::pin(self.read_message_by_key(key))
+    }
+
+    fn first_answer<'a>(
+        &'a self,
+        key: &'a IdempotencyKey,
+    ) -> BoxFuture<'a, Result<Option<(MessageId, Digest)>, ReadError>> {
+        Box::pin(self.read_first_answer(key))
     }
 
     fn find<'a>(

@@ -153,7 +153,7 @@ fn take_apart(uri: &str) -> Option<(String, String, String)> {
 /// The queues of parties that take their messages from one.
 pub(super) fn party_queues(parties: &Parties) -> Vec<PartyQueue> {
     let queue = |party: &Arc<snodo_core::party::Party>| {
-        let queue = party.queue.as_ref()?;
+        let queue = party.queue()?;
         Some(PartyQueue {
             party: party.id.clone(),
             vhost: queue.vhost.clone(),

@@ -47,14 +47,28 @@ const EMITTED: &str = r#"{
 pub(super) const TOKEN: &str = "the-token-of-sender";
 /// The token of the party `other`, which may send ten messages a day.
 pub(super) const OTHER: &str = "the-token-of-other";
-/// The type that both may send.
+/// The token of the party `fetcher`, which fetches notes.
+pub(super) const FETCHER: &str = "the-token-of-fetcher";
+/// The token of the party `neighbour`, which fetches notes too.
+pub(super) const NEIGHBOUR: &str = "the-token-of-neighbour";
+/// The type that both senders may send.
 pub(super) const KIND: &str = "test.thing.v1";
+/// The type that `sender` may send and that is fetched.
+pub(super) const NOTE: &str = "test.note.v1";
 
 fn party(id: &str, token: &str, rate: &str) -> String {
     let digest = snodo_core::ids::Digest::of(token.as_bytes());
     format!(
         "party: {id}\ntitle: {id}\ntoken: {{ sha256: \"{digest}\" }}\n\
          sends: [{KIND}]\nlimits: {{ rate: {rate} }}\n"
+    )
+}
+
+fn fetching(id: &str, token: &str) -> String {
+    let digest = snodo_core::ids::Digest::of(token.as_bytes());
+    format!(
+        "party: {id}\ntitle: {id}\ntoken: {{ sha256: \"{digest}\" }}\ninbox: pull\n\
+         receives: [{{ type: {NOTE}, all: true, law: a-law }}]\nlimits: {{ rate: 1000/s }}\n"
     )
 }
 
@@ -68,7 +82,13 @@ fn route(name: &str, from: &str) -> String {
 fn write(house: &Path, limits: &str) {
     let files = [
         ("config/snodo.yaml", CONFIG.replace("LIMITS", limits)),
-        ("config/parties/sender.yaml", party("sender", TOKEN, "100000/s")),
+        (
+            "config/parties/sender.yaml",
+            party("sender", TOKEN, "100000/s").replace(KIND, &format!("{KIND}, {NOTE}")),
+        ),
+        ("config/parties/fetcher.yaml", fetching("fetcher", FETCHER)),
+        ("config/parties/neighbour.yaml", fetching("neighbour", NEIGHBOUR)),
+        ("schemas/test/note.v1.json", SCHEMA.to_owned()),
         ("config/parties/other.yaml", party("other", OTHER, "10/h")),
         ("schemas/test/thing.v1.json", SCHEMA.to_owned()),
         ("schemas/test/taken.v1.json", EMITTED.to_owned()),
@@ -230,6 +250,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     let started = ledger.start("a", clock.now()).await.expect("started");
     let labels = Labels {
         subscribers: routes.iter().map(|route| route.name.clone()).collect(),
+        inboxes: vec!["party:fetcher".to_owned(), "party:neighbour".to_owned()],
         sources: parties.iter().map(|party| format!("party:{}", party.id)).collect(),
         targets: Vec::new(),
         codes: problems::codes(),

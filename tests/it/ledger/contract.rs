@@ -113,6 +113,70 @@ async fn a_hand_over_completes_a_queued_row_and_a_returned_one_waits() {
 }
 
 #[tokio::test]
+async fn an_ack_completes_a_queued_row_of_its_own_party() {
+    for bench in Bench::each().await {
+        let Created { seq, id } = bench.queued("a").await;
+        let collect = |id, round, subscriber: &str| Action::Collect {
+            seq,
+            id,
+            round,
+            subscriber: subscriber.into(),
+        };
+        let other = owed(id_of("other"), "route").id;
+        for foreign in
+            [collect(id, 2, "route"), collect(id, 1, "party"), collect(other, 1, "route")]
+        {
+            assert_eq!(bench.one(foreign).await, Outcome::Missed);
+            assert_eq!(bench.state(seq).await, (Queued, 1));
+        }
+        assert_eq!(bench.one(collect(id, 1, "route")).await, Outcome::Matched);
+        assert_eq!(bench.state(seq).await, (Completed, 1));
+        assert_eq!(bench.one(collect(id, 1, "route")).await, Outcome::Missed);
+        let events = bench.ledger.events_of(&id.to_string()).await.expect("readable");
+        let told: Vec<_> = events.iter().map(|event| (&*event.actor, &*event.reason)).collect();
+        assert_eq!(told, [("route", "completed")], "the event says by whose word");
+        assert_eq!(bench.total("route", "completed").await, 1);
+
+        // Nobody leaves waiting or parked but by its own way.
+        let Created { seq, id } = bench.queued("b").await;
+        let parked = back(Then::Parked);
+        bench
+            .one(Action::FastVerdict { seq, id, round: 1, route_digest: v(1), back: parked })
+            .await;
+        let ack = Action::Collect { seq, id, round: 1, subscriber: "route".into() };
+        assert_eq!(bench.one(ack).await, Outcome::Missed);
+        assert_eq!(bench.ledger.broken_invariants().await.expect("readable"), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_fetched_is_read_oldest_first_with_its_size() {
+    for bench in Bench::each().await {
+        for name in ["a", "b", "c"] {
+            bench.queued(name).await;
+        }
+        let me = bench.me;
+        let read = async |limit| {
+            let keys = bench.ledger.fetchable(me, "route", at(60), limit).await.expect("readable");
+            keys.into_iter().map(|(key, bytes)| (key.seq, bytes)).collect::<Vec<_>>()
+        };
+        let bytes = message(id_of("a")).data.len();
+        assert_eq!(read(2).await, [(1, bytes), (2, bytes)]);
+        assert_eq!(read(9).await.len(), 3);
+        let ids: Vec<_> = ["c", "a"].map(|name| owed(id_of(name), "route").id).to_vec();
+        let nobody = owed(id_of("nobody"), "route").id;
+        let asked = [ids.clone(), vec![nobody]].concat();
+        let rows = bench.ledger.rows_by_id(&asked).await.expect("readable");
+        let mut seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, [1, 3]);
+        let first = bench.ledger.first_answer(&key("a")).await.expect("readable");
+        assert_eq!(first, Some((id_of("a"), Digest::of(b"body"))));
+        assert_eq!(bench.ledger.first_answer(&key("z")).await.expect("readable"), None);
+    }
+}
+
+#[tokio::test]
 async fn a_settle_matches_its_round_and_version_and_emits_only_then() {
     for bench in Bench::each().await {
         let cause = bench.queued("a").await;
@@ -780,7 +844,10 @@ async fn claims_and_intents_are_found_by_their_process() {
         let intents = bench.ledger.intents_of(bench.me).await.expect("readable");
         assert_eq!(intents, vec![(seq, "call".to_owned(), bench.fence(1))]);
         let ages = bench.ledger.ages().await.expect("readable");
-        assert_eq!((ages.oldest_queued.len(), ages.oldest_open.get("route")), (0, Some(&NOON)));
+        assert_eq!(
+            (ages.oldest_queued.get("route"), ages.oldest_open.get("route")),
+            (None, Some(&NOON))
+        );
     }
 }
 

@@ -41,6 +41,7 @@ fn every_guard_that_is_switched_off_is_missed() {
             "handed-over-without-guard",
             "a_hand_over_completes_a_queued_row_and_a_returned_one_waits",
         ),
+        ("collected-without-guard", "an_ack_completes_a_queued_row_of_its_own_party"),
         ("give-back-stops-all", "a_give_back_stops_its_own_intent_only"),
         ("replay-unpinned", "a_replay_needs_a_parked_row_on_the_version_that_was_looked_at"),
         ("resolve-too-early", "a_person_resolves_what_is_uncertain"),

@@ -45,6 +45,7 @@ fn action(bench: &Bench, draw: &Draw, ids: &[DeliveryId]) -> Action {
     match draw.what {
         0 | 1 => accept(&format!("m{}", draw.name), &["r", "s"][..=usize::from(flag)]),
         2 => Action::Mark { seq, id, round },
+        3 if flag => Action::Collect { seq, id, round, subscriber: subscriber_of(id) },
         3 => Action::HandOver { seq, id, round, subscriber: subscriber_of(id), route_digest },
         4 => Action::HandBack { seq, id, round, back: back_of(draw) },
         5 => {

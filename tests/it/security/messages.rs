@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use snodo_sandbox::Behaviour;
 use snodo_tests::{
     bus::binaries,
-    client::{Answer, Client, post_message},
+    client::{Answer, Client, get, post_message},
     palermo::{self, REGION_TOKEN, SPORTELLO_TOKEN},
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Walks them; their numbers.
-pub(super) async fn walk(town: &mut Town) -> [u8; 9] {
+pub(super) async fn walk(town: &mut Town) -> [u8; 11] {
     a_body_without_end(town).await;
     what_is_taken_arrives_as_it_was_sent(town).await;
     a_pattern_takes_linear_time(town).await;
@@ -30,7 +30,9 @@ pub(super) async fn walk(town: &mut Town) -> [u8; 9] {
     who_sends_too_fast_hurts_nobody_else(town).await;
     a_life_with_tax_codes(town).await;
     no_input_makes_a_series(town).await;
-    [2, 10, 19, 55, 59, 63, 74, 79, 83]
+    who_says_where_he_comes_from_is_not_believed(town).await;
+    who_says_nothing_or_slowly_is_let_go(town).await;
+    [2, 10, 19, 55, 58, 59, 60, 63, 74, 79, 83]
 }
 
 fn id_of(answer: &Answer) -> String {
@@ -90,6 +92,57 @@ async fn what_is_taken_arrives_as_it_was_sent(town: &mut Town) {
     let arrived = town.inbox("sender", 1).await.remove(0);
     assert_eq!(arrived, json!({ "n": 0, "text": text, "told": "text 0" }));
     assert!(arrived.to_string().contains("\"n\":0,"), "{arrived}");
+}
+
+/// Row 58: no header says who or where somebody is; the rate is the party's.
+async fn who_says_where_he_comes_from_is_not_believed(town: &mut Town) {
+    let mut refused = 0;
+    for n in 0..2_000 {
+        let spoofed =
+            format!("{}X-Forwarded-For: 10.0.0.{}\r\n", binary(HASTY, &format!("from-{n}")), n);
+        let told = town.post(&spoofed, br#"{"n":1}"#).await;
+        assert!([202, 429].contains(&told.status), "58: {}", told.json());
+        refused += u32::from(told.status == 429);
+        if refused > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0, "58: an address of its own for each request does not make a party faster");
+}
+
+/// Row 60: 5,000 connections without a word and 500 slow heads. More than the cap wait at the door;
+/// meanwhile monitoring is answered, and within seconds the others are again.
+async fn who_says_nothing_or_slowly_is_let_go(town: &mut Town) {
+    const SLOW: usize = 500;
+    const IDLE: usize = 5_000;
+    let memory = town.memory();
+    let mut slow = JoinSet::new();
+    for _ in 0..SLOW {
+        let mut stream = TcpStream::connect(town.address()).await.expect("connected");
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: bus\r\nX-Slow: ").await.expect("sent");
+        slow.spawn(async move {
+            let begun = Instant::now();
+            (answer_of(&mut stream).await, begun.elapsed())
+        });
+    }
+    let mut idle = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        idle.push(TcpStream::connect(town.address()).await.expect("connected"));
+    }
+    let mut monitor = Client::new(town.house.metrics);
+    let alive = monitor.send(&get("/health/live", "")).await.expect("an answer");
+    assert_eq!(alive.status, 200, "60: monitoring is answered");
+    assert!(town.memory().saturating_sub(memory) < super::GROWTH, "60: the process stays small");
+    for (told, took) in slow.join_all().await {
+        town.assert_refused("60: a slow head", &told, 408, "SN0616");
+        assert!(took < Duration::from_secs(20), "60: after {took:?}");
+    }
+    let mut client = Client::new(town.address());
+    let begun = Instant::now();
+    while !client.send(&get("/health/live", "")).await.is_ok_and(|told| told.status == 200) {
+        assert!(begun.elapsed() < PATIENCE, "60: nobody is answered any more");
+    }
+    drop(idle);
 }
 
 /// Row 19: what would take for ever elsewhere is refused at once. The best of some tries, since the

@@ -1,6 +1,6 @@
 //! Rows whose answer is one refusal.
 
-use super::town::{KIND, TOKEN, binary, posted};
+use super::town::{KIND, SECRETS, TOKEN, binary, posted};
 
 /// What is sent.
 pub(super) enum Sent {
@@ -35,7 +35,10 @@ fn head(headers: &str) -> String {
 
 /// Every case, in the order of the list.
 pub(super) fn cases() -> Vec<Case> {
-    [framing(), bodies(), attributes(), requests()].into_iter().flatten().collect()
+    [framing(), bodies(), attributes(), encodings(), requests(), inboxes(), flung()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn raw(
@@ -178,6 +181,125 @@ fn attributes() -> Vec<Case> {
         headers(62, "a control character in a header", with("attributes", "a%0Ab"), 400, "SN0603"),
         // The limit of headers comes before that of keys.
         headers(62, "a key of 10 KiB in a header", with("attributes", &long), 431, "SN0619"),
+    ]
+}
+
+/// Row 15: nothing compressed is taken, so a bomb is not even opened.
+fn encodings() -> Vec<Case> {
+    // 10 GiB of zeros would be ten kilobytes of this.
+    let bomb = [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03".to_vec(), vec![0; 10 << 10]].concat();
+    let packed = |what, encoding: &str| {
+        let headers = format!("{}Content-Encoding: {encoding}\r\n", binary(TOKEN, "packed"));
+        let sent = Sent::Body(headers, bomb.clone());
+        let reason = Some("content_encoding");
+        Case { row: 15, what, sent, status: 415, code: "SN0606", reason }
+    };
+    vec![
+        packed("gzip", "gzip"),
+        packed("gzip in gzip", "gzip, gzip"),
+        packed("br", "br"),
+        packed("identity and gzip", "identity, gzip"),
+    ]
+}
+
+/// Rows 1, 6, 7, 15, 74 and 83, of an acknowledgement and of what is asked of an inbox.
+fn inboxes() -> Vec<Case> {
+    let ack = |more: &str, body: &str| {
+        format!(
+            "POST /v1/inbox/ack HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {TOKEN}\r\n\
+             Content-Type: application/json\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let ask = |query: &str| {
+        format!(
+            "GET /v1/inbox?{query} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        )
+    };
+    let large = ack("", "{}").replace("Content-Length: 2", &format!("Content-Length: {}", MAX + 1));
+    let secrets = format!("{{\"deliveries\":[\"{}\"]}}", SECRETS[0]);
+    let field = format!("{{\"{}\":[],\"deliveries\":[]}}", SECRETS[1]);
+    vec![
+        raw(1, "an acknowledgement of a byte too many", large, 413, "SN0609"),
+        raw(6, "a deep acknowledgement", ack("", &"[".repeat(100_000)), 400, "SN0601"),
+        raw(7, "ids twice", ack("", r#"{"deliveries":[],"deliveries":[]}"#), 400, "SN0601"),
+        raw(15, "a packed acknowledgement", ack("Content-Encoding: gzip\r\n", "{}"), 415, "SN0606"),
+        raw(74, "a tax code as an id", ack("", &secrets), 422, "SN0641"),
+        raw(74, "a tax code as a field", ack("", &field), 422, "SN0641"),
+        raw(83, "metacharacters as a limit", ask("limit=1%27%20OR%201=1--"), 400, "SN0618"),
+        raw(83, "a wildcard as a limit", ask("limit=%25"), 400, "SN0618"),
+        raw(83, "an inbox of somebody else", ask("party=region"), 400, "SN0618"),
+    ]
+}
+
+/// Rows 58, 61, 75 and 89: what is put where it would be believed, echoed or logged.
+fn flung() -> Vec<Case> {
+    let with = |line: &str, header: &str| format!("{line}\r\nHost: bus\r\n{header}\r\n\r\n");
+    let asked = |target: &str| format!("GET {target} HTTP/1.1");
+    let id = |secret: &str| format!("/v1/messages/{secret}");
+    let query = |secret: &str| format!("/v1/messages?source={secret}&id={secret}");
+    let token = format!("Authorization: Bearer {TOKEN}");
+    let forwarded =
+        format!("X-Forwarded-For: 127.0.0.1, {}\r\nForwarded: for=127.0.0.1", SECRETS[0]);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // Frames that open and reset streams, as many as fit into a mebibyte.
+    let resets =
+        b"\x00\x00\x00\x01\x05\x00\x00\x00\x01\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08"
+            .repeat(MAX / 22);
+    vec![
+        raw(58, "an address of our own", with(&asked("/v1/inbox"), &forwarded), 401, "SN0611"),
+        raw(61, "streams that are reset", [preface, resets].concat(), 405, "SN0617"),
+        raw(
+            61,
+            "an upgrade",
+            with(
+                &asked("/v1/inbox"),
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk",
+            ),
+            401,
+            "SN0611",
+        ),
+        raw(
+            75,
+            "a tax code as a path",
+            with(&asked(&format!("/{}", SECRETS[0])), &token),
+            404,
+            "SN0613",
+        ),
+        raw(75, "a tax code as an id", with(&asked(&id(SECRETS[0])), &token), 404, "SN0613"),
+        raw(75, "a tax code in a query", with(&asked(&query(SECRETS[1])), &token), 404, "SN0613"),
+        raw(
+            75,
+            "a tax code as a parameter",
+            with(&asked(&format!("/v1/inbox?taxCode={}", SECRETS[2])), &token),
+            400,
+            "SN0618",
+        ),
+        raw(
+            89,
+            "an escape in a header",
+            with(&asked("/nothing"), "User-Agent: x\x1b[31m"),
+            400,
+            "SN0618",
+        ),
+        raw(89, "an escape in a path", with(&asked("/nothing\x1b[31m"), &token), 400, "SN0618"),
+        raw(
+            89,
+            "a line of a log in a header",
+            with(
+                &asked("/nothing"),
+                "User-Agent: x\\n{\"level\":\"ERROR\",\"message\":\"forged\"}",
+            ),
+            404,
+            "SN0613",
+        ),
+        raw(
+            89,
+            "a line of a log in a path",
+            with(&asked("/nothing%0A%1B[31m%7B%22level%22:%22ERROR%22%7D"), &token),
+            404,
+            "SN0613",
+        ),
     ]
 }
 

@@ -221,6 +221,13 @@ impl Town {
         assert!(log.contains("\"level\":\"TRACE\""), "the log is as verbose as can be");
         assert!(log.lines().count() > 1000, "only {} lines", log.lines().count());
         assert_silent("the log", &log);
+        // Row 89: whatever was sent, each line is one event of the bus.
+        for line in log.lines() {
+            let is_event =
+                serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"].is_string());
+            assert!(is_event && !line.contains('\x1b'), "89: a line that is not the bus's: {line}");
+        }
+        assert!(!log.contains("forged"), "89: what senders write is not logged");
         for answer in &self.answers {
             assert_silent("an answer", answer);
         }

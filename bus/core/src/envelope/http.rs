@@ -51,13 +51,33 @@ pub fn read<'a>(
     taken.into_incoming(data)
 }
 
-/// One event in structured mode, for webhooks and the inbox.
-pub fn write_structured(message: &Message) -> Vec<u8> {
+/// Whether a request says that its body is one JSON document, and not compressed.
+pub(crate) fn expect_json<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), Rejection> {
+    let mut content_types = Vec::new();
+    for (name, value) in headers {
+        match name {
+            "content-type" => content_types.push(value),
+            "content-encoding" if !value.eq_ignore_ascii_case(b"identity") => {
+                return Err(Rejection::media_type("content_encoding"));
+            }
+            _ => {}
+        }
+    }
+    mode(&content_types).map(drop)
+}
+
+/// One event in structured mode, with attributes beside those of its envelope.
+pub fn write_structured(message: &Message, beside: &[(&str, String)]) -> Vec<u8> {
     let mut event = Map::new();
     attributes::each(&message.envelope, |name, value| {
         event.insert(name.trim_start_matches("ce-").to_owned(), Value::String(value));
     });
     event.insert("datacontenttype".to_owned(), "application/json".into());
+    for (name, value) in beside {
+        event.insert((*name).to_owned(), Value::String(value.clone()));
+    }
     let mut text = json::canonical(&Value::Object(event));
     text.pop();
     text.extend_from_slice(b",\"data\":");
@@ -299,7 +319,7 @@ mod tests {
         #[test]
         fn a_structured_event_holds_every_attribute(envelope in any_envelope()) {
             let message = Message { envelope, data: Bytes::from_static(b"{\"a\":1}") };
-            let event: Value = serde_json::from_slice(&write_structured(&message)).expect("JSON");
+            let event: Value = serde_json::from_slice(&write_structured(&message, &[])).expect("JSON");
             prop_assert_eq!(&event["data"], &serde_json::json!({"a": 1}));
             let read: Envelope = serde_json::from_value(event).expect("the same names");
             prop_assert_eq!(read, message.envelope);

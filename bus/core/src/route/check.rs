@@ -125,6 +125,8 @@ fn running(built: impl Iterator<Item = Route>, parties: &Parties) -> Routes {
             takers.push(Taker::Party(party.id.clone()));
         }
     }
+    let fetch = parties.iter().filter(|party| party.pulls());
+    routes.inboxes = fetch.map(|party| party.id.clone()).collect();
     routes
 }
 

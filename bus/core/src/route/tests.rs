@@ -599,7 +599,8 @@ fn a_party_takes_what_its_file_says() {
     let compiled = compiled(&with_parties(&[&there], &[REGION]));
     let region = compiled.parties.get("region").expect("it is there");
     assert_eq!(region.limits.rate.expect("a rate").count, 20);
-    assert_eq!(region.queue.as_ref().expect("a queue").vhost, "region");
+    assert_eq!(region.queue().expect("a queue").vhost, "region");
+    assert!(!compiled.routes.is_fetched("party:region"));
     let found = compiled.parties.by_token(&region.token).expect("known by its token");
     assert_eq!(found.id, "region");
     assert!(compiled.parties.by_token(&Digest::of(b"another")).is_none());
@@ -607,6 +608,32 @@ fn a_party_takes_what_its_file_says() {
     let takers = compiled.routes.takers("demo.claimed.v1");
     assert!(matches!(takers, [super::Taker::Party(id)] if id == "region"));
     assert_eq!(compiled.purposes["residence-registration"].record, "T-07");
+}
+
+#[test]
+fn a_party_may_fetch_what_it_is_owed() {
+    let there = relay("there", "demo.in.v1", "demo.claimed.v1");
+    let region = REGION.replace("queue: { vhost: region, name: inbox }", "inbox: pull");
+    let compiled = compiled(&with_parties(&[&there], &[&region]));
+    let region = compiled.parties.get("region").expect("it is there");
+    assert!(region.pulls() && region.queue().is_none());
+    assert!(compiled.routes.is_fetched("party:region"));
+    for other in ["region", "party:other", "there"] {
+        assert!(!compiled.routes.is_fetched(other), "{other}");
+    }
+}
+
+#[test]
+fn the_ways_of_a_party_are_refused_in_these_words() {
+    let there = relay("there", "demo.in.v1", "demo.claimed.v1");
+    let queue = "queue: { vhost: region, name: inbox }";
+    let said = |way: &str| {
+        let (_, said) = compile(&with_parties(&[&there], &[&REGION.replace(queue, way)]));
+        said.iter().map(|said| format!("{} {}", said.code, said.title)).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&format!("{queue}\ninbox: pull")), ["SN0426 a party has one way to receive"]);
+    assert_eq!(said("inbox: push"), ["SN0427 an inbox is `pull`"]);
+    assert_eq!(said("ipa: r_x")[1..], ["SN0428 a party that receives must say how"]);
 }
 
 #[test]
@@ -624,7 +651,11 @@ fn mistakes_of_parties_are_said_with_those_of_routes() {
     check("9f86d0", "nothex", &["SN0421"]);
     check("rate: 20/s", "rate: 20/fortnight", &["SN0116"]);
     check("party: region", "party: Region", &["SN0112"]);
-    check("queue:", "inbox:", &["SN0115"]);
+    check("queue:", "webhook:", &["SN0115", "SN0428"]);
+    check("queue:", "inbox:", &["SN0427"]);
+    check("queue: { vhost: region, name: inbox }", "inbox: push", &["SN0427"]);
+    check("limits:", "inbox: pull\nlimits:", &["SN0426"]);
+    check("queue: { vhost: region, name: inbox }\n", "", &["SN0428"]);
     check("ipa:", "ippa:", &["SN0109"]);
     let twice = with_parties(&[&there], &[REGION, REGION]);
     assert_eq!(codes(&twice), ["SN0122", "SN0425"]);
