@@ -141,7 +141,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { copies: 10_000, bytes: 16 << 20, per_route: 10_000 }
+        Self { copies: 4_000, bytes: 8 << 20, per_route: 10_000 }
     }
 }
 
