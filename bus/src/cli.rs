@@ -26,11 +26,13 @@ use crate::{
 mod check;
 mod client;
 mod desk;
+mod doctor;
 mod explain;
 mod group;
 mod help;
 mod schema;
 mod send;
+mod top;
 mod topology;
 
 /// The once-only integration bus for public administrations.
@@ -50,7 +52,7 @@ struct Common {
     /// The folder that holds config/, routes/ and schemas/
     #[arg(long, global = true, default_value = ".", value_name = "FOLDER")]
     house: PathBuf,
-    /// Use config/env/NAME.yaml, instead of the one that SNODO_ENV names
+    /// Use config/env/NAME.yaml, instead of the one that SNODO_ENV names; `check` also takes `all`
     #[arg(long, global = true, value_name = "NAME")]
     env: Option<String>,
     /// Write JSON
@@ -92,6 +94,10 @@ enum Command {
     /// Plan, apply or verify what the broker must hold
     #[command(subcommand)]
     Topology(topology::Action),
+    /// Look at files, disk, clocks, ledger, broker and targets, and say what to do
+    Doctor(doctor::Doctor),
+    /// Watch who is owed what, since when; q ends it
+    Top(top::Top),
     /// Print what a shell completes `snodo` with
     Completions(help::Completions),
     /// Write the manual pages of all commands into a folder
@@ -137,6 +143,8 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Instances(instances) => block_on(instances.run(common, catalog)),
         Command::Ledger(books) => block_on(books.run(common, catalog)),
         Command::Topology(action) => block_on(action.run(common, catalog)),
+        Command::Doctor(doctor) => block_on(doctor.run(common, catalog)),
+        Command::Top(top) => block_on(top.run(common, catalog)),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     }

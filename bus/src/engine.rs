@@ -5,7 +5,7 @@
 //! `step()`, so that a scheduler, the runtime's or the simulation's, chooses what goes next.
 //!
 //! Reading order follows a message: `accept`, `relay`, then `fast` or `effect`; beside them `periods`,
-//! `sweep`, `reconcile` and `drain`. The rules are those of the custody rule book.
+//! `sweep`, `reconcile`, `drain` and, last of all, `retention`. The rules are those of the custody rule book.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,7 +29,7 @@ use crate::{
     broker::{Address, Confirm, Copy, Publish},
     clock::Clock,
     faults,
-    ledger::{Ledger, Started, Subscriber, Write},
+    ledger::{Forgotten, Ledger, Started, Subscriber, Write},
 };
 
 pub mod accept;
@@ -45,6 +45,7 @@ mod output;
 pub mod periods;
 pub mod reconcile;
 pub mod relay;
+pub mod retention;
 pub mod sweep;
 
 use alone::Gate;
@@ -112,6 +113,8 @@ pub trait Observe: Send + Sync + 'static {
     /// Something moved rows: `due`, `give_back`, `own_end`, `expire`, `reconcile`, `unrouted`,
     /// `poison`, `stray`.
     fn moved(&self, _what: &'static str, _rows: u64) {}
+    /// A turn of retention removed rows.
+    fn forgot(&self, _rows: &Forgotten) {}
     /// The ledger did not commit, or nobody knows whether it did.
     fn commit_failed(&self, _what: &'static str, _unclear: bool) {}
 }

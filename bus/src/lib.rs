@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod cli;
 pub mod clock;
+pub mod doctor;
 pub mod edge;
 pub mod engine;
 pub mod exit;

@@ -9,6 +9,7 @@ use snodo_core::{fault::Fault, verdict::Verdict};
 use crate::{
     broker::Confirm,
     engine::Observe,
+    ledger::Forgotten,
     metrics::{Metrics, PublishResult, VerdictWord},
 };
 
@@ -77,6 +78,10 @@ impl Observe for Observer {
 
     fn moved(&self, what: &'static str, rows: u64) {
         self.metrics.moved(what, rows);
+    }
+
+    fn forgot(&self, rows: &Forgotten) {
+        self.metrics.forgot(rows);
     }
 
     fn commit_failed(&self, what: &'static str, unclear: bool) {
