@@ -104,7 +104,11 @@ async fn broker(endpoint: &Endpoint) -> Result<BrokerFacts, ManagementError> {
                 partitions: items(&node["partitions"]).iter().map(word).collect(),
             })
             .collect(),
-        flags_off: items(&flags).iter().filter(|flag| off(flag)).map(|flag| word(&flag["name"])).collect(),
+        flags_off: items(&flags)
+            .iter()
+            .filter(|flag| off(flag))
+            .map(|flag| word(&flag["name"]))
+            .collect(),
         clock: says.map(|says| (says, SystemClock.now())),
     })
 }

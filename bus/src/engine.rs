@@ -107,7 +107,7 @@ pub trait Observe: Send + Sync + 'static {
     /// A step of an effect route was done (or gave the fault of this code).
     fn step(&self, _target: &str, _fault: Option<&str>, _took: Duration) {}
     /// A delivery has a fault, and this becomes of it.
-    fn fault(&self, _subscriber: &str, _fault: &Fault, _verdict: &Verdict) {}
+    fn fault(&self, _subscriber: &str, _copy: &Copy, _fault: &Fault, _verdict: &Verdict) {}
     /// A delivery of a subscriber ended, filtered or completed.
     fn ended(&self, _subscriber: &str, _filtered: bool) {}
     /// Something moved rows: `due`, `give_back`, `own_end`, `expire`, `reconcile`, `unrouted`,

@@ -52,6 +52,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long what is kept.
     pub retention: Retention,
+    /// How the log is written.
+    pub log: LogFormat,
     /// What this bus is: production or test.
     pub environment: EnvironmentSettings,
     /// The secrets that are named here.
@@ -128,6 +130,18 @@ impl Default for Limits {
     fn default() -> Self {
         Self { body: 1 << 20, waiting_per_route: 100_000, validation: Duration::from_millis(50) }
     }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, else as JSON.
+    #[default]
+    Auto,
+    /// A JSON object per line.
+    Json,
+    /// For people.
+    Text,
 }
 
 /// How long the ledger keeps what, where no purpose says longer.
@@ -284,7 +298,7 @@ fn nowhere(path: &str) -> Place {
 }
 
 fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> Option<Settings> {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         "instance",
         "environment",
         "data",
@@ -293,6 +307,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         "http",
         "metrics",
         "limits",
+        "log",
         "retention",
         "adapters",
     ];
@@ -308,6 +323,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
     let hosts = hosts(reader, root);
     let metrics = listen(reader, root, "metrics", &["listen"], "127.0.0.1:9464");
     let limits = limits(reader, root);
+    let log = log_format(reader, root);
     let retention = retention(reader, root);
     let adapters = adapters(reader, root);
     same_listener(reader, root, http, metrics);
@@ -323,6 +339,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         hosts,
         metrics,
         limits,
+        log,
         retention,
         environment,
         secrets,
@@ -573,6 +590,24 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
             default.validation,
             Duration::from_millis(1)..=Duration::from_secs(10),
         ),
+    }
+}
+
+fn log_format(reader: &mut Reader<'_>, root: Table<'_>) -> LogFormat {
+    let Some(map) = reader.table(root, "log") else { return LogFormat::default() };
+    let table = Table::new(map, "/log");
+    reader.only(table, &["format"]);
+    match reader.text(table, "format").as_deref() {
+        Some("auto") | None => LogFormat::Auto,
+        Some("json") => LogFormat::Json,
+        Some("text") => LogFormat::Text,
+        Some(_) => {
+            if let Some(value) = table.get("format") {
+                let help = "write auto (JSON where no terminal is), json or text";
+                reader.wrong("/log/format", value, "no such format", help);
+            }
+            LogFormat::Auto
+        }
     }
 }
 

@@ -328,7 +328,8 @@ fn node(facts: &NodeFacts, found: &mut Vec<Finding>) {
         bad("it does not run".to_owned(), "start it: a queue needs most of its nodes");
     }
     if facts.memory_alarm {
-        let help = "free memory or raise `vm_memory_high_watermark`: until then nothing is published";
+        let help =
+            "free memory or raise `vm_memory_high_watermark`: until then nothing is published";
         bad("it is short of memory and takes nothing".to_owned(), help);
     }
     if facts.disk_alarm {
@@ -343,7 +344,8 @@ fn node(facts: &NodeFacts, found: &mut Vec<Finding>) {
 
 /// The broker does not answer.
 pub fn no_broker(why: &str) -> Finding {
-    let help = "start it, or correct `broker:`; messages are accepted meanwhile and wait in the ledger";
+    let help =
+        "start it, or correct `broker:`; messages are accepted meanwhile and wait in the ledger";
     Finding::bad(Level::Error, "SN0892", "broker", why, help)
 }
 
@@ -403,7 +405,10 @@ mod tests {
     const NOON: Timestamp = Timestamp(1_764_000_000_000);
 
     fn said(found: &[Finding]) -> Vec<(Level, Option<&'static str>, String)> {
-        found.iter().map(|one| (one.level, one.code, format!("{}: {}", one.what, one.seen))).collect()
+        found
+            .iter()
+            .map(|one| (one.level, one.code, format!("{}: {}", one.what, one.seen)))
+            .collect()
     }
 
     #[test]
@@ -449,7 +454,11 @@ mod tests {
             (Ok((511 * MIB, GIB)), Level::Error),
             (Err("not there".to_owned()), Level::Error),
         ] {
-            assert_eq!(disk(&DiskFacts { path: "/".into(), room: room.clone() }).level, level, "{room:?}");
+            assert_eq!(
+                disk(&DiskFacts { path: "/".into(), room: room.clone() }).level,
+                level,
+                "{room:?}"
+            );
         }
     }
 
@@ -501,16 +510,20 @@ mod tests {
 
     #[test]
     fn a_broker_is_new_enough_awake_and_in_one_piece() {
-        let node = |name: &str| NodeFacts { name: name.into(), running: true, ..Default::default() };
+        let node =
+            |name: &str| NodeFacts { name: name.into(), running: true, ..Default::default() };
         let fine = BrokerFacts {
             version: "3.10.8".into(),
             nodes: vec![node("a"), node("b"), node("c")],
             ..Default::default()
         };
         assert_eq!(said(&broker(&fine)), [(Level::Fine, None, "broker: RabbitMQ 3.10.8".into())]);
-        for (version, level) in
-            [("4.0.5", Level::Fine), ("3.9.29", Level::Error), ("3.13.0-rc.1", Level::Fine), ("", Level::Error)]
-        {
+        for (version, level) in [
+            ("4.0.5", Level::Fine),
+            ("3.9.29", Level::Error),
+            ("3.13.0-rc.1", Level::Fine),
+            ("", Level::Error),
+        ] {
             let facts = BrokerFacts { version: version.into(), ..fine.clone() };
             assert_eq!(broker(&facts)[0].level, level, "{version}");
         }
@@ -523,7 +536,10 @@ mod tests {
             ..fine.clone()
         };
         let codes: Vec<_> = broker(&facts).iter().skip(1).map(|one| one.code).collect();
-        assert_eq!(codes, [Some("SN0890"), Some("SN0891"), Some("SN0891"), Some("SN0891"), Some("SN0891")]);
+        assert_eq!(
+            codes,
+            [Some("SN0890"), Some("SN0891"), Some("SN0891"), Some("SN0891"), Some("SN0891")]
+        );
         let facts = BrokerFacts { flags_off: vec!["stream_queue".into()], ..fine };
         assert_eq!(broker(&facts)[1].level, Level::Warning);
     }

@@ -48,10 +48,9 @@ pub struct Kept {
     pub is_new: bool,
     /// Whether its body is still there.
     pub has_body: bool,
-    /// Whether a message that one of its deliveries emitted is still there.
-    pub has_derived: bool,
-    /// Whether it, or a delivery of it, has the highest sequence: a database would give it again.
-    pub is_last: bool,
+    /// Whether it has to stay for now: a message that one of its deliveries emitted is still there; or it,
+    /// or a delivery of it, has the highest sequence, which a database would give again.
+    pub is_held: bool,
     /// Its deliveries.
     pub deliveries: Vec<Owed>,
 }
@@ -99,13 +98,12 @@ pub fn next(kept: &Kept, keep: &Keep, now: Timestamp) -> Next {
         body_until = ended.after(keep.bodies);
     }
     let until = body_until.max(ended.after(keep.metadata));
-    let stays = kept.has_derived || kept.is_last;
     match kept.has_body {
         true if now < body_until => Next::Look(body_until),
         true if now < until => Next::Body(until),
-        true if stays => Next::Body(again),
+        true if kept.is_held => Next::Body(again),
         false if now < until => Next::Look(until),
-        false if stays => Next::Look(again),
+        false if kept.is_held => Next::Look(again),
         _ => Next::All,
     }
 }
@@ -135,8 +133,7 @@ mod tests {
             accepted_at: day(0),
             is_new: true,
             has_body: true,
-            has_derived: false,
-            is_last: false,
+            is_held: false,
             deliveries: deliveries.to_vec(),
         }
     }
@@ -166,23 +163,20 @@ mod tests {
 
     #[test]
     fn whom_nobody_names_is_kept_as_long_as_the_configuration_says() {
-        for kept in [kept(&[]), kept(&[owed("party:region", Some(0))]), kept(&[owed("gone", Some(0))])] {
+        for kept in
+            [kept(&[]), kept(&[owed("party:region", Some(0))]), kept(&[owed("gone", Some(0))])]
+        {
             assert_eq!(next(&kept, &keep(), day(29)), Next::Look(day(30)));
             assert_eq!(next(&kept, &keep(), day(30)), Next::Body(day(395)));
         }
     }
 
     #[test]
-    fn a_message_goes_after_what_came_of_it_and_never_while_it_is_the_last() {
-        let ended = kept(&[owed("short", Some(0))]);
-        for kept in [
-            Kept { has_derived: true, ..ended.clone() },
-            Kept { is_last: true, ..ended.clone() },
-        ] {
-            assert_eq!(next(&kept, &keep(), day(500)), Next::Body(day(501)));
-            let without = Kept { has_body: false, ..kept };
-            assert_eq!(next(&without, &keep(), day(500)), Next::Look(day(501)));
-        }
+    fn what_is_held_loses_its_body_and_nothing_else() {
+        let held = Kept { is_held: true, ..kept(&[owed("short", Some(0))]) };
+        assert_eq!(next(&held, &keep(), day(500)), Next::Body(day(501)));
+        let without = Kept { has_body: false, ..held };
+        assert_eq!(next(&without, &keep(), day(500)), Next::Look(day(501)));
     }
 
     #[test]

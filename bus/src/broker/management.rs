@@ -113,7 +113,8 @@ impl Management {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Option<Timestamp>, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<(StatusCode, Option<Timestamp>, Bytes), Box<dyn std::error::Error + Send + Sync>>
+    {
         let password = self.password.read().await?;
         let login = base64(format!("{}:{password}", self.user).as_bytes());
         let request = Request::builder()

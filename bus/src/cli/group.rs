@@ -166,12 +166,12 @@ pub(super) fn progress(done: u64, of: u64) {
         return;
     }
     let mut err = io::stderr();
-    let _ = match done.saturating_mul(BAR).checked_div(of) {
-        Some(full) if done < of => {
-            let (full, rest) = (full as usize, (BAR - full) as usize);
-            write!(err, "\r[{}{}] {done} of {of}\x1b[K", "#".repeat(full), " ".repeat(rest))
-        }
-        _ => write!(err, "\r\x1b[K"),
+    let _ = if done < of {
+        let full = usize::try_from(done.saturating_mul(BAR) / of).unwrap_or(0);
+        let bar = "#".repeat(full);
+        write!(err, "\r[{bar:<30}] {done} of {of}\x1b[K")
+    } else {
+        write!(err, "\r\x1b[K")
     };
     let _ = err.flush();
 }

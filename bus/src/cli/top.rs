@@ -34,7 +34,8 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 #[derive(Debug, Args)]
 pub(super) struct Top {
     /// Look so often, in seconds
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
     /// Write one snapshot and end; so it is where no terminal is
     #[arg(long)]
@@ -44,7 +45,8 @@ pub(super) struct Top {
 impl Top {
     pub(super) async fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
         let mut desk = Desk::new(common, catalog);
-        let live = !self.once && !common.json && io::stdout().is_terminal() && io::stdin().is_terminal();
+        let live =
+            !self.once && !common.json && io::stdout().is_terminal() && io::stdin().is_terminal();
         if live {
             return self.live(&mut desk).await;
         }
@@ -159,10 +161,11 @@ fn render(told: &Value, before: Option<&Value>, height: usize) -> String {
         "{:>8}  {:>9}  {:>7}  {:>9}  {:>8}  {:>10}  ROUTE",
         "OLDEST", "OPEN", "PARKED", "UNCERTAIN", "ENDED/S", "ENDED"
     );
+    let none = || "-".to_owned();
     for row in rows.iter().take(height.saturating_sub(3)) {
         let rate = passed.zip(ended.get(row.route)).map(|(passed, was)| row.rate(*was, passed));
-        let rate = rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
-        let age = row.age.map_or("-".to_owned(), lasting);
+        let rate = rate.map_or_else(none, |rate| format!("{rate:.1}"));
+        let age = row.age.map_or_else(none, lasting);
         let Line { open, parked, uncertain, ended, route, .. } = row;
         let _ = writeln!(
             text,

@@ -102,7 +102,8 @@ impl Counting<'_> {
     async fn delivery_totals(&mut self) -> Result<Counts, GroupError> {
         let sql = "SELECT subscriber, bucket, n - gone FROM delivery_total";
         let found = self.tx.one(Statement::new(sql, vec![])).await?;
-        let counts = found.iter().map(|row| Ok(((row.text(0)?.to_owned(), row.int(1)?), row.int(2)?)));
+        let counts =
+            found.iter().map(|row| Ok(((row.text(0)?.to_owned(), row.int(1)?), row.int(2)?)));
         Ok(counts.collect::<sqlx::Result<_>>()?)
     }
 

@@ -56,8 +56,7 @@ async fn messages(
     now: Timestamp,
     told: &mut Forgotten,
 ) -> Result<(), GroupError> {
-    let (mut looks, mut bodies, mut whole) =
-        (Rows::new(SEQ_AT), Rows::new(SEQ), Rows::new(SEQ));
+    let (mut looks, mut bodies, mut whole) = (Rows::new(SEQ_AT), Rows::new(SEQ), Rows::new(SEQ));
     for (seq, next) in &turn.messages {
         match next {
             Next::Look(at) => looks.push([(*seq).into(), at.0.into()]),
@@ -329,8 +328,8 @@ impl SqlLedger {
     async fn kept_of(&self, seqs: &Rows<'_>) -> Result<BTreeMap<i64, Kept>, ReadError> {
         let sql = "SELECT m.seq, m.accepted_at, (SELECT count(*) FROM body AS b \
             WHERE b.seq = m.seq), CASE WHEN EXISTS (SELECT 1 FROM delivery AS d JOIN message AS e \
-            ON e.cause = d.seq AND e.cause IS NOT NULL WHERE d.message = m.seq) THEN 1 ELSE 0 END, \
-            CASE WHEN m.seq >= (SELECT max(seq) FROM message) THEN 1 ELSE 0 END \
+            ON e.cause = d.seq AND e.cause IS NOT NULL WHERE d.message = m.seq) \
+            OR m.seq >= (SELECT max(seq) FROM message) THEN 1 ELSE 0 END \
             FROM {rows} JOIN message AS m ON m.seq = k_seq";
         let found = self.database.read(Statement::over(sql, vec![], seqs.clone())).await?;
         let mut kept = BTreeMap::new();
@@ -345,7 +344,7 @@ impl SqlLedger {
         for row in &found {
             let (seq, owed, is_last) = owed_row(row).map_err(unreadable)?;
             if let Some(one) = kept.get_mut(&seq) {
-                one.is_last |= is_last;
+                one.is_held |= is_last;
                 one.deliveries.push(owed);
             }
         }
@@ -382,8 +381,7 @@ fn kept_row(row: &Found) -> sqlx::Result<Kept> {
         accepted_at: row.time(1)?,
         is_new: false,
         has_body: row.int(2)? > 0,
-        has_derived: row.int(3)? > 0,
-        is_last: row.int(4)? > 0,
+        is_held: row.int(3)? > 0,
         deliveries: Vec::new(),
     })
 }

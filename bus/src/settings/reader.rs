@@ -317,7 +317,7 @@ fn lasting(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
     let whole = units.into_iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
-    whole.map_or(format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
+    whole.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
 }
 
 fn shown(size: usize) -> String {

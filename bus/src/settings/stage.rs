@@ -75,7 +75,8 @@ const TEST_WORDS: [&str; 16] = [
 pub(super) fn is_test(host: &str, listed: &[String]) -> bool {
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let reserved = host.rsplit('.').next().is_some_and(|top| ["test", "localhost", "invalid"].contains(&top));
+    let reserved =
+        host.rsplit('.').next().is_some_and(|top| ["test", "localhost", "invalid"].contains(&top));
     let says_so = || host.split(['.', '-', '_']).any(|word| TEST_WORDS.contains(&word));
     loopback || reserved || says_so() || listed.contains(&host)
 }
@@ -94,7 +95,9 @@ pub(super) fn host_of(address: &str) -> Option<String> {
 
 /// `environment: { kind: production, test_hosts: [mock.comune.lan] }`.
 pub(super) fn environment(reader: &mut Reader<'_>, root: Table<'_>) -> EnvironmentSettings {
-    let Some(map) = reader.table(root, "environment") else { return EnvironmentSettings::default() };
+    let Some(map) = reader.table(root, "environment") else {
+        return EnvironmentSettings::default();
+    };
     let table = Table::new(map, "/environment");
     reader.only(table, &["kind", "test_hosts"]);
     let kind = stage(reader, table, "kind");
@@ -113,8 +116,12 @@ pub(super) fn environment(reader: &mut Reader<'_>, root: Table<'_>) -> Environme
 
 fn hosts(value: &Value) -> Option<Vec<String>> {
     match &value.kind {
-        ValueKind::Array(items) => items.iter().map(|item| item.clone().into_string().ok()).collect(),
-        ValueKind::String(list) => Some(list.split(',').map(|host| host.trim().to_owned()).collect()),
+        ValueKind::Array(items) => {
+            items.iter().map(|item| item.clone().into_string().ok()).collect()
+        }
+        ValueKind::String(list) => {
+            Some(list.split(',').map(|host| host.trim().to_owned()).collect())
+        }
         _ => None,
     }
 }
@@ -150,15 +157,24 @@ pub(super) fn adapter_secrets(
     let written = fields.remove("for");
     let stage = written.as_ref().and_then(Json::as_str).and_then(Stage::of);
     if written.is_some() && stage.is_none() {
-        let words = Words::new("the value of `for` is wrong", "neither", "write production or test");
+        let words =
+            Words::new("the value of `for` is wrong", "neither", "write production or test");
         problems.error("SN0444", place(&format!("{pointer}/for")), words);
     }
     let file = fields["file"].as_str().map(PathBuf::from).unwrap_or_default();
-    found.push(SecretUse { file, stage, place: place(&format!("{pointer}/file")), hosts: Vec::new() });
+    found.push(SecretUse {
+        file,
+        stage,
+        place: place(&format!("{pointer}/file")),
+        hosts: Vec::new(),
+    });
 }
 
 /// The addresses in the options of an adapter instance.
-pub(super) fn adapter_hosts(map: &Map<String, Value>, place: &dyn Fn(&str) -> Place) -> Vec<HostUse> {
+pub(super) fn adapter_hosts(
+    map: &Map<String, Value>,
+    place: &dyn Fn(&str) -> Place,
+) -> Vec<HostUse> {
     let mut found = Vec::new();
     for (key, value) in map {
         if let ValueKind::String(text) = &value.kind
@@ -207,7 +223,8 @@ pub(super) fn fit(
     let Some(kind) = environment.kind else { return };
     for HostUse { host, place } in hosts {
         let stage = if is_test(host, listed) { Stage::Test } else { Stage::Production };
-        let local = host.parse::<std::net::IpAddr>().is_ok_and(|at| at.is_loopback()) || host == "localhost";
+        let local = host.parse::<std::net::IpAddr>().is_ok_and(|at| at.is_loopback())
+            || host == "localhost";
         if stage != kind && !local {
             let words = Words::new(
                 format!("a {} environment names a {} host", kind.word(), stage.word()),

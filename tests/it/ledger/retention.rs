@@ -36,7 +36,6 @@ impl Bench {
         self.forget(Forget { messages, walked, ..Forget::default() }, now).await
     }
 
-
     /// A delivery that completes on the fast path.
     async fn completed(&self, sender_id: &str) -> Created {
         let created = self.queued(sender_id).await;
@@ -128,6 +127,9 @@ async fn a_message_goes_in_two_steps_and_the_totals_stay_true() {
         let events = bench.ledger.events_of(&created.id.to_string()).await.expect("readable");
         assert_eq!(events.len(), 1, "the evidence stays");
         assert_eq!(verify(&*bench.ledger, &[]).await.expect("readable"), []);
+        let proof = snodo::ledger::prove::prove(&*bench.ledger, id_of("a"), &[]).await;
+        let proof = proof.expect("readable").expect("that it was accepted");
+        assert_eq!(proof["events"][0]["event"]["kind"], "accept");
         // What was forgotten is new again.
         let anew = bench.one(accept("a", &["route"])).await;
         assert!(matches!(anew, Outcome::Accepted { .. }), "{anew:?}");
