@@ -5,7 +5,8 @@
 //! `step()`, so that a scheduler, the runtime's or the simulation's, chooses what goes next.
 //!
 //! Reading order follows a message: `accept`, `relay`, then `fast` or `effect`; beside them `periods`,
-//! `sweep`, `breakers`, `reconcile` and `drain`. The rules are those of the custody rule book.
+//! `sweep`, `breakers`, `reconcile`, `drain` and, last of all, `retention`. The rules are those of the
+//! custody rule book.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,7 +30,7 @@ use crate::{
     broker::{Address, Confirm, Copy, Publish},
     clock::Clock,
     faults,
-    ledger::{Ledger, Started, Subscriber, Write},
+    ledger::{Forgotten, Ledger, Started, Subscriber, Write},
 };
 
 pub mod accept;
@@ -47,6 +48,7 @@ mod output;
 pub mod periods;
 pub mod reconcile;
 pub mod relay;
+pub mod retention;
 pub mod sweep;
 mod targets;
 
@@ -110,7 +112,7 @@ pub trait Observe: Send + Sync + 'static {
     /// A step of an effect route was done (or gave the fault of this code).
     fn step(&self, _target: &str, _fault: Option<&str>, _took: Duration) {}
     /// A delivery has a fault, and this becomes of it.
-    fn fault(&self, _subscriber: &str, _fault: &Fault, _verdict: &Verdict) {}
+    fn fault(&self, _subscriber: &str, _copy: &Copy, _fault: &Fault, _verdict: &Verdict) {}
     /// A delivery of a subscriber ended, filtered or completed.
     fn ended(&self, _subscriber: &str, _filtered: bool) {}
     /// A target went away (the fault of this code showed it), or is back.
@@ -118,6 +120,8 @@ pub trait Observe: Send + Sync + 'static {
     /// Something moved rows: `due`, `give_back`, `own_end`, `expire`, `reconcile`, `unrouted`,
     /// `poison`, `stray`.
     fn moved(&self, _what: &'static str, _rows: u64) {}
+    /// A turn of retention removed rows.
+    fn forgot(&self, _rows: &Forgotten) {}
     /// The ledger did not commit, or nobody knows whether it did.
     fn commit_failed(&self, _what: &'static str, _unclear: bool) {}
 }

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     clock::Clock,
-    ledger::{Ages, Ledger, ReadError, Total},
+    ledger::{Ages, Forgotten, Ledger, ReadError, Total, compare::Comparison},
 };
 
 /// Why metrics are not declared.
@@ -140,12 +140,18 @@ struct Work {
     commit_rows: Histogram,
     commit_took: Histogram,
     ready: Family<IntGauge>,
+    forgotten: [IntCounter; 7],
+    forget_behind: Gauge,
+    totals_differ: IntGauge,
+    totals_agreed: Gauge,
 }
 
 const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
     ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
+const FORGOTTEN: [&str; 7] =
+    ["bodies", "results", "deliveries", "messages", "keys", "versions", "strays"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
 const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
 
@@ -403,6 +409,29 @@ impl Metrics {
     /// A sweep moved rows.
     pub fn moved(&self, what: &str, rows: u64) {
         self.work.moved.with(what, |counter| counter.inc_by(rows));
+    }
+
+    /// Retention removed rows.
+    pub fn forgot(&self, rows: &Forgotten) {
+        let Forgotten { bodies, results, deliveries, messages, keys, versions, strays } = *rows;
+        let rows = [bodies, results, deliveries, messages, keys, versions, strays];
+        for (counter, rows) in self.work.forgotten.iter().zip(rows) {
+            counter.inc_by(rows);
+        }
+    }
+
+    /// What waits longest to be forgotten has waited so long.
+    pub fn forget_behind(&self, behind: Duration) {
+        self.work.forget_behind.set(behind.as_secs_f64());
+    }
+
+    /// The totals were compared with the rows.
+    pub fn compared(&self, comparison: &Comparison, now: Timestamp) {
+        self.work.totals_differ.set(i64::try_from(comparison.by()).unwrap_or(i64::MAX));
+        if comparison.differences.is_empty() {
+            #[expect(clippy::cast_precision_loss, reason = "exact to the millisecond for ages")]
+            self.work.totals_agreed.set(now.0 as f64 / 1000.0);
+        }
     }
 
     /// Whether a component works.
@@ -701,6 +730,24 @@ impl Work {
             moved: make.counters("snodo_ledger_moved_rows_total", moved, "what", &moves)?,
             commits: make.counter_of("snodo_ledger_commits_total", commits, "result", COMMITS)?,
             ready: make.gauges("snodo_ready", works, "component", &components)?,
+            forgotten: make.counter_of(
+                "snodo_retention_removed_total",
+                "Rows that retention removed.",
+                "what",
+                FORGOTTEN,
+            )?,
+            forget_behind: make.registered(Gauge::new(
+                "snodo_retention_behind_seconds",
+                "For how long what is to be forgotten next has waited.",
+            ))?,
+            totals_differ: make.gauge(
+                "snodo_totals_difference",
+                "By how much the totals differ from the rows, when last compared.",
+            )?,
+            totals_agreed: make.registered(Gauge::new(
+                "snodo_totals_agreed_timestamp_seconds",
+                "When the totals last agreed with the rows.",
+            ))?,
             confirm_took: make.histogram(
                 "snodo_publish_confirm_duration_seconds",
                 "From publish to the broker's word.",

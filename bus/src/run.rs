@@ -33,15 +33,17 @@ use crate::{
     ledger::{
         self, Ledger, RouteVersion, Started,
         slot::SlotLock,
+        verify::Progress,
         writer::{GroupWriter, WriterOptions, WriterStats},
     },
     metrics::{Labels, Metrics},
-    operators::{DirectWrite, Office, socket::Socket},
+    operators::{DirectWrite, LooksAtBroker, Office, socket::Socket},
     settings::{LedgerSettings, Settings},
 };
 
 mod broker;
 mod consume;
+pub mod last;
 mod loops;
 mod observe;
 pub mod reload;
@@ -49,6 +51,7 @@ mod taking;
 mod watch;
 
 use broker::BrokerSide;
+use last::Agreement;
 use observe::Observer;
 use reload::{Asks, CheckHouse, Reloader, Wishes};
 use taking::Taking;
@@ -128,6 +131,7 @@ pub struct Bus {
     parties: Parties,
     asks: Asks,
     wishes: Option<Wishes>,
+    agreement: Arc<Agreement>,
     desk: Arc<Desk>,
     taking: Arc<Taking>,
     broker: Arc<BrokerSide>,
@@ -272,6 +276,7 @@ impl Bus {
             parties,
             asks,
             wishes: Some(wishes),
+            agreement: Arc::default(),
             desk: Arc::new(desk),
             taking: Arc::new(taking),
             broker,
@@ -282,6 +287,7 @@ impl Bus {
             _slot: slot,
         };
         loops::spawn(&bus, &bus.desk.health);
+        last::spawn(&bus);
         bus.desk.health.set("routes", Ok(()), bus.clock.now());
         if scope.consume {
             bus.consume();
@@ -339,9 +345,20 @@ impl Bus {
             clock: Arc::clone(&self.clock),
             heads: heads_log(&self.settings),
             asks: Some(self.asks.clone()),
+            agreement: Some(Arc::clone(&self.agreement)),
+            broker: Some(self.look_at_broker()),
+            verifying: Progress::default(),
         };
         self.tasks.spawn(socket.serve(Arc::new(office), self.stop_taking.clone()));
         Ok(())
+    }
+
+    fn look_at_broker(&self) -> LooksAtBroker {
+        let broker = Arc::clone(&self.broker);
+        Box::new(move || {
+            let (endpoint, planned) = (broker.endpoint.clone(), broker.planned());
+            Box::pin(async move { crate::doctor::of_broker(&endpoint, &planned).await })
+        })
     }
 
     async fn open_edge(&self) -> Result<(), StartError> {
@@ -483,6 +500,9 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
         clock,
         heads: heads_log(&checked.settings),
         asks: None,
+        agreement: None,
+        broker: None,
+        verifying: Progress::default(),
     })
 }
 

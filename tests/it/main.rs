@@ -11,6 +11,7 @@ mod engine;
 mod chaos;
 mod language;
 mod ledger;
+mod operation;
 mod order;
 mod outage;
 mod parties;

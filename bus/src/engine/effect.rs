@@ -551,7 +551,8 @@ impl Task<'_> {
         let policy = route.map_or_else(RetryPolicy::default, |route| route.retry);
         let (verdict, back) = judge(fault, during, &policy, &past);
         if let Some(fault) = &back.fault {
-            engine.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
+            let name = route.map_or("", |route| &route.name);
+            engine.observer.fault(name, self.copy, fault, &verdict);
         }
         faults::crash(CrashPoint::Cp11);
         let step = self.at.clone();

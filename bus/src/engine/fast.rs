@@ -157,7 +157,8 @@ impl Engine {
         let policy = route.map_or_else(RetryPolicy::default, |route| route.retry);
         let (verdict, back) = judge(fault, During::Mapping, &policy, &past);
         if let Some(fault) = &back.fault {
-            self.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
+            let name = route.map_or("", |route| &route.name);
+            self.observer.fault(name, copy, fault, &verdict);
         }
         let Copy { seq, delivery: id, round, route_digest, .. } = *copy;
         Action::FastVerdict { seq, id, round, route_digest, back }

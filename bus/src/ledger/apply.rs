@@ -21,6 +21,7 @@ use snodo_core::{
 use super::{
     Accept, Action, Claimed, Created, IntentFate, NewDelivery, OpenIntent, Outcome, StepDone,
     database::{GroupError, Tx},
+    forget::forget,
     guards::{self, Name, Target, fenced},
     order::{self, Numbers},
     registers::{self, Applied, Place, Registers},
@@ -254,7 +255,8 @@ impl<'a> Group<'a> {
         self.guard(tx).await?;
         self.answer_the_missed(tx).await?;
         self.ledger_steps(tx).await?;
-        self.follow(tx).await
+        self.follow(tx).await?;
+        self.forget(tx).await
     }
 
     /// One outcome per action.
@@ -557,6 +559,17 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Turns of retention, after everything else of the group.
+    async fn forget(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
+        for (index, action) in self.actions.iter().enumerate() {
+            if let Action::Forget(turn) = action {
+                let forgotten = forget(tx, turn, self.now).await?;
+                self.outcomes[index] = Some(Outcome::Forgotten(forgotten));
+            }
+        }
+        Ok(())
+    }
+
     // --- the ledger's own steps -----------------------------------------------------------------
 
     async fn ledger_steps(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
@@ -620,7 +633,7 @@ impl<'a> Group<'a> {
     async fn follow(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
         let mut statements = self.steps();
         let messages = self.new_messages();
-        let mut numbers = order::draw(tx, &messages).await?;
+        let mut numbers = order::draw(tx, &messages, self.now).await?;
         let owners = self.write_messages(&messages, &mut numbers, &mut statements);
         let deliveries = statements.len();
         let claims = self.load_claims(&mut statements);

@@ -161,11 +161,16 @@ fn incarnation_of(row: &Found) -> sqlx::Result<Incarnation> {
 fn delivery_total(row: &Found) -> sqlx::Result<Total> {
     let bucket = usize::try_from(row.int(1)?).ok().and_then(|number| Bucket::ALL.get(number));
     let word = bucket.map_or("?", |bucket| bucket.word());
-    Ok(Total { name: row.text(0)?.into(), bucket: word.to_owned(), n: row.int(2)? })
+    Ok(Total {
+        name: row.text(0)?.into(),
+        bucket: word.to_owned(),
+        n: row.int(2)?,
+        gone: row.int(3)?,
+    })
 }
 
 /// The bucket of a state, in SQL.
-const BUCKET: &str = "CASE WHEN state < 5 THEN 0 ELSE state - 4 END";
+pub(super) const BUCKET: &str = "CASE WHEN state < 5 THEN 0 ELSE state - 4 END";
 
 /// The queries of custody §d. Each must find nothing; its first column says what it found.
 const INVARIANTS: &[(&str, &str)] = &[
@@ -233,7 +238,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     (
         "order",
         "SELECT d.subscriber FROM delivery AS d WHERE (d.state = 4 OR d.order_key IS NOT NULL) \
-         AND NOT EXISTS (SELECT 1 FROM order_key AS k WHERE k.subscriber = d.subscriber \
+         AND d.state < 7 AND NOT EXISTS (SELECT 1 FROM order_key AS k WHERE k.subscriber = d.subscriber \
          AND k.order_key = d.order_key)",
     ),
     (
@@ -244,7 +249,7 @@ const INVARIANTS: &[(&str, &str)] = &[
 ];
 
 impl SqlLedger {
-    async fn ask(&self, sql: String, scalars: Vec<Cell<'_>>) -> Read<Vec<Found>> {
+    pub(super) async fn ask(&self, sql: String, scalars: Vec<Cell<'_>>) -> Read<Vec<Found>> {
         self.database.read(Statement::new(sql, scalars)).await
     }
 
@@ -520,20 +525,22 @@ impl SqlLedger {
     }
 
     pub(super) async fn read_delivery_totals(&self) -> Read<Vec<Total>> {
-        let sql = "SELECT subscriber, bucket, n FROM delivery_total ORDER BY subscriber, bucket";
+        let sql = "SELECT subscriber, bucket, n, gone FROM delivery_total \
+            ORDER BY subscriber, bucket";
         all(&self.ask(sql.to_owned(), vec![]).await?, delivery_total)
     }
 
     pub(super) async fn read_message_totals(&self) -> Read<Vec<Total>> {
         let sql = "SELECT source, bucket, n FROM message_total ORDER BY source, bucket";
         all(&self.ask(sql.to_owned(), vec![]).await?, |row| {
-            Ok(Total { name: row.text(0)?.into(), bucket: row.text(1)?.to_owned(), n: row.int(2)? })
+            let (name, bucket) = (row.text(0)?.into(), row.text(1)?.to_owned());
+            Ok(Total { name, bucket, n: row.int(2)?, gone: 0 })
         })
     }
 
     pub(super) async fn read_scan(&self) -> Read<Vec<Total>> {
         let sql = format!(
-            "SELECT subscriber, {BUCKET}, count(*) FROM delivery GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT subscriber, {BUCKET}, count(*), 0 FROM delivery GROUP BY 1, 2 ORDER BY 1, 2"
         );
         all(&self.ask(sql, vec![]).await?, delivery_total)
     }

@@ -408,7 +408,7 @@ impl SqlLedger {
     ) -> Result<(), CommitError> {
         self.write_alone(&[Statement::new(
             "INSERT INTO route_version (digest, route, bundle) VALUES ({0}, {1}, {2}) \
-             ON CONFLICT (digest) DO NOTHING",
+             ON CONFLICT (digest) DO UPDATE SET seen_at = NULL",
             vec![
                 (&version.digest.0).into(),
                 version.route.as_str().into(),

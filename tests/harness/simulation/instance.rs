@@ -10,6 +10,7 @@ use std::{
 };
 
 use snodo::{
+    broker::Copy,
     engine::{Engine, Limits, Observe, Parts},
     ledger::{Ledger, Started},
 };
@@ -50,7 +51,7 @@ pub struct Seen {
 }
 
 impl Observe for Seen {
-    fn fault(&self, _: &str, _: &Fault, _: &Verdict) {
+    fn fault(&self, _: &str, _: &Copy, _: &Fault, _: &Verdict) {
         self.faults.fetch_add(1, SeqCst);
     }
 }
