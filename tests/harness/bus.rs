@@ -99,9 +99,27 @@ pub struct BusProcess {
 impl BusProcess {
     /// Starts `snodo run` in a house, with extra environment; its log goes to `<house>/bus.log`.
     pub fn spawn(house: &HouseFolder, environment: &[(&str, &str)]) -> io::Result<Self> {
+        Self::spawn_under(house, environment, &[])
+    }
+
+    /// The same by a program that becomes it: `prlimit --nofile=128`.
+    pub fn spawn_under(
+        house: &HouseFolder,
+        environment: &[(&str, &str)],
+        wrapper: &[String],
+    ) -> io::Result<Self> {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(house.path.join("bus.log"))?;
-        let child = Command::new(binaries()?.join("snodo"))
+        let snodo = binaries()?.join("snodo");
+        let mut command = match wrapper {
+            [] => Command::new(snodo),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(snodo);
+                command
+            }
+        };
+        let child = command
             .arg("run")
             .current_dir(&house.path)
             .envs(environment.iter().copied())
