@@ -167,6 +167,16 @@ pub async fn verify(ledger: &dyn Ledger, kept: &[Head]) -> Result<Vec<Finding>, 
         while let Some(batch) = batches.next().await? {
             walk.batch(&batch);
         }
+        // A bus that runs has gone on meanwhile: as far as the head that the chain has now.
+        let now = ledger.heads().await?.into_iter().find(|(name, _, _)| *name == chain);
+        if let Some((_, n, hash)) = now {
+            walk.expect(n, hash);
+            while walk.next <= n
+                && let Some(batch) = batches.next().await?
+            {
+                walk.batch(&batch);
+            }
+        }
         findings.extend(walk.end());
     }
     Ok(findings)
@@ -224,6 +234,15 @@ impl Walk {
             unmet: Vec::new(),
             other_head: None,
             searches: 0,
+        }
+    }
+
+    /// A head that came while the chain was walked.
+    fn expect(&mut self, n: i64, hash: Digest) {
+        if n > self.highest {
+            self.highest = n;
+            self.heads.push((n, hash));
+            self.meet(self.next - 1 - self.by);
         }
     }
 
