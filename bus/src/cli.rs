@@ -144,25 +144,12 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
 
 fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
     let checked = common.checked(catalog)?;
-    log_to_stderr();
+    let dropped = crate::log::to_stderr();
     let (house, around, catalog) = (common.house.clone(), common.around(), catalog.clone());
     let check = Arc::new(move || house::check(&house, &around, &catalog));
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(crate::run::run(checked, check)).map_err(Failure::failed)?;
+    runtime.block_on(crate::run::run(checked, check, &dropped)).map_err(Failure::failed)?;
     Ok(Exit::Done)
-}
-
-/// Logs as JSON lines on the standard error; `SNODO_LOG` says which.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SNODO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Later directives win: whatever was asked for, no body gets into the log.
-    let filter = match crate::broker::LOG_FILTER.parse() {
-        Ok(never) => filter.add_directive(never),
-        Err(_) => tracing_subscriber::EnvFilter::new("info,lapin=off"),
-    };
-    let _ =
-        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
 }
 
 fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {

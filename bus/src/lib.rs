@@ -12,6 +12,7 @@ pub mod exit;
 pub mod faults;
 pub mod house;
 pub mod ledger;
+mod log;
 pub mod metrics;
 pub mod operators;
 pub mod retry;

@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -85,7 +88,22 @@ pub struct Metrics {
     custody: Custody,
     ingress: Ingress,
     work: Work,
+    log: LogLines,
     reading: Mutex<Option<Duration>>,
+}
+
+/// Lines of the log that could not be written, counted by who writes them.
+#[derive(Debug)]
+struct LogLines {
+    dropped: IntCounter,
+    counted: OnceLock<Arc<AtomicU64>>,
+}
+
+impl LogLines {
+    fn show(&self) {
+        let counted = self.counted.get().map_or(0, |counted| counted.load(Ordering::Relaxed));
+        self.dropped.inc_by(counted.saturating_sub(self.dropped.get()));
+    }
 }
 
 /// Custody, read from the ledger.
@@ -268,9 +286,11 @@ impl Metrics {
         let custody = Custody::new(&make, labels)?;
         let ingress = Ingress::new(&make, labels)?;
         let work = Work::new(&make, labels)?;
+        let dropped = IntCounter::new("snodo_log_dropped_total", "Lines of the log not written.");
+        let log = LogLines { dropped: make.registered(dropped)?, counted: OnceLock::new() };
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Arc::new(Self { registry, custody, ingress, work, reading: Mutex::new(None) }))
+        Ok(Arc::new(Self { registry, custody, ingress, work, log, reading: Mutex::new(None) }))
     }
 
     /// Names that a reload has brought.
@@ -288,6 +308,7 @@ impl Metrics {
     /// Where the ledger cannot be read, the last reading is shown and `snodo_ledger_read` is 0.
     pub async fn render(&self, ledger: &dyn Ledger, clock: &dyn Clock) -> String {
         self.refresh(ledger, clock).await;
+        self.log.show();
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written");
@@ -307,6 +328,12 @@ impl Metrics {
             tracing::warn!(%error, "the metrics show an older reading of the ledger");
         }
         *read_at = Some(clock.uptime());
+    }
+
+    /// Lines of the log that were not written are counted here.
+    pub fn follow_log(&self, dropped: &Arc<AtomicU64>) {
+        // A second log would have a metric of its own.
+        let _ = self.log.counted.set(Arc::clone(dropped));
     }
 
     /// A request came in.

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -141,8 +141,12 @@ pub struct Bus {
 }
 
 /// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once. SIGHUP, and a change of the
-/// house's files, have it read the house again.
-pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> {
+/// house's files, have it read the house again. `log` counts lines of the log that were not written.
+pub async fn run(
+    checked: Checked,
+    check: CheckHouse,
+    log: &Arc<AtomicU64>,
+) -> Result<(), StartError> {
     say_where_it_panicked();
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
@@ -152,6 +156,7 @@ pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> 
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    bus.metrics.follow_log(log);
     bus.follow_house(check, hang_up);
     tokio::select! {
         _ = terminate.recv() => {}
