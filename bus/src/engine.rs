@@ -112,6 +112,8 @@ pub trait Observe: Send + Sync + 'static {
     /// Something moved rows: `due`, `give_back`, `own_end`, `expire`, `reconcile`, `unrouted`,
     /// `poison`, `stray`.
     fn moved(&self, _what: &'static str, _rows: u64) {}
+    /// A copy came of which another has had its effect, or has it now; it was acknowledged.
+    fn suppressed(&self, _subscriber: &str) {}
     /// The ledger did not commit, or nobody knows whether it did.
     fn commit_failed(&self, _what: &'static str, _unclear: bool) {}
 }

@@ -147,6 +147,7 @@ struct Work {
     batch_took: Histogram,
     calls: Family<(IntCounter, IntCounter, Histogram)>,
     faults: Family<[IntCounter; 4]>,
+    suppressed: Family<IntCounter>,
     moved: Family<IntCounter>,
     commits: [IntCounter; 3],
     commit_rows: Histogram,
@@ -300,6 +301,7 @@ impl Metrics {
         self.work.published.name(&routes);
         self.work.consumers.name(&routes);
         self.work.faults.name(&routes);
+        self.work.suppressed.name(&routes);
         self.work.calls.name(&with_other(&labels.targets));
     }
 
@@ -409,6 +411,11 @@ impl Metrics {
     /// A delivery has a fault, and this becomes of it.
     pub fn fault(&self, subscriber: &str, verdict: VerdictWord) {
         self.work.faults.with(subscriber, |counters| counters[verdict as usize].inc());
+    }
+
+    /// A copy too many came to `subscriber`.
+    pub fn suppressed(&self, subscriber: &str) {
+        self.work.suppressed.with(subscriber, IntCounter::inc);
     }
 
     /// A sweep moved rows.
@@ -670,6 +677,12 @@ impl Work {
         Ok(Self {
             published: make.counters_by(publish, ["route", "result"], &routes, CONFIRMS)?,
             faults: make.counters_by(faults, ["route", "verdict"], &routes, VERDICTS)?,
+            suppressed: make.counters(
+                "snodo_duplicates_suppressed_total",
+                "Copies that came once more and had no effect.",
+                "route",
+                &routes,
+            )?,
             consumers: make.gauges("snodo_consumer_active", up, "route", &routes)?,
             calls: make.calls(labels)?,
             moved: make.counters("snodo_ledger_moved_rows_total", moved, "what", &moves)?,
