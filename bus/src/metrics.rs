@@ -160,7 +160,7 @@ const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
     ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
-const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+const COMPONENTS: [&str; 4] = ["ledger", "broker", "topology", "routes"];
 
 /// The children of a metric, by the value of the label that the configuration names. A reload adds
 /// names; none goes, so that what was counted stays.

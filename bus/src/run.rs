@@ -56,7 +56,7 @@ use taking::Taking;
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// The components that `/status` shows.
-const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+const COMPONENTS: [&str; 4] = ["ledger", "broker", "topology", "routes"];
 
 /// Why the bus did not start.
 #[derive(Debug, thiserror::Error)]
@@ -287,7 +287,9 @@ impl Bus {
             _slot: slot,
         };
         loops::spawn(&bus, &bus.desk.health);
-        bus.desk.health.set("routes", Ok(()), bus.clock.now());
+        for checked in ["topology", "routes"] {
+            bus.desk.health.set(checked, Ok(()), bus.clock.now());
+        }
         if scope.consume {
             bus.consume();
         }

@@ -2,7 +2,12 @@
 //!
 //! Invariant: a private node is declared by us; on a cluster `run` verifies and refuses on a difference.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use snodo_core::{
     diagnostic::Severity,
@@ -36,6 +41,7 @@ pub(super) struct BrokerSide {
     pub(super) endpoint: Endpoint,
     publisher: Arc<Publisher>,
     consumers: Consumers,
+    queues: RwLock<Vec<PartyQueue>>,
     node: tokio::sync::Mutex<Option<PrivateNode>>,
 }
 
@@ -62,7 +68,8 @@ impl BrokerSide {
         prepare(&endpoint, node.is_some(), settings, routes, &queues).await?;
         let publisher = Arc::new(Publisher::start(&endpoint, &queues, Patience::default()));
         let consumers = Consumers::start(&endpoint, Patience::default());
-        Ok(Self { endpoint, publisher, consumers, node: tokio::sync::Mutex::new(node) })
+        let (queues, node) = (RwLock::new(queues), tokio::sync::Mutex::new(node));
+        Ok(Self { endpoint, publisher, consumers, queues, node })
     }
 
     /// Sees to it that the broker holds what these routes and parties need.
@@ -76,9 +83,20 @@ impl BrokerSide {
         prepare(&self.endpoint, is_ours, settings, routes, &party_queues(parties)).await
     }
 
+    /// What differs at the broker from what these routes and the parties need, and holds messages up;
+    /// none where nobody can say.
+    pub(super) async fn differs(&self, routes: &Routes) -> Option<Vec<Finding>> {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let planned = planned(&self.endpoint, routes, &queues);
+        let verified = timeout(VERIFY_WITHIN, topology::verify(&self.endpoint, &planned)).await;
+        Some(verified.ok()?.ok()?.into_iter().filter(is_error).collect())
+    }
+
     /// Publishes to the queues of these parties from now on.
     pub(super) fn follow(&self, parties: &Parties) {
-        self.publisher.set_parties(&party_queues(parties));
+        let queues = party_queues(parties);
+        self.publisher.set_parties(&queues);
+        *self.queues.write().unwrap_or_else(PoisonError::into_inner) = queues;
     }
 
     /// The way out.
@@ -213,9 +231,12 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
     }
 }
 
+fn is_error(finding: &Finding) -> bool {
+    finding.severity == Severity::Error
+}
+
 /// Differences that lose or hold up messages refuse the start; the others are said.
 fn refuse(findings: Vec<Finding>) -> Result<(), String> {
-    let is_error = |finding: &Finding| finding.severity == Severity::Error;
     let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_error);
     for warning in warnings {
         tracing::warn!(%warning, "the broker differs from the plan");
