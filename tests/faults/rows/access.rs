@@ -69,16 +69,28 @@ pub(super) async fn password_changed(fault: &mut Fault<'_>) -> Result<(), Failur
     fault.begin(RATE).await?;
     let pid = fault.pid();
     let password = Digest::of(fault.place.password.as_bytes()).to_string();
+    let before = denied(fault).await;
     fault.did("changed the bus's password and closed its connections");
     let login = json!({ "password": password, "tags": "administrator" });
     let user = format!("/api/users/{}", fault.place.user);
     fault.place.management.put(&user, &login).await?;
     see_refused(fault).await?;
-    fault.see_accepting("while the password is the old one", Duration::from_secs(5)).await?;
+    fault.see_accepting("while the password is the old one", Duration::from_secs(20)).await?;
+    let denied = denied(fault).await - before;
+    fault.did(format!("counted {denied} logins to the management interface that were denied"));
+    fault.see("nor is the management interface asked in a hot loop", denied <= 3);
     fault.did("wrote the new password into its file");
     fault.stage.house.write("broker.password", &password)?;
     see_back(fault, pid).await?;
     fault.finish().await
+}
+
+/// Logins of the bus that the management interface has denied.
+async fn denied(fault: &Fault<'_>) -> usize {
+    let log = fault.node.read().await.folder().join("log/node.log");
+    let user = format!("'{}'", fault.place.user);
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    log.lines().filter(|line| line.contains("HTTP access denied") && line.contains(&user)).count()
 }
 
 /// F12: as F10.

@@ -22,15 +22,15 @@ pub enum Books {
     Postgres(String),
 }
 
-/// A registration: whose message it is, under which subject, under which number.
-type Registered = (Option<String>, String, i64);
+/// A registration: whose message it is, under which subject, in which year, under which number.
+type Registered = (Option<String>, String, i64, i64);
 
 const DELIVERIES: &str = "SELECT subscriber, CAST(CASE WHEN state < 5 THEN 0 ELSE state - 4 END AS \
      BIGINT) AS bucket, CAST(count(*) AS BIGINT) FROM delivery GROUP BY 1, 2";
 const ACCEPTED: &str = "SELECT party, CAST(count(*) AS BIGINT) FROM message \
      WHERE sender_id IS NOT NULL GROUP BY party";
-const REGISTER: &str = "SELECT m.sender_id, r.subject, CAST(r.n AS BIGINT) FROM register r \
-     JOIN delivery d ON d.seq = r.delivery JOIN message m ON m.seq = d.message ORDER BY r.n";
+const REGISTER: &str = "SELECT m.sender_id, r.subject, CAST(r.year AS BIGINT), CAST(r.n AS BIGINT) FROM register r \
+     JOIN delivery d ON d.seq = r.delivery JOIN message m ON m.seq = d.message ORDER BY r.year, r.n";
 const LATEST_WAIT: &str = "SELECT CAST(coalesce(max(next_at), 0) AS BIGINT) FROM delivery";
 const ENDED_TWICE: &str = "SELECT CAST(count(*) AS BIGINT) FROM (SELECT subject FROM event \
      WHERE kind = 'final' GROUP BY subject HAVING count(*) > 1) AS twice";
@@ -132,14 +132,18 @@ impl Books {
     }
 }
 
-/// Every number from 1 on, once.
+/// Every number of each year from 1 on, once.
 fn gaps(registered: &[Registered]) -> Option<String> {
-    let numbers = registered.iter().map(|(_, _, number)| *number);
-    let wanted = 1..=i64::try_from(registered.len()).unwrap_or(i64::MAX);
-    (!numbers.eq(wanted)).then(|| "the register has a gap or a number twice".to_owned())
+    let mut last = (0, 0);
+    let whole = registered.iter().all(|(_, _, year, number)| {
+        let before = if *year == last.0 { last.1 } else { 0 };
+        last = (*year, *number);
+        *number == before + 1
+    });
+    (!whole).then(|| "the register has a gap or a number twice".to_owned())
 }
 
-fn effect((sender_id, subject, _): Registered) -> Effect {
+fn effect((sender_id, subject, _, _): Registered) -> Effect {
     // A registration of nobody's message shows as unexpected: no message has this number.
     let message = sender_id.and_then(|id| id.parse().ok()).unwrap_or(u64::MAX);
     Effect {
