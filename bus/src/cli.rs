@@ -153,11 +153,11 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
 
 fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
     let checked = common.checked(catalog)?;
-    log::start(checked.settings.log);
+    let dropped = log::start(checked.settings.log);
     let (house, around, catalog) = (common.house.clone(), common.around(), catalog.clone());
     let check = Arc::new(move || house::check(&house, &around, &catalog));
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(crate::run::run(checked, check)).map_err(Failure::failed)?;
+    runtime.block_on(crate::run::run(checked, check, &dropped)).map_err(Failure::failed)?;
     Ok(Exit::Done)
 }
 

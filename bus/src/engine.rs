@@ -122,6 +122,8 @@ pub trait Observe: Send + Sync + 'static {
     fn moved(&self, _what: &'static str, _rows: u64) {}
     /// A turn of retention removed rows.
     fn forgot(&self, _rows: &Forgotten) {}
+    /// A copy came of which another has had its effect, or has it now; it was acknowledged.
+    fn suppressed(&self, _subscriber: &str) {}
     /// The ledger did not commit, or nobody knows whether it did.
     fn commit_failed(&self, _what: &'static str, _unclear: bool) {}
 }

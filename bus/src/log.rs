@@ -6,8 +6,11 @@
 use std::{
     collections::HashMap,
     fmt::{self, Write as _},
-    io::{self, IsTerminal as _, Write as _},
-    sync::{Mutex, PoisonError},
+    io::{self, IsTerminal as _},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -30,8 +33,9 @@ const THINGS: usize = 1024;
 /// No field is longer, in characters.
 const LONGEST: usize = 2000;
 
-/// Logs to the standard error from now on; `SNODO_LOG` says what.
-pub(crate) fn start(format: LogFormat) {
+/// Logs to the standard error from now on; `SNODO_LOG` says what. Gives the count of lines that could not
+/// be written.
+pub(crate) fn start(format: LogFormat) -> Arc<AtomicU64> {
     let filter = EnvFilter::try_from_env("SNODO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // Later directives win: whatever was asked for, no body gets into the log.
     let filter = match crate::broker::LOG_FILTER.parse() {
@@ -43,14 +47,25 @@ pub(crate) fn start(format: LogFormat) {
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    let lines = Lines { json, repeats: Mutex::default() };
+    let dropped = Arc::new(AtomicU64::new(0));
+    let lines = Lines { json, repeats: Mutex::default(), dropped: Arc::clone(&dropped) };
+    // Set once in a process; an error is a second log.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    dropped
+}
+
+/// Writes a line, or counts it where it cannot be: a full disk or a reader that went away stops no message.
+fn put_down(out: &mut impl io::Write, line: &str, dropped: &AtomicU64) {
+    if out.write_all(line.as_bytes()).is_err() {
+        dropped.fetch_add(1, Relaxed);
+    }
 }
 
 /// Writes events as lines.
 struct Lines {
     json: bool,
     repeats: Mutex<Repeats>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -73,8 +88,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let at = SystemClock.now().to_string();
         let text =
             if self.json { line.as_json(&at, level, module) } else { line.for_people(&at, level) };
-        // A full disk or a reader that went away stops no message.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        put_down(&mut io::stderr().lock(), &text, &self.dropped);
     }
 }
 
@@ -207,6 +221,16 @@ mod tests {
     fn line(message: &str, fields: &[(&str, &str)]) -> Line {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
         Line { message: message.to_owned(), fields: fields.collect() }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted_and_troubles_nobody() {
+        let dropped = AtomicU64::new(0);
+        let mut room = [0_u8; 3];
+        let mut no_room = room.as_mut_slice();
+        put_down(&mut no_room, "one\n", &dropped);
+        put_down(&mut no_room, "two\n", &dropped);
+        assert_eq!(dropped.load(Relaxed), 2);
     }
 
     #[test]

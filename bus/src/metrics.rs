@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -87,7 +90,22 @@ pub struct Metrics {
     custody: Custody,
     ingress: Ingress,
     work: Work,
+    log: LogLines,
     reading: Mutex<Option<Duration>>,
+}
+
+/// Lines of the log that could not be written, counted by who writes them.
+#[derive(Debug)]
+struct LogLines {
+    dropped: IntCounter,
+    counted: OnceLock<Arc<AtomicU64>>,
+}
+
+impl LogLines {
+    fn show(&self) {
+        let counted = self.counted.get().map_or(0, |counted| counted.load(Ordering::Relaxed));
+        self.dropped.inc_by(counted.saturating_sub(self.dropped.get()));
+    }
 }
 
 /// Custody, read from the ledger.
@@ -135,6 +153,7 @@ struct Work {
     batch_took: Histogram,
     calls: Family<(IntCounter, IntCounter, Histogram)>,
     faults: Family<[IntCounter; 4]>,
+    suppressed: Family<IntCounter>,
     moved: Family<IntCounter>,
     commits: [IntCounter; 3],
     commit_rows: Histogram,
@@ -153,7 +172,7 @@ const MOVES: [&str; 9] =
 const FORGOTTEN: [&str; 7] =
     ["bodies", "results", "deliveries", "messages", "keys", "versions", "strays"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
-const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
+const COMPONENTS: [&str; 5] = ["ledger", "broker", "topology", "routes", "targets"];
 
 /// The children of a metric, by the value of the label that the configuration names. A reload adds
 /// names; none goes, so that what was counted stays.
@@ -280,9 +299,11 @@ impl Metrics {
         let custody = Custody::new(&make, labels)?;
         let ingress = Ingress::new(&make, labels)?;
         let work = Work::new(&make, labels)?;
+        let dropped = IntCounter::new("snodo_log_dropped_total", "Lines of the log not written.");
+        let log = LogLines { dropped: make.registered(dropped)?, counted: OnceLock::new() };
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Arc::new(Self { registry, custody, ingress, work, reading: Mutex::new(None) }))
+        Ok(Arc::new(Self { registry, custody, ingress, work, log, reading: Mutex::new(None) }))
     }
 
     /// Names that a reload has brought.
@@ -295,6 +316,7 @@ impl Metrics {
         self.work.held.name(&routes);
         self.work.circuits.name(&instances_of(labels));
         self.work.faults.name(&routes);
+        self.work.suppressed.name(&routes);
         self.work.calls.name(&with_other(&labels.targets));
     }
 
@@ -303,6 +325,7 @@ impl Metrics {
     /// Where the ledger cannot be read, the last reading is shown and `snodo_ledger_read` is 0.
     pub async fn render(&self, ledger: &dyn Ledger, clock: &dyn Clock) -> String {
         self.refresh(ledger, clock).await;
+        self.log.show();
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written");
@@ -322,6 +345,12 @@ impl Metrics {
             tracing::warn!(%error, "the metrics show an older reading of the ledger");
         }
         *read_at = Some(clock.uptime());
+    }
+
+    /// Lines of the log that were not written are counted here.
+    pub fn follow_log(&self, dropped: &Arc<AtomicU64>) {
+        // A second log would have a metric of its own.
+        let _ = self.log.counted.set(Arc::clone(dropped));
     }
 
     /// A request came in.
@@ -404,6 +433,11 @@ impl Metrics {
     /// A delivery has a fault, and this becomes of it.
     pub fn fault(&self, subscriber: &str, verdict: VerdictWord) {
         self.work.faults.with(subscriber, |counters| counters[verdict as usize].inc());
+    }
+
+    /// A copy too many came to `subscriber`.
+    pub fn suppressed(&self, subscriber: &str) {
+        self.work.suppressed.with(subscriber, IntCounter::inc);
     }
 
     /// A sweep moved rows.
@@ -723,6 +757,12 @@ impl Work {
         Ok(Self {
             published: make.counters_by(publish, ["route", "result"], &routes, CONFIRMS)?,
             faults: make.counters_by(faults, ["route", "verdict"], &routes, VERDICTS)?,
+            suppressed: make.counters(
+                "snodo_duplicates_suppressed_total",
+                "Copies that came once more and had no effect.",
+                "route",
+                &routes,
+            )?,
             consumers: make.gauges("snodo_consumer_active", up, "route", &routes)?,
             held: make.gauges("snodo_route_held", held, "route", &routes)?,
             circuits: make.gauges("snodo_circuit_state", circuit, "target", &instances)?,

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -59,7 +59,7 @@ use taking::Taking;
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// The components that `/status` shows.
-const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
+const COMPONENTS: [&str; 5] = ["ledger", "broker", "topology", "routes", "targets"];
 
 /// Why the bus did not start.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +145,12 @@ pub struct Bus {
 }
 
 /// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once. SIGHUP, and a change of the
-/// house's files, have it read the house again.
-pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> {
+/// house's files, have it read the house again. `log` counts lines of the log that were not written.
+pub async fn run(
+    checked: Checked,
+    check: CheckHouse,
+    log: &Arc<AtomicU64>,
+) -> Result<(), StartError> {
     say_where_it_panicked();
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
@@ -156,6 +160,7 @@ pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> 
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    bus.metrics.follow_log(log);
     bus.follow_house(check, hang_up);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -288,7 +293,9 @@ impl Bus {
         };
         loops::spawn(&bus, &bus.desk.health);
         last::spawn(&bus);
-        bus.desk.health.set("routes", Ok(()), bus.clock.now());
+        for checked in ["topology", "routes"] {
+            bus.desk.health.set(checked, Ok(()), bus.clock.now());
+        }
         if scope.consume {
             bus.consume();
         }

@@ -9,6 +9,7 @@ mod corpus;
 mod edge;
 mod engine;
 mod chaos;
+mod faults;
 mod language;
 mod ledger;
 mod operation;

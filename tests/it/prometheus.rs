@@ -41,6 +41,18 @@ const CASES: &[Case] = &[
         None,
     ),
     (
+        "SnodoTopologyDiffers",
+        &[("snodo_ready{job='snodo',instance='a',component='topology'}", "0x20")],
+        "3m",
+        Some(&[PAGE, JOB, A]),
+    ),
+    (
+        "SnodoTopologyDiffers",
+        &[("snodo_ready{job='snodo',instance='a',component='topology'}", "0 1x20")],
+        "3m",
+        None,
+    ),
+    (
         "SnodoReloadRefused",
         &[("snodo_ready{job='snodo',instance='a',component='routes'}", "0x20")],
         "6m",

@@ -45,6 +45,14 @@ pub enum ManagementError {
     },
 }
 
+impl ManagementError {
+    /// It knows who asks and says no.
+    pub fn is_refusal(&self) -> bool {
+        let refusals = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        matches!(self, Self::Refused { status, .. } if refusals.contains(status))
+    }
+}
+
 /// A client of it.
 #[derive(Clone, Debug)]
 pub struct Management {

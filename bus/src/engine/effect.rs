@@ -196,6 +196,7 @@ impl Task<'_> {
     }
 
     async fn run(&mut self, route: &Arc<Route>) -> Flow<()> {
+        faults::trip(&self.copy.message.data);
         let body = route.body(&self.copy.message.data).map_err(mapping)?;
         if self.claimed.turn.is_none() {
             // Without a place in the order of its route, for the fault that this gives.

@@ -132,6 +132,7 @@ impl Engine {
     /// Pure but for the holds: admit, decide whether the route takes it, map.
     fn map(&self, routes: &Routes, route: &Arc<Route>, copy: &Copy) -> Result<Mapped, Fault> {
         let message = &*copy.message;
+        faults::trip(&message.data);
         let body = route.body(&message.data)?;
         let done = Map::new();
         let scope = Scope::new(&body, &message.envelope, &done);

@@ -193,6 +193,16 @@ pub async fn verify_watched(
             walk.batch(&batch);
             progress.done.fetch_add(batch.len() as u64, Relaxed);
         }
+        // A bus that runs has gone on meanwhile: as far as the head that the chain has now.
+        let now = ledger.heads().await?.into_iter().find(|(name, _, _)| *name == chain);
+        if let Some((_, n, hash)) = now {
+            walk.expect(n, hash);
+            while walk.next <= n
+                && let Some(batch) = batches.next().await?
+            {
+                walk.batch(&batch);
+            }
+        }
         findings.extend(walk.end());
     }
     Ok(findings)
@@ -250,6 +260,15 @@ impl Walk {
             unmet: Vec::new(),
             other_head: None,
             searches: 0,
+        }
+    }
+
+    /// A head that came while the chain was walked.
+    fn expect(&mut self, n: i64, hash: Digest) {
+        if n > self.highest {
+            self.highest = n;
+            self.heads.push((n, hash));
+            self.meet(self.next - 1 - self.by);
         }
     }
 

@@ -94,6 +94,14 @@ impl BrokerSide {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What differs at the broker from what it must hold, and holds messages up; none where nobody can
+    /// say.
+    pub(super) async fn differs(&self) -> Option<Vec<Finding>> {
+        let planned = self.planned();
+        let verified = timeout(VERIFY_WITHIN, topology::verify(&self.endpoint, &planned)).await;
+        Some(verified.ok()?.ok()?.into_iter().filter(is_error).collect())
+    }
+
     /// Publishes to the queues of these parties from now on.
     pub(super) fn follow(&self, parties: &Parties) {
         self.publisher.set_parties(&party_queues(parties));
@@ -231,9 +239,12 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
     }
 }
 
+fn is_error(finding: &Finding) -> bool {
+    finding.severity == Severity::Error
+}
+
 /// Differences that lose or hold up messages refuse the start; the others are said.
 fn refuse(findings: Vec<Finding>) -> Result<(), String> {
-    let is_error = |finding: &Finding| finding.severity == Severity::Error;
     let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_error);
     for warning in warnings {
         tracing::warn!(%warning, "the broker differs from the plan");

@@ -94,6 +94,10 @@ impl Observe for Observer {
         }
     }
 
+    fn suppressed(&self, subscriber: &str) {
+        self.metrics.suppressed(subscriber);
+    }
+
     fn moved(&self, what: &'static str, rows: u64) {
         self.metrics.moved(what, rows);
     }
