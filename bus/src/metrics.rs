@@ -85,6 +85,7 @@ pub struct Metrics {
     custody: Custody,
     ingress: Ingress,
     work: Work,
+    kept: Kept,
     reading: Mutex<Option<Duration>>,
 }
 
@@ -136,12 +137,31 @@ struct Work {
     ready: Family<IntGauge>,
 }
 
+/// What store and disk tell.
+#[derive(Debug)]
+struct Kept {
+    documents: IntCounter,
+    document_bytes: IntCounter,
+    disk_free: IntGauge,
+}
+
+impl Kept {
+    fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str| make.registered(IntCounter::new(name, help));
+        Ok(Self {
+            documents: counter("snodo_documents_taken_total", "Documents that parties posted")?,
+            document_bytes: counter("snodo_documents_taken_bytes_total", "Their bytes")?,
+            disk_free: make.gauge("snodo_disk_free_bytes", "Free bytes on the disk of the data")?,
+        })
+    }
+}
+
 const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
     ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
-const COMPONENTS: [&str; 3] = ["ledger", "broker", "routes"];
+const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "disk"];
 
 /// The children of a metric, by the value of the label that the configuration names. A reload adds
 /// names; none goes, so that what was counted stays.
@@ -268,9 +288,10 @@ impl Metrics {
         let custody = Custody::new(&make, labels)?;
         let ingress = Ingress::new(&make, labels)?;
         let work = Work::new(&make, labels)?;
+        let kept = Kept::new(&make)?;
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Arc::new(Self { registry, custody, ingress, work, reading: Mutex::new(None) }))
+        Ok(Arc::new(Self { registry, custody, ingress, work, kept, reading: Mutex::new(None) }))
     }
 
     /// Names that a reload has brought.
@@ -307,6 +328,17 @@ impl Metrics {
             tracing::warn!(%error, "the metrics show an older reading of the ledger");
         }
         *read_at = Some(clock.uptime());
+    }
+
+    /// A document of so many bytes was taken.
+    pub fn document_taken(&self, bytes: u64) {
+        self.kept.documents.inc();
+        self.kept.document_bytes.inc_by(bytes);
+    }
+
+    /// So many bytes of the disk are free.
+    pub fn disk_free(&self, bytes: u64) {
+        self.kept.disk_free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A request came in.

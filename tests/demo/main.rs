@@ -15,7 +15,7 @@ use serde_json::Value;
 use snodo_sandbox::{Sandbox, SandboxOptions};
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
-    client::{Answer, Client, get, post_message},
+    client::{Answer, Client, get, post_document, post_message},
     palermo,
 };
 
@@ -92,8 +92,9 @@ fn run_folder() -> io::Result<PathBuf> {
 async fn play(house: &HouseFolder) -> Result<bool, Failure> {
     let mut client = Client::new(house.http);
     let mut good = true;
-    for scene in scenes() {
+    for mut scene in scenes() {
         say(&format!("── {}", scene.title));
+        good &= attach(&mut client, &mut scene).await?;
         let answer = client.send(&post_message(scene.token, &scene.event)).await?;
         good &= match scene.expected {
             Expected::Ends(count) => ends(house, &mut client, &scene, &answer, count).await?,
@@ -103,6 +104,26 @@ async fn play(house: &HouseFolder) -> Result<bool, Failure> {
         say("");
     }
     Ok(good)
+}
+
+/// Posts what the scene attaches, so that its message cites it.
+async fn attach(client: &mut Client, scene: &mut Scene) -> Result<bool, Failure> {
+    let mut cited = Vec::new();
+    for name in scene.papers {
+        let bytes = format!("{name}: a document of the story");
+        let request = post_document(scene.token, name, "text/plain", bytes.as_bytes());
+        let answer = client.send(&request).await?;
+        let document = answer.json();
+        say(&format!("   posted {name}: {} {}", answer.status, document["sha256"]));
+        if answer.status != 201 {
+            return Ok(false);
+        }
+        cited.push(document);
+    }
+    if !cited.is_empty() {
+        scene.event["data"]["attachments"] = Value::Array(cited);
+    }
+    Ok(true)
 }
 
 /// The message and what came of it are completed; its story is printed.

@@ -9,6 +9,7 @@ pub mod bus;
 pub mod chaos;
 pub mod checker;
 pub mod client;
+pub mod kept;
 pub mod node;
 pub mod palermo;
 pub mod postgres;

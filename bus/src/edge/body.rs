@@ -3,14 +3,14 @@
 //! Invariant: nothing is read of a body that says it is too large, and never more than the limit; all
 //! bodies in hand together are bounded too, and where there is no room the sender is asked to wait.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
     http::{HeaderMap, header::CONTENT_LENGTH},
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::unfold};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -96,8 +96,16 @@ async fn collect(body: Body, most: usize, shares: &Shares) -> Result<Held, Refus
     }
 }
 
+/// A body of ours that is handed out. Its share of the room is free again when it is sent, or the client gone.
+pub(super) fn held(bytes: Bytes, share: OwnedSemaphorePermit) -> Body {
+    let pieces = unfold((Some(bytes), share), async |(bytes, share)| {
+        bytes.map(|bytes| (Ok::<_, Infallible>(bytes), (None, share)))
+    });
+    Body::from_stream(pieces)
+}
+
 /// Room for so many bytes more. Who waited for it would hold what he has, so nobody waits.
-fn room_for(bytes: usize, shares: &Shares) -> Result<OwnedSemaphorePermit, Refusal> {
+pub(super) fn room_for(bytes: usize, shares: &Shares) -> Result<OwnedSemaphorePermit, Refusal> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Arc::clone(&shares.bodies)
         .try_acquire_many_owned(bytes)

@@ -24,16 +24,35 @@ pub(super) async fn tell(
     id: MessageId,
 ) -> Result<Option<Value>, ReadError> {
     let Some(story) = ledger.story(id).await? else { return Ok(None) };
-    let sent = story.key.as_ref().is_some_and(|key| *key.party == *caller.id);
     let received: Vec<&Row> =
         story.deliveries.iter().filter(|row| row.subscriber == caller.subscriber).collect();
-    if sent {
+    if is_sender(&story, caller) {
         let derived = derived(ledger, &story).await?;
         let mut told = of_sender(&story);
         told["derived"] = derived.iter().map(of_derived).collect();
         return Ok(Some(told));
     }
     Ok((!received.is_empty()).then(|| of_receiver(&story, &received)))
+}
+
+/// Whether the caller sent the message or is owed it.
+pub(super) async fn concerns(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    id: MessageId,
+) -> Result<bool, ReadError> {
+    Ok(ledger
+        .story(id)
+        .await?
+        .is_some_and(|story| is_sender(&story, caller) || is_receiver(&story, caller)))
+}
+
+fn is_sender(story: &Story, caller: &Caller) -> bool {
+    story.key.as_ref().is_some_and(|key| *key.party == *caller.id)
+}
+
+fn is_receiver(story: &Story, caller: &Caller) -> bool {
+    story.deliveries.iter().any(|row| row.subscriber == caller.subscriber)
 }
 
 /// The messages that came of `story`, nearest first.

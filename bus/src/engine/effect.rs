@@ -67,6 +67,14 @@ impl Engine {
         let _leave = self.gate.enter(copy.alone).await;
         faults::crash(CrashPoint::Cp9);
         self.arrived(copy);
+        let redeemed = match self.redeem(copy).await {
+            Ok(redeemed) => redeemed,
+            Err(settlement) => {
+                self.left_broker(copy, settlement);
+                return settlement;
+            }
+        };
+        let copy = redeemed.as_ref().map_or(copy, |redeemed| &redeemed.copy);
         let alive = self.live.enter(self.incarnation());
         let settlement = match self.claim(copy, alive).await {
             Ok(task) => {
@@ -297,6 +305,7 @@ impl Task<'_> {
             input: &input,
             step_key: &key,
             traceparent,
+            kept: &*engine.kept,
             order_no: self.claimed.turn.map(|turn| turn.no),
         };
         if used.effect() == EffectKind::Ledger {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use snodo_core::{
-    envelope::{Envelope, Message},
+    document::DocumentKey,
+    envelope::{CARRIED, Envelope, Message},
     fault::Fault,
     ids::{DeliveryId, Digest, MessageId},
     route::{Emit, Emitted, Route, Routes, Taker},
@@ -35,9 +36,14 @@ impl Engine {
         routes: &Routes,
         message: &Arc<Message>,
         to: &[String],
+        documents: &[DocumentKey],
     ) -> Prepared {
         let mut prepared = Prepared {
-            emission: Emission { message: Arc::clone(message), deliveries: Vec::new() },
+            emission: Emission {
+                message: Arc::clone(message),
+                deliveries: Vec::new(),
+                documents: documents.to_vec(),
+            },
             holds: Vec::new(),
         };
         for (subscriber, route_digest) in owed(routes, &message.envelope.kind, to) {
@@ -61,7 +67,8 @@ impl Engine {
     /// A hold on round 1, unless the relay of this process has enough to do.
     fn hold_new(&self, subscriber: &str, id: DeliveryId, message: &Message) -> Option<Hold> {
         let busy = self.publish.is_congested() || self.depths.is_full(subscriber, &self.limits);
-        (!busy).then(|| self.holds.take((id, 1), message.data.len()))?
+        let carried = Some(message.data.len()).filter(|bytes| *bytes <= CARRIED).unwrap_or(0);
+        (!busy).then(|| self.holds.take((id, 1), carried))?
     }
 
     /// Hands the deliveries that were created, and are held, to the relay of this process.
@@ -72,7 +79,7 @@ impl Engine {
             let hold = if faults::off("held-after-commit") { late() } else { hold };
             let row = created.iter().find(|row| row.id == delivery.id);
             if let (Some(hold), Some(row)) = (hold, row) {
-                let message = Arc::clone(&emission.message);
+                let message = emission.message.carried();
                 let shard = self.shard(&delivery.subscriber, delivery.place.map(|place| place.key));
                 self.outbox.push(first_copy(delivery, (row.seq, shard), message, hold));
             }
@@ -108,7 +115,7 @@ impl Engine {
             }
             let data = bytes_of(&item.data, cause.data.len())?;
             let message = Arc::new(Message { envelope, data });
-            prepared.push(self.prepare(routes, &message, &item.to));
+            prepared.push(self.prepare(routes, &message, &item.to, &item.documents));
         }
         Ok(prepared)
     }

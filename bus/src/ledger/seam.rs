@@ -13,7 +13,8 @@ use snodo_core::{
 
 use super::{
     Action, Ages, CommitError, Event, Filter, InBroker, Incarnation, Ledger, Outcome, Queued,
-    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, Total, store::SqlLedger,
+    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, Total,
+    documents::DocumentRows, store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -81,6 +82,10 @@ impl Ledger for SqlLedger {
 
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, ReadError>> {
         Box::pin(self.read_message(id))
+    }
+
+    fn body_size(&self, id: MessageId) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(self.read_body_size(id))
     }
 
     fn message_by_key<'a>(
@@ -155,6 +160,10 @@ impl Ledger for SqlLedger {
 
     fn broken_invariants(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
         Box::pin(self.read_broken_invariants())
+    }
+
+    fn documents(&self) -> Option<&dyn DocumentRows> {
+        Some(self)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -17,7 +17,7 @@ use super::{
     database::{Database, GroupError, Remedy, Tx},
     registers::{self, Registers},
     slot::SlotLock,
-    statement::Statement,
+    statement::{Found, Statement},
 };
 use crate::faults::off;
 
@@ -418,12 +418,22 @@ impl SqlLedger {
     }
 
     async fn write_alone(&self, statement: Statement<'_>) -> Result<(), CommitError> {
+        self.write_all(&[statement]).await.map(drop)
+    }
+
+    /// Runs statements in a transaction of their own; the rows of each.
+    pub(super) async fn write_all(
+        &self,
+        statements: &[Statement<'_>],
+    ) -> Result<Vec<Vec<Found>>, CommitError> {
         let mut tx = self.database.begin().await.map_err(not_committed)?;
-        if let Err(error) = tx.one(statement).await {
-            tx.rollback().await;
-            return Err(not_committed(error));
+        match tx.run(statements).await {
+            Ok(found) => tx.commit().await.map(|()| found),
+            Err(error) => {
+                tx.rollback().await;
+                Err(not_committed(error))
+            }
         }
-        tx.commit().await
     }
 }
 
@@ -434,6 +444,6 @@ fn forget(lane: &mut Option<(usize, MutexGuard<'_, Option<ChainHead>>)>) {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn not_committed(error: GroupError) -> CommitError {
+pub(super) fn not_committed(error: GroupError) -> CommitError {
     CommitError::NotCommitted(error.words())
 }

@@ -15,6 +15,8 @@ use snodo::{
 };
 use snodo_core::{adapter::Instances, fault::Fault, route::Routes, verdict::Verdict};
 
+use crate::kept::KeepsNothing;
+
 use super::{
     broker::{Line, WorldBroker},
     clock::WorldClock,
@@ -91,6 +93,7 @@ impl Instance {
             chance: Arc::new(around.dice.clone()),
             deadlines: Arc::new(Timers(around.far.clone())),
             started,
+            kept: Arc::new(KeepsNothing),
             observer: Arc::clone(&seen) as _,
             limits: Limits { copies: 6, bytes: 1 << 20, per_route: 8 },
         });
