@@ -35,7 +35,7 @@ mod story;
 use admit::Gate;
 use auth::Callers;
 use body::Shares;
-use documents::Counter;
+use documents::Shelf;
 use health::Health;
 use problems::Refusal;
 use room::Room;
@@ -76,7 +76,7 @@ pub struct Desk {
     /// How full the routes are.
     pub room: Arc<Room>,
     /// Where documents come in and go out.
-    pub counter: Counter,
+    pub shelf: Shelf,
     /// How much room the disk has.
     pub disk: Arc<Disk>,
     /// What works.

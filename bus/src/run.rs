@@ -30,8 +30,7 @@ use crate::{
     disk::Disk,
     documents::{Keeper, Store},
     edge::{
-        self, Admits, Desk, EdgeLimits, body::Shares, documents::Counter, health::Health,
-        room::Room,
+        self, Admits, Desk, EdgeLimits, body::Shares, documents::Shelf, health::Health, room::Room,
     },
     engine::{self, Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
@@ -192,7 +191,7 @@ fn desk(
         clock: Arc::clone(&base.clock),
         admits: RwLock::new(Arc::new(admits)),
         room: Arc::new(Room::new(limits.waiting_per_route)),
-        counter: Counter::new(base.store.clone()),
+        shelf: Shelf::new(base.store.clone()),
         disk: Arc::new(Disk::new(base.settings.data.clone(), limits.disk_free)),
         health,
         metrics: Arc::clone(metrics),

@@ -60,13 +60,13 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// The store as the edge uses it.
 #[derive(Debug)]
-pub struct Counter {
+pub struct Shelf {
     store: Store,
     under_way: Arc<UnderWay>,
     out: Arc<Semaphore>,
 }
 
-impl Counter {
+impl Shelf {
     /// Over a store.
     pub fn new(store: Store) -> Self {
         Self { store, under_way: Arc::default(), out: Arc::new(Semaphore::new(OUT_AT_ONCE)) }
@@ -147,7 +147,7 @@ pub(super) async fn post(
         return Err(Problem::large_document(LARGEST).into());
     }
     let told = Told::of(&parts.headers)?;
-    let place = desk.counter.under_way.enter(&caller.id);
+    let place = desk.shelf.under_way.enter(&caller.id);
     let _place = place.ok_or_else(|| Problem::not_now("documents", SOON))?;
     let taking = timeout(WHOLE_WITHIN, desk.take_in(body));
     let incoming = taking.await.unwrap_or_else(|_| Err(Problem::too_slow().into()))?;
@@ -174,7 +174,7 @@ pub(super) async fn get(
     let key = key.parse().map_err(|_| Problem::not_found())?;
     let found = desk.rows()?.readable(&caller.id, DocumentKey(key)).await.map_err(unread)?;
     let document = found.ok_or_else(Problem::not_found)?;
-    let place = Arc::clone(&desk.counter.out).try_acquire_owned();
+    let place = Arc::clone(&desk.shelf.out).try_acquire_owned();
     let place = place.map_err(|_| Problem::not_now("documents", SOON))?;
     desk.hand_out(&document, place).await
 }
@@ -211,7 +211,7 @@ impl Desk {
 
     /// Writes a body beside the store, piece by piece.
     async fn take_in(&self, body: Body) -> Result<Incoming, Refusal> {
-        let mut incoming = self.counter.store.begin().await.map_err(|error| unwritten(&error))?;
+        let mut incoming = self.shelf.store.begin().await.map_err(|error| unwritten(&error))?;
         let mut pieces = body.into_data_stream();
         loop {
             let next = timeout(PIECE_WITHIN, pieces.next()).await;
@@ -253,7 +253,7 @@ impl Desk {
                 return Err(Problem::not_now("documents", SOON).into());
             }
         }
-        sealed.put(&self.counter.store).await.map_err(|error| unwritten(&error))?;
+        sealed.put(&self.shelf.store).await.map_err(|error| unwritten(&error))?;
         Ok(document)
     }
 
@@ -262,7 +262,7 @@ impl Desk {
         document: &Document,
         place: OwnedSemaphorePermit,
     ) -> Result<Response, Refusal> {
-        let reading = self.counter.store.read(document.sha256, document.size).await;
+        let reading = self.shelf.store.read(document.sha256, document.size).await;
         let reading = reading.map_err(|error| damaged(document.key, &error))?;
         let key = document.key;
         let pieces = reading.pieces().map(move |piece| {

@@ -12,7 +12,7 @@ use snodo::{
     disk::Disk,
     documents::{Keeper, Store},
     edge::{
-        self, Admits, Desk, EdgeLimits, body::Shares, documents::Counter, health::Health, problems,
+        self, Admits, Desk, EdgeLimits, body::Shares, documents::Shelf, health::Health, problems,
         room::Room,
     },
     engine::{Engine, Limits, Parts, Silent, SystemChance, TimerDeadlines},
@@ -274,7 +274,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         engine,
         admits: RwLock::new(Arc::new(Admits::of(schemas, &parties, &settings))),
         room: Arc::new(Room::new(settings.limits.waiting_per_route)),
-        counter: Counter::new(store),
+        shelf: Shelf::new(store),
         disk: Arc::new(Disk::new(settings.data.clone(), settings.limits.disk_free)),
         health: Arc::new(Health::new(&["ledger"], Arc::clone(&metrics), clock.now())),
         metrics,
