@@ -4,6 +4,7 @@
 
 mod calls;
 mod content;
+mod kept;
 mod register;
 
 use std::{path::Path, sync::Arc};

@@ -54,6 +54,16 @@ impl Keeper {
         verified.map_err(|error| damaged(document.key, &error))
     }
 
+    /// A row whose file never came to its place is of a process that died in between: it is made again.
+    async fn made_before(&self, step: &StepKey) -> Result<Option<Document>, Fault> {
+        let Some(made) = self.rows()?.made(step).await.map_err(unread)? else { return Ok(None) };
+        match self.store.read(made.sha256, made.size).await {
+            Ok(_) => Ok(Some(made)),
+            Err(error) if is_damage(&error) => Ok(None),
+            Err(error) => Err(damaged(made.key, &error)),
+        }
+    }
+
     async fn put_away(&self, filing: &Filing<'_>) -> Result<Vec<Filed>, Fault> {
         let rows = self.rows()?;
         rows.file(filing, self.clock.now()).await.map_err(|error| uncommitted(&error))?;
@@ -81,11 +91,11 @@ impl Keeper {
         match posted.map_err(|error| uncommitted(&error))? {
             Posted::New => {}
             // Of an earlier try, whose file may never have come to its place.
-            Posted::Made(made) if made.sha256 == document.sha256 => {
+            Posted::Made(made) if made.sha256 != document.sha256 => return Ok(made),
+            Posted::Made(made) => {
                 sealed.put(&self.store).await.map_err(|error| unwritten(&error))?;
                 return Ok(made);
             }
-            Posted::Made(made) => return Ok(made),
             Posted::Doomed => return Err(not_now("its file is just being deleted")),
         }
         sealed.put(&self.store).await.map_err(|error| unwritten(&error))?;
@@ -129,7 +139,7 @@ impl Kept for Keeper {
     }
 
     fn made<'a>(&'a self, step: &'a StepKey) -> BoxFuture<'a, Result<Option<Document>, Fault>> {
-        Box::pin(async move { self.rows()?.made(step).await.map_err(unread) })
+        Box::pin(self.made_before(step))
     }
 
     fn make<'a>(&'a self, step: &'a StepKey) -> BoxFuture<'a, Result<Box<dyn Making>, Fault>> {
@@ -178,13 +188,16 @@ fn unknown() -> Fault {
 
 /// What is not there, or not as it was, comes back by nobody's retry; what cannot be read now may.
 fn damaged(key: DocumentKey, error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            let text = format!("the file of document {key} is not there, or not as it was taken");
-            Fault::new(FaultClass::Poison, "SN0731", text)
-        }
-        kind => storage(format!("a document cannot be read: {kind}")),
+    if !is_damage(error) {
+        return storage(format!("a document cannot be read: {}", error.kind()));
     }
+    let text = format!("the file of document {key} is not there, or not as it was taken");
+    Fault::new(FaultClass::Poison, "SN0731", text)
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | InvalidData | UnexpectedEof)
 }
 
 fn unwritten(error: &io::Error) -> Fault {

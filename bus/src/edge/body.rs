@@ -96,7 +96,8 @@ async fn collect(body: Body, most: usize, shares: &Shares) -> Result<Held, Refus
     }
 }
 
-/// A body of ours that is handed out. Its share of the room is free again when it is sent, or the client gone.
+/// A body of ours that is handed out. Its share of the room is free again when it is sent, or when the
+/// client has gone.
 pub(super) fn held(bytes: Bytes, share: OwnedSemaphorePermit) -> Body {
     let pieces = unfold((Some(bytes), share), async |(bytes, share)| {
         bytes.map(|bytes| (Ok::<_, Infallible>(bytes), (None, share)))

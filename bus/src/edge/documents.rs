@@ -308,7 +308,8 @@ fn unwritten(error: &io::Error) -> Refusal {
 }
 
 fn damaged(key: DocumentKey, error: &io::Error) -> Refusal {
-    tracing::error!(%key, error = %error.kind(), "SN0731 a document's file is not there, or not as it was taken");
+    let error = error.kind();
+    tracing::error!(%key, %error, "SN0731 the file of a document is not there, or not as it was taken");
     Problem::not_now("storage", AGAIN).into()
 }
 

@@ -8,7 +8,12 @@ use snodo::{
     engine::periods::Periods,
     ledger::documents::{Origin, Posted},
 };
-use snodo_core::{document::Document, ids::Digest, message_state::DeliveryState};
+use snodo_core::{
+    document::Document,
+    ids::{DeliveryId, Digest, StepKey},
+    kept::Kept as _,
+    message_state::DeliveryState,
+};
 
 use super::{super::stage::Stage, document};
 
@@ -170,6 +175,26 @@ async fn the_register_of_a_day_is_a_document_that_is_registered_and_filed() {
     let rows = stage.ledger.documents().expect("it keeps documents");
     let filed = rows.filed("archive", &number).await.expect("read");
     assert_eq!(filed.iter().map(|filed| &filed.document).collect::<Vec<_>>(), [&document]);
+}
+
+#[tokio::test]
+async fn what_a_step_was_making_when_its_process_died_is_made_again_under_its_key() {
+    let stage = stage(&[("routes/file.yaml", FILE)]).await;
+    stage.start().await;
+    let keeper = stage.keeper();
+    let step = StepKey { delivery: DeliveryId(uuid::Uuid::nil()), step: "list".to_owned() };
+    let make = async || {
+        let mut making = keeper.make(&step).await.expect("begun");
+        making.write(b"entries").await.expect("written");
+        making.finish("a.json".to_owned(), "application/json".to_owned()).await.expect("made")
+    };
+    let first = make().await;
+    assert_eq!(keeper.made(&step).await, Ok(Some(first.clone())));
+    // The row was written, the file never came to its place.
+    stage.store.remove(first.sha256).await.expect("removed");
+    assert_eq!(keeper.made(&step).await, Ok(None));
+    assert_eq!(make().await, first);
+    assert_eq!(bytes_of(&stage, &first).await, b"entries");
 }
 
 #[tokio::test]

@@ -117,12 +117,12 @@ async fn endless(address: SocketAddr, path: &str, chunked: bool) -> (u64, u16) {
 /// Palermo with a type whose bodies may be large, which the region receives.
 fn with_large_bodies(house: &HouseFolder) {
     let schema = json!({
-        "type": "object", "additionalProperties": false, "required": ["text"],
-        "properties": { "text": { "type": "string" } },
+        "type": "object", "additionalProperties": false, "required": ["texts"],
+        "properties": { "texts": { "type": "array", "items": { "type": "string" } } },
     });
     let route = "route: pass-on\ntitle: Passes on\noffice: tests\nfrom: test.large.v1\n\
         purpose: residence-registration\nactor: system\nsteps:\n  - on:\n      emit: test.passed.v1\n\
-        \x20     with: { text: \"${ .text }\" }\n      to: region\n";
+        \x20     with: { texts: \"${ .texts }\" }\n      to: region\n";
     for (file, text) in [
         ("schemas/test/large.v1.json", schema.to_string()),
         ("schemas/test/passed.v1.json", schema.to_string()),
@@ -259,12 +259,12 @@ async fn many_documents_and_endless_bodies_leave_memory_small_and_what_is_cited_
 
 /// Bodies of three MiB: the broker does not carry them, and the region fetches what it is owed.
 async fn large_bodies(desk: &mut Desk, node: &PrivateNode) {
-    let text = "è".repeat(3 << 19);
+    let texts = vec!["è".repeat(32 << 10); 48];
     let mut ids = Vec::new();
     for n in 0..8 {
         let event = json!({
             "specversion": "1.0", "id": format!("large-{n}"), "source": "/sportello-online",
-            "type": "test.large.v1", "datacontenttype": "application/json", "data": { "text": text },
+            "type": "test.large.v1", "datacontenttype": "application/json", "data": { "texts": texts },
         });
         let answer = desk.client.send(&post_message(SPORTELLO_TOKEN, &event)).await;
         ids.push(id_of(&answer.expect("an answer")));
@@ -273,7 +273,7 @@ async fn large_bodies(desk: &mut Desk, node: &PrivateNode) {
     let (length, data_ref) = last_of_region(node).await.expect("a message");
     assert_eq!(length, 0, "the broker carries no large body");
     let body = desk.ask(&data_ref, REGION_TOKEN).await;
-    assert_eq!((body.status, &body.json()["text"]), (200, &json!(text)), "{data_ref}");
+    assert_eq!((body.status, &body.json()["texts"]), (200, &json!(texts)), "{data_ref}");
     let own = desk.ask(&format!("/v1/messages/{}/data", ids[0]), REGION_TOKEN).await;
     assert_eq!(own.status, 404, "what the desk sent is not the region's");
 }
