@@ -22,6 +22,7 @@ use snodo_core::{
     adapter::{BoxFuture, Instances, Port},
     fault::Fault,
     ids::{Fence, IncarnationId, MessageId},
+    kept::Kept,
     route::Routes,
     verdict::Verdict,
 };
@@ -36,6 +37,7 @@ use crate::{
 pub mod accept;
 mod alone;
 pub mod breakers;
+mod claims;
 pub mod drain;
 pub mod effect;
 mod emission;
@@ -53,6 +55,7 @@ pub mod sweep;
 mod targets;
 
 use alone::Gate;
+use claims::Claims;
 use holds::Holds;
 use output::Outputs;
 use relay::{Depths, Outbox};
@@ -172,6 +175,8 @@ pub struct Parts {
     pub deadlines: Arc<dyn Deadlines>,
     /// This start of this process.
     pub started: Started,
+    /// What adapters are handed of what the bus keeps.
+    pub kept: Arc<dyn Kept>,
     /// Who wants to know.
     pub observer: Arc<dyn Observe>,
     /// What bounds this process.
@@ -189,12 +194,14 @@ pub struct Engine {
     chance: Arc<dyn Chance>,
     deadlines: Arc<dyn Deadlines>,
     started: Started,
+    kept: Arc<dyn Kept>,
     observer: Arc<dyn Observe>,
     limits: Limits,
     holds: Holds,
     outbox: Outbox,
     depths: Depths,
     gate: Gate,
+    claims: Claims,
     live: Live,
     outputs: Outputs,
     targets: Targets,
@@ -225,12 +232,14 @@ impl Engine {
             chance: parts.chance,
             deadlines: parts.deadlines,
             started: parts.started,
+            kept: parts.kept,
             observer: parts.observer,
             limits: parts.limits,
             holds: Holds::new(parts.limits.copies, parts.limits.bytes),
             outbox: Outbox::default(),
             depths: Depths::default(),
             gate: Gate::default(),
+            claims: Claims::default(),
             live: Live::default(),
             outputs: Outputs::default(),
             arrivals: Mutex::default(),
@@ -272,10 +281,12 @@ impl Engine {
     }
 
     /// Which way a copy goes: a redelivered one, one that runs alone, and whatever was open at an
-    /// unclean end take a claim, since they may be what ended it.
+    /// unclean end take a claim, since they may be what ended it. So does one whose body is with the
+    /// ledger: it is read for one copy at a time.
     pub fn lane(&self, copy: &Copy, redelivered: bool) -> Lane {
         let unclean = self.started.unclean_up_to.is_some_and(|last| copy.seq <= last);
-        let wary = redelivered || copy.alone || (unclean && !faults::off("fast-path-after-crash"));
+        let wary = redelivered || copy.alone || copy.message.is_claim();
+        let wary = wary || (unclean && !faults::off("fast-path-after-crash"));
         let fast = |routes: &Routes| {
             routes.version(&copy.route_digest).is_some_and(|route| route.is_fast())
         };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use snodo_core::{
     adapter::{BoxFuture, Cursor, Evidence},
+    document::DocumentKey,
     envelope::{IdempotencyKey, Message},
     fault::Fault,
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
@@ -26,6 +27,7 @@ pub mod chain;
 pub mod compare;
 mod condition;
 mod database;
+pub mod documents;
 mod forget;
 mod guards;
 pub mod open;
@@ -71,6 +73,8 @@ pub struct Emission {
     pub message: Arc<Message>,
     /// One per subscriber.
     pub deliveries: Vec<NewDelivery>,
+    /// The documents that it cites.
+    pub documents: Vec<DocumentKey>,
 }
 
 /// A message from outside, to be taken into custody.
@@ -86,6 +90,8 @@ pub struct Accept {
     pub source: Subscriber,
     /// One per subscriber.
     pub deliveries: Vec<NewDelivery>,
+    /// The documents that it cites: one that is not there any more refuses the accept.
+    pub documents: Vec<DocumentKey>,
     /// Where its source has read up to.
     pub cursor: Option<Cursor>,
 }
@@ -963,6 +969,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// The message of a delivery, with its body.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, ReadError>>;
 
+    /// The bytes of its body.
+    fn body_size(&self, id: MessageId) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(async move { Ok(self.message(id).await?.map(|found| found.data.len() as u64)) })
+    }
+
     /// The id of the message accepted under a sender's key.
     fn message_by_key<'a>(
         &'a self,
@@ -1041,6 +1052,11 @@ pub trait Ledger: Send + Sync + 'static {
             let filter = Filter { states, limit, ..Filter::default() };
             Ok(self.list(&filter).await?.into_iter().map(|row| row.id).collect())
         })
+    }
+
+    /// What it knows of documents, if it keeps any.
+    fn documents(&self) -> Option<&dyn documents::DocumentRows> {
+        None
     }
 
     /// Ends all connections; what is asked later fails.

@@ -7,6 +7,8 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod doctor;
+pub mod disk;
+pub mod documents;
 pub mod edge;
 pub mod engine;
 pub mod exit;

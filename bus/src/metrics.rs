@@ -91,6 +91,7 @@ pub struct Metrics {
     ingress: Ingress,
     work: Work,
     log: LogLines,
+    kept: Kept,
     reading: Mutex<Option<Duration>>,
 }
 
@@ -165,6 +166,25 @@ struct Work {
     totals_agreed: Gauge,
 }
 
+/// What store and disk tell.
+#[derive(Debug)]
+struct Kept {
+    documents: IntCounter,
+    document_bytes: IntCounter,
+    disk_free: IntGauge,
+}
+
+impl Kept {
+    fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str| make.registered(IntCounter::new(name, help));
+        Ok(Self {
+            documents: counter("snodo_documents_taken_total", "Documents that parties posted")?,
+            document_bytes: counter("snodo_documents_taken_bytes_total", "Their bytes")?,
+            disk_free: make.gauge("snodo_disk_free_bytes", "Free bytes on the disk of the data")?,
+        })
+    }
+}
+
 const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
@@ -172,7 +192,7 @@ const MOVES: [&str; 9] =
 const FORGOTTEN: [&str; 7] =
     ["bodies", "results", "deliveries", "messages", "keys", "versions", "strays"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
-const COMPONENTS: [&str; 5] = ["ledger", "broker", "topology", "routes", "targets"];
+const COMPONENTS: [&str; 6] = ["ledger", "broker", "topology", "routes", "targets", "disk"];
 
 /// The children of a metric, by the value of the label that the configuration names. A reload adds
 /// names; none goes, so that what was counted stays.
@@ -301,9 +321,11 @@ impl Metrics {
         let work = Work::new(&make, labels)?;
         let dropped = IntCounter::new("snodo_log_dropped_total", "Lines of the log not written.");
         let log = LogLines { dropped: make.registered(dropped)?, counted: OnceLock::new() };
+        let kept = Kept::new(&make)?;
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Arc::new(Self { registry, custody, ingress, work, log, reading: Mutex::new(None) }))
+        let reading = Mutex::new(None);
+        Ok(Arc::new(Self { registry, custody, ingress, work, log, kept, reading }))
     }
 
     /// Names that a reload has brought.
@@ -351,6 +373,17 @@ impl Metrics {
     pub fn follow_log(&self, dropped: &Arc<AtomicU64>) {
         // A second log would have a metric of its own.
         let _ = self.log.counted.set(Arc::clone(dropped));
+    }
+
+    /// A document of so many bytes was taken.
+    pub fn document_taken(&self, bytes: u64) {
+        self.kept.documents.inc();
+        self.kept.document_bytes.inc_by(bytes);
+    }
+
+    /// So many bytes of the disk are free.
+    pub fn disk_free(&self, bytes: u64) {
+        self.kept.disk_free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A request came in.

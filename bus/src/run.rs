@@ -27,7 +27,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     broker::session::{Endpoint, Secret},
     clock::{Clock, SystemClock},
-    edge::{self, Admits, Desk, EdgeLimits, body::Shares, health::Health, room::Room},
+    disk::Disk,
+    documents::{Keeper, Store},
+    edge::{
+        self, Admits, Desk, EdgeLimits, body::Shares, documents::Shelf, health::Health, room::Room,
+    },
     engine::{self, Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{
@@ -59,7 +63,7 @@ use taking::Taking;
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// The components that `/status` shows.
-const COMPONENTS: [&str; 5] = ["ledger", "broker", "topology", "routes", "targets"];
+const COMPONENTS: [&str; 6] = ["ledger", "broker", "topology", "routes", "targets", "disk"];
 
 /// Why the bus did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,11 @@ pub enum StartError {
          or name another under `data:`"
     )]
     Data(String, std::io::Error),
+    /// The store of documents.
+    #[error(
+        "SN0880: the folder of documents below {0} cannot be used: {1}; make it writable for this user"
+    )]
+    Documents(String, std::io::Error),
     /// The slot is held.
     #[error(transparent)]
     Slot(#[from] ledger::slot::SlotError),
@@ -141,6 +150,7 @@ pub struct Bus {
     stop_taking: CancellationToken,
     /// Ends the loops that write what the taking has left.
     stop_writing: CancellationToken,
+    store: Store,
     _slot: SlotLock,
 }
 
@@ -190,6 +200,8 @@ fn desk(
         clock: Arc::clone(&base.clock),
         admits: RwLock::new(Arc::new(admits)),
         room: Arc::new(Room::new(limits.waiting_per_route)),
+        shelf: Shelf::new(base.store.clone()),
+        disk: Arc::new(Disk::new(base.settings.data.clone(), limits.disk_free)),
         health,
         metrics: Arc::clone(metrics),
         limits: EdgeLimits {
@@ -212,6 +224,7 @@ struct Base {
     clock: Arc<dyn Clock>,
     ledger: Arc<dyn Ledger>,
     started: Started,
+    store: Store,
     slot: SlotLock,
 }
 
@@ -220,11 +233,18 @@ impl Base {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         prepare(&settings.data)?;
         let slot = SlotLock::take(&settings.data, &settings.slot)?;
+        let store = Store::open(&settings.data, &settings.slot)
+            .map_err(|error| StartError::Documents(settings.data.display().to_string(), error))?;
         let ledger = ledger::open::open(&ledger_settings(&settings)?).await?;
         pin(&*ledger, Arc::make_mut(routes)).await?;
         let started = ledger.start(&settings.slot, clock.now()).await?;
         log_start(&started);
-        Ok(Self { settings, clock, ledger, started, slot })
+        Ok(Self { settings, clock, ledger, started, store, slot })
+    }
+
+    fn keeper(&self) -> Keeper {
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
+        Keeper::new(self.store.clone(), ledger, clock)
     }
 
     fn writer(&self, metrics: &Arc<Metrics>) -> Arc<GroupWriter> {
@@ -261,6 +281,7 @@ impl Bus {
             chance: Arc::new(SystemChance),
             deadlines: Arc::new(TimerDeadlines),
             started: base.started.clone(),
+            kept: Arc::new(base.keeper()),
             observer: Arc::new(Observer::new(Arc::clone(&metrics))),
             limits: scope.limits,
         });
@@ -270,7 +291,7 @@ impl Bus {
         let desk =
             desk(&base, &engine, &metrics, health, Admits::of(schemas, &parties, &base.settings));
         let (asks, wishes) = Asks::new();
-        let Base { settings, clock, ledger, started, slot } = base;
+        let Base { settings, clock, ledger, started, store, slot } = base;
         let bus = Self {
             engine,
             ledger,
@@ -289,6 +310,7 @@ impl Bus {
             tasks,
             stop_taking,
             stop_writing: CancellationToken::new(),
+            store,
             _slot: slot,
         };
         loops::spawn(&bus, &bus.desk.health);

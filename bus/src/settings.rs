@@ -127,11 +127,18 @@ pub struct Limits {
     pub waiting_per_route: u64,
     /// CPU time that checking one message may take.
     pub validation: Duration,
+    /// Bytes of the disk that stay free: below, nothing is taken.
+    pub disk_free: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 1 << 20, waiting_per_route: 100_000, validation: Duration::from_millis(50) }
+        Self {
+            body: 1 << 20,
+            waiting_per_route: 100_000,
+            validation: Duration::from_millis(50),
+            disk_free: 1 << 30,
+        }
     }
 }
 
@@ -580,7 +587,7 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
     let default = Limits::default();
     let Some(map) = reader.table(root, "limits") else { return default };
     let table = Table::new(map, "/limits");
-    reader.only(table, &["body", "waiting_per_route", "validation"]);
+    reader.only(table, &["body", "waiting_per_route", "validation", "disk_free"]);
     Limits {
         body: reader.size(table, "body", default.body, 1 << 10..=64 << 20),
         waiting_per_route: reader.number(
@@ -595,6 +602,10 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
             default.validation,
             Duration::from_millis(1)..=Duration::from_secs(10),
         ),
+        disk_free: reader
+            .size(table, "disk_free", 1 << 30, 1 << 20..=1 << 50)
+            .try_into()
+            .unwrap_or(default.disk_free),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod checker;
 pub mod client;
 pub mod faults;
+pub mod kept;
 pub mod node;
 pub mod palermo;
 pub mod postgres;

@@ -7,6 +7,7 @@ mod broker;
 mod cli;
 mod corpus;
 mod edge;
+mod documents;
 mod engine;
 mod chaos;
 mod faults;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     adapter::Operation,
     admission::readmit,
+    document::DocumentKey,
     envelope::Envelope,
     fault::Fault,
     ids::Digest,
@@ -182,6 +183,8 @@ pub struct Emitted {
     pub data: Value,
     /// The parties to whom it is addressed.
     pub to: Vec<String>,
+    /// The documents that it cites.
+    pub documents: Vec<DocumentKey>,
 }
 
 /// Who takes messages of a type.

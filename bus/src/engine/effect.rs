@@ -73,6 +73,11 @@ impl Engine {
 
     /// The same for a copy that did not come by way of the broker.
     pub(super) async fn carry_by_hand(&self, copy: &Copy) -> Settlement {
+        let redeemed = match self.redeem(copy).await {
+            Ok(redeemed) => redeemed,
+            Err(settlement) => return settlement,
+        };
+        let copy = redeemed.as_ref().map_or(copy, |redeemed| &redeemed.copy);
         let _leave = self.gate.enter(copy.alone).await;
         let alive = self.live.enter(self.incarnation());
         match self.claim(copy, alive).await {
@@ -307,6 +312,7 @@ impl Task<'_> {
             input: &input,
             step_key: &key,
             traceparent,
+            kept: &*engine.kept,
             order_no: self.claimed.turn.map(|turn| turn.no),
         };
         if used.effect() == EffectKind::Ledger {

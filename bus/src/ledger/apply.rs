@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Map;
 use snodo_core::{
+    document::DocumentKey,
     envelope::Message,
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::DeliveryState,
@@ -21,6 +22,7 @@ use snodo_core::{
 use super::{
     Accept, Action, Claimed, Created, IntentFate, NewDelivery, OpenIntent, Outcome, StepDone,
     database::{GroupError, Tx},
+    documents,
     forget::forget,
     guards::{self, Name, Target, fenced},
     order::{self, Numbers},
@@ -106,9 +108,10 @@ struct Loading {
 pub(super) struct NewMessage<'a> {
     /// The action that brings it.
     of: usize,
-    message: &'a Message,
+    pub(super) message: &'a Message,
     pub(super) deliveries: &'a [NewDelivery],
-    cause: Option<i64>,
+    pub(super) documents: &'a [DocumentKey],
+    pub(super) cause: Option<i64>,
 }
 
 /// A delivery to be written, and the action that brings it.
@@ -722,6 +725,7 @@ impl<'a> Group<'a> {
                     of,
                     message: &accept.message,
                     deliveries: &accept.deliveries,
+                    documents: &accept.documents,
                     cause: None,
                 }),
                 Action::Settle { emits, seq, .. } | Action::Done { emits, seq, .. } => {
@@ -731,6 +735,7 @@ impl<'a> Group<'a> {
                         of,
                         message: &emission.message,
                         deliveries: &emission.deliveries,
+                        documents: &emission.documents,
                         cause: Some(cause),
                     }));
                 }
@@ -780,6 +785,7 @@ impl<'a> Group<'a> {
         if !bodies.is_empty() {
             statements.push(put_bodies(bodies));
         }
+        statements.extend(documents::pins(messages));
         if !deliveries.is_empty() {
             statements.push(insert_deliveries(deliveries, self.now, self.exact));
         }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use snodo_core::{
     adapter::Evidence,
-    envelope::{Envelope, IdempotencyKey, Message},
+    envelope::{CARRIED, Envelope, IdempotencyKey, Message},
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::{Bucket, DeliveryState},
     timestamp::Timestamp,
@@ -103,7 +103,7 @@ fn queued_of(row: &Found) -> sqlx::Result<Queued> {
         attempts: row.count(7)?,
         give_up_at: row.maybe_time(8)?,
         key: order::key_of(row, 9)?,
-        message: Arc::new(message_of(row, 10)?),
+        message: Arc::new(carried_of(row, 10)?),
     })
 }
 
@@ -111,6 +111,15 @@ fn queued_of(row: &Found) -> sqlx::Result<Queued> {
 fn message_of(row: &Found, at: usize) -> sqlx::Result<Message> {
     let data = row.blob(at + 1)?.to_vec().into();
     Ok(Message { envelope: row.json(at)?, data })
+}
+
+/// The same as the broker carries it: a large body was not read.
+fn carried_of(row: &Found, at: usize) -> sqlx::Result<Message> {
+    if row.maybe_blob(at + 1)?.is_some() {
+        message_of(row, at)
+    } else {
+        Ok(Message::claim(row.json(at)?))
+    }
 }
 
 fn version_of(row: &Found) -> sqlx::Result<RouteVersion> {
@@ -242,6 +251,16 @@ const INVARIANTS: &[(&str, &str)] = &[
          AND k.order_key = d.order_key)",
     ),
     (
+        "document",
+        "SELECT d.seq FROM document AS d WHERE d.kept = 0 AND (EXISTS (SELECT 1 FROM document_pin AS p \
+         WHERE p.document = d.seq) OR EXISTS (SELECT 1 FROM filing AS f WHERE f.document = d.seq))",
+    ),
+    (
+        "document",
+        "SELECT d.seq FROM document AS d JOIN document_file AS f ON f.sha256 = d.sha256 \
+         WHERE f.doomed = 1",
+    ),
+    (
         "known",
         "SELECT d.subscriber FROM delivery AS d LEFT JOIN message AS m ON m.seq = d.message \
          WHERE m.seq IS NULL OR (m.cause IS NULL AND m.sender_id IS NULL)",
@@ -368,10 +387,12 @@ impl SqlLedger {
             rows.push([(*seq).into()]);
         }
         let sql = "SELECT d.seq, d.id, d.round, d.subscriber, d.route_digest, d.crashes, \
-            d.suspect, d.attempts, d.give_up_at, d.order_key, m.attributes, b.data FROM {rows} \
+            d.suspect, d.attempts, d.give_up_at, d.order_key, m.attributes, \
+            CASE WHEN length(b.data) <= {0} THEN b.data END FROM {rows} \
             JOIN delivery AS d ON d.seq = k_seq JOIN message AS m ON m.seq = d.message \
             JOIN body AS b ON b.seq = d.message WHERE d.state = 0 ORDER BY d.seq";
-        let found = self.database.read(Statement::over(sql, vec![], rows)).await?;
+        let carried = i64::try_from(CARRIED).unwrap_or(i64::MAX);
+        let found = self.database.read(Statement::over(sql, vec![carried.into()], rows)).await?;
         all(&found, queued_of)
     }
 
@@ -387,6 +408,13 @@ impl SqlLedger {
             WHERE m.id = {0}";
         let found = self.ask(sql.to_owned(), vec![id.0.as_bytes().into()]).await?;
         Ok(all(&found, |row| message_of(row, 0))?.pop().map(Arc::new))
+    }
+
+    pub(super) async fn read_body_size(&self, id: MessageId) -> Read<Option<u64>> {
+        let sql = "SELECT length(b.data) FROM message AS m JOIN body AS b ON b.seq = m.seq \
+            WHERE m.id = {0}";
+        let found = self.ask(sql.to_owned(), vec![id.0.as_bytes().into()]).await?;
+        Ok(all(&found, |row| row.int(0))?.pop().map(i64::unsigned_abs))
     }
 
     pub(super) async fn read_message_by_key(

@@ -16,7 +16,7 @@ use snodo_core::{
 use super::{
     Action, Ages, CommitError, Event, Filter, IdleKey, InBroker, Incarnation, Ledger, Outcome,
     Queued, QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, TargetAway, Total,
-    compare::Comparison, store::SqlLedger,
+    compare::Comparison, documents::DocumentRows, store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -132,6 +132,10 @@ impl Ledger for SqlLedger {
         Box::pin(self.read_message(id))
     }
 
+    fn body_size(&self, id: MessageId) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(self.read_body_size(id))
+    }
+
     fn message_by_key<'a>(
         &'a self,
         key: &'a IdempotencyKey,
@@ -240,6 +244,10 @@ impl Ledger for SqlLedger {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<IdleKey>, ReadError>> {
         Box::pin(self.read_idle_keys(before, limit))
+    }
+
+    fn documents(&self) -> Option<&dyn DocumentRows> {
+        Some(self)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

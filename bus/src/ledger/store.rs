@@ -442,6 +442,6 @@ fn forget(lane: &mut Option<(usize, MutexGuard<'_, Option<ChainHead>>)>) {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn not_committed(error: GroupError) -> CommitError {
+pub(super) fn not_committed(error: GroupError) -> CommitError {
     CommitError::NotCommitted(error.words())
 }

@@ -17,6 +17,8 @@ use crate::{
         session::{Endpoint, LinkState},
     },
     clock::Clock,
+    disk::Disk,
+    documents::Collector,
     edge::{health::Health, room::Room},
     engine::{
         Engine,
@@ -81,6 +83,19 @@ pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
         "periods",
         Periods::new(Arc::clone(engine)),
         async |periods| periods.step().await,
+    ));
+    bus.tasks.spawn(paced(
+        stop.clone(),
+        "collector",
+        Collector::new(bus.store.clone(), Arc::clone(&bus.ledger), Arc::clone(&bus.clock)),
+        async |collector| collector.step().await,
+    ));
+    bus.tasks.spawn(watch_disk(
+        Arc::clone(&bus.desk.disk),
+        Arc::clone(&bus.metrics),
+        Arc::clone(health),
+        Arc::clone(&bus.clock),
+        stop.clone(),
     ));
     bus.tasks.spawn(reconcile(
         Arc::clone(engine),
@@ -250,6 +265,30 @@ async fn watch_broker(
         match stop.run_until_cancelled(link.changed()).await {
             Some(Ok(())) => {}
             _ => return,
+        }
+    }
+}
+
+/// Says how much room the disk has.
+async fn watch_disk(
+    disk: Arc<Disk>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        let uptime = clock.uptime();
+        metrics.disk_free(disk.free(uptime));
+        let word = if disk.is_short(uptime) {
+            Err("the disk is nearly full: messages and documents are refused until there is room"
+                .to_owned())
+        } else {
+            Ok(())
+        };
+        health.set("disk", word, clock.now());
+        if stop.run_until_cancelled(sleep(FAILED)).await.is_none() {
+            return;
         }
     }
 }

@@ -21,6 +21,8 @@ use snodo_core::{
     verdict::Verdict,
 };
 
+use crate::kept::KeepsNothing;
+
 use super::{
     broker::{Line, WorldBroker},
     clock::WorldClock,
@@ -99,6 +101,7 @@ impl Instance {
             chance: Arc::new(around.dice.clone()),
             deadlines: Arc::new(Timers(around.far.clone())),
             started,
+            kept: Arc::new(KeepsNothing),
             observer: Arc::clone(&seen) as _,
             limits: Limits { copies: 6, bytes: 1 << 20, per_route: 8 },
         });

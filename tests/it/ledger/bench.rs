@@ -69,13 +69,14 @@ pub(crate) fn accept(sender_id: &str, subscribers: &[&str]) -> Action {
         digest: Digest::of(b"body"),
         source: "region".into(),
         deliveries: subscribers.iter().map(|subscriber| owed(id, subscriber)).collect(),
+        documents: Vec::new(),
         cursor: None,
     }))
 }
 
 pub(crate) fn emission(cause: DeliveryId, to: &str) -> Emission {
     let id = MessageId::derived(MessageId(cause.0), "route", "emit", to);
-    Emission { message: message(id), deliveries: vec![owed(id, to)] }
+    Emission { message: message(id), deliveries: vec![owed(id, to)], documents: Vec::new() }
 }
 
 /// To the subscriber of [`Bench::queued`].
