@@ -6,7 +6,7 @@ DEBUG := $(TARGET)/debug
 RELEASE := $(TARGET)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help rust install build check demo test chaos bench compare lint fmt deny clean-run
+.PHONY: help rust install build check demo test chaos faults bench compare lint fmt deny clean-run
 
 help: ## Say what there is
 	@echo "Snodo: make <target>"
@@ -33,13 +33,17 @@ demo: rust ## Play the story: private broker, sandbox, bus; stays up on a termin
 	$(CARGO) build --workspace --bins --locked
 	$(DEBUG)/snodo-demo
 
-test: rust install ## Run everything: unit, contract, integration, simulation, a short chaos run
+test: rust install ## Run everything: unit, contract, integration, simulation, some chaos and faults
 	$(CARGO) build --workspace --bins --tests --locked
 	$(CARGO) test --workspace --locked
 	$(DEBUG)/snodo-chaos --short
+	$(DEBUG)/snodo-faults --short
 
 chaos: rust install build ## Kill bus and broker under load, and at each crash point (about 20 minutes)
 	$(DEBUG)/snodo-chaos
+
+faults: rust install build ## Do what the fault matrix says, row by row (half an hour); F=F03,F11 for some
+	$(DEBUG)/snodo-faults $(if $(F),--only $(F))
 
 # Two builds, so that the measured `snodo` has no crash points: the feature `faults` comes with the tests.
 bench: rust install ## Measure against the bare relay, in one run (release build)
@@ -65,4 +69,4 @@ deny: rust ## Check advisories, licences and sources of dependencies (needs carg
 	$(CARGO) deny check
 
 clean-run: ## Delete what runs left below the target folder (not what was built)
-	rm -rf "$(TARGET)/run" "$(TARGET)/chaos.json" "$(TARGET)/bench.json"
+	rm -rf "$(TARGET)/run" "$(TARGET)/chaos.json" "$(TARGET)/faults.json" "$(TARGET)/bench.json"

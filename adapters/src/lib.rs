@@ -3,6 +3,7 @@
 //! Invariant: an adapter knows one protocol and the classification of its faults; retries, breaker,
 //! deadlines of deliveries and metrics are the framework's. Nothing here knows the ledger or the broker.
 
+pub mod archive;
 pub mod http;
 pub mod protocollo;
 mod typed;
@@ -11,5 +12,8 @@ use snodo_core::adapter::Catalog;
 
 /// Every kind of adapter that Snodo ships.
 pub fn catalog() -> Catalog {
-    Catalog::default().with::<http::Http>().with::<protocollo::Protocollo>()
+    Catalog::default()
+        .with::<archive::Archive>()
+        .with::<http::Http>()
+        .with::<protocollo::Protocollo>()
 }

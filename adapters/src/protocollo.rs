@@ -1,8 +1,9 @@
 //! `protocollo`: the embedded protocol register of one area organizzativa omogenea (AOO).
 //!
 //! Invariant: it decides what may be registered and nothing else; the number is drawn by the ledger, in
-//! the commit that records the registration.
+//! the commit that records the registration. What it makes of the register is made of days that are over.
 
+mod daily;
 mod record;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use snodo_core::{
     verdict::EffectKind,
 };
 
+pub use self::daily::{DailyRegister, MadeRegister};
 pub use self::record::{Correspondent, Document, Incomplete, ReceivedProtocol, Register};
 use crate::typed::{input_schema, output_schema};
 
@@ -75,12 +77,20 @@ impl Adapter for Protocollo {
             operation::<Register, Registered>("register"),
             operation::<Annul, Annulled>("annul"),
             operation::<Lookup, Found>("lookup"),
+            Operation {
+                effect: EffectKind::Idempotent,
+                deadline: Duration::from_mins(5),
+                ..operation::<DailyRegister, MadeRegister>("daily_register")
+            },
         ]
     }
 
-    /// The framework never calls it: all operations are of kind `ledger`.
+    /// All operations but the daily register are of kind `ledger`.
     async fn call(&self, call: Call<'_>) -> Result<Receipt, Fault> {
-        Err(unknown(call.operation))
+        match call.operation {
+            "daily_register" => self.daily_register(&call).await,
+            other => Err(unknown(other)),
+        }
     }
 
     fn ledger_effect(&self, call: &Call<'_>) -> Result<LedgerEffect, Fault> {

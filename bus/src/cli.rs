@@ -20,17 +20,20 @@ use snodo_core::{
 use crate::{
     exit::{Exit, Failure},
     house::{self, Checked},
+    log,
     settings::{self, Surroundings},
 };
 
 mod check;
 mod client;
 mod desk;
+mod doctor;
 mod explain;
 mod group;
 mod help;
 mod schema;
 mod send;
+mod top;
 mod topology;
 
 /// The once-only integration bus for public administrations.
@@ -50,7 +53,7 @@ struct Common {
     /// The folder that holds config/, routes/ and schemas/
     #[arg(long, global = true, default_value = ".", value_name = "FOLDER")]
     house: PathBuf,
-    /// Use config/env/NAME.yaml, instead of the one that SNODO_ENV names
+    /// Use config/env/NAME.yaml, instead of the one that SNODO_ENV names; `check` also takes `all`
     #[arg(long, global = true, value_name = "NAME")]
     env: Option<String>,
     /// Write JSON
@@ -92,6 +95,10 @@ enum Command {
     /// Plan, apply or verify what the broker must hold
     #[command(subcommand)]
     Topology(topology::Action),
+    /// Look at files, disk, clocks, ledger, broker and targets, and say what to do
+    Doctor(doctor::Doctor),
+    /// Watch who is owed what, since when; q ends it
+    Top(top::Top),
     /// Print what a shell completes `snodo` with
     Completions(help::Completions),
     /// Write the manual pages of all commands into a folder
@@ -137,6 +144,8 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Instances(instances) => block_on(instances.run(common, catalog)),
         Command::Ledger(books) => block_on(books.run(common, catalog)),
         Command::Topology(action) => block_on(action.run(common, catalog)),
+        Command::Doctor(doctor) => block_on(doctor.run(common, catalog)),
+        Command::Top(top) => block_on(top.run(common, catalog)),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     }
@@ -144,25 +153,12 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
 
 fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
     let checked = common.checked(catalog)?;
-    log_to_stderr();
+    let dropped = log::start(checked.settings.log);
     let (house, around, catalog) = (common.house.clone(), common.around(), catalog.clone());
     let check = Arc::new(move || house::check(&house, &around, &catalog));
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(crate::run::run(checked, check)).map_err(Failure::failed)?;
+    runtime.block_on(crate::run::run(checked, check, &dropped)).map_err(Failure::failed)?;
     Ok(Exit::Done)
-}
-
-/// Logs as JSON lines on the standard error; `SNODO_LOG` says which.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SNODO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Later directives win: whatever was asked for, no body gets into the log.
-    let filter = match crate::broker::LOG_FILTER.parse() {
-        Ok(never) => filter.add_directive(never),
-        Err(_) => tracing_subscriber::EnvFilter::new("info,lapin=off"),
-    };
-    let _ =
-        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
 }
 
 fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {

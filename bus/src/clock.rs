@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use snodo_core::timestamp::Timestamp;
 
+use crate::faults;
+
 /// The two clocks.
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock, UTC.
@@ -30,7 +32,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        Timestamp(time.tv_sec * 1000 + time.tv_nsec / 1_000_000)
+        Timestamp(time.tv_sec * 1000 + time.tv_nsec / 1_000_000 + faults::clock_off())
     }
 
     fn uptime(&self) -> Duration {

@@ -16,11 +16,14 @@ use snodo_core::{party::Parties, problem::Problem, schema::Schemas};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, engine::Engine, ledger::Ledger, metrics::Metrics, settings::Settings};
+use crate::{
+    clock::Clock, disk::Disk, engine::Engine, ledger::Ledger, metrics::Metrics, settings::Settings,
+};
 
 pub mod admit;
 pub mod auth;
 pub mod body;
+pub mod documents;
 mod door;
 pub mod health;
 mod inbox;
@@ -33,6 +36,7 @@ mod story;
 use admit::Gate;
 use auth::Callers;
 use body::Shares;
+use documents::Shelf;
 use health::Health;
 use problems::Refusal;
 use room::Room;
@@ -72,6 +76,10 @@ pub struct Desk {
     pub admits: RwLock<Arc<Admits>>,
     /// How full the routes are.
     pub room: Arc<Room>,
+    /// Where documents come in and go out.
+    pub shelf: Shelf,
+    /// How much room the disk has.
+    pub disk: Arc<Disk>,
     /// What works.
     pub health: Arc<Health>,
     /// What is counted.
@@ -119,6 +127,9 @@ pub fn routes(desk: Arc<Desk>) -> Router {
         .route("/v1/messages/{id}", get(messages::get))
         .route("/v1/inbox", get(inbox::get))
         .route("/v1/inbox/ack", post(inbox::ack))
+        .route("/v1/messages/{id}/data", get(messages::data))
+        .route("/v1/documents", post(documents::post))
+        .route("/v1/documents/{key}", get(documents::get))
         .route("/problems/{code}", get(problems::page))
         .route("/status", get(health::status))
         .route("/health/live", get(health::live))

@@ -5,7 +5,8 @@
 //! `step()`, so that a scheduler, the runtime's or the simulation's, chooses what goes next.
 //!
 //! Reading order follows a message: `accept`, `relay`, then `fast` or `effect`; beside them `periods`,
-//! `sweep`, `breakers`, `reconcile` and `drain`. The rules are those of the custody rule book.
+//! `sweep`, `breakers`, `reconcile`, `drain` and, last of all, `retention`. The rules are those of the
+//! custody rule book.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -21,6 +22,7 @@ use snodo_core::{
     adapter::{BoxFuture, Instances, Port},
     fault::Fault,
     ids::{Fence, IncarnationId, MessageId},
+    kept::Kept,
     route::Routes,
     verdict::Verdict,
 };
@@ -29,12 +31,13 @@ use crate::{
     broker::{Address, Confirm, Copy, Publish},
     clock::Clock,
     faults,
-    ledger::{Ledger, Started, Subscriber, Write},
+    ledger::{Forgotten, Ledger, Started, Subscriber, Write},
 };
 
 pub mod accept;
 mod alone;
 pub mod breakers;
+mod claims;
 pub mod drain;
 pub mod effect;
 mod emission;
@@ -47,10 +50,12 @@ mod output;
 pub mod periods;
 pub mod reconcile;
 pub mod relay;
+pub mod retention;
 pub mod sweep;
 mod targets;
 
 use alone::Gate;
+use claims::Claims;
 use holds::Holds;
 use output::Outputs;
 use relay::{Depths, Outbox};
@@ -110,7 +115,7 @@ pub trait Observe: Send + Sync + 'static {
     /// A step of an effect route was done (or gave the fault of this code).
     fn step(&self, _target: &str, _fault: Option<&str>, _took: Duration) {}
     /// A delivery has a fault, and this becomes of it.
-    fn fault(&self, _subscriber: &str, _fault: &Fault, _verdict: &Verdict) {}
+    fn fault(&self, _subscriber: &str, _copy: &Copy, _fault: &Fault, _verdict: &Verdict) {}
     /// A delivery of a subscriber ended, filtered or completed.
     fn ended(&self, _subscriber: &str, _filtered: bool) {}
     /// A target went away (the fault of this code showed it), or is back.
@@ -118,6 +123,10 @@ pub trait Observe: Send + Sync + 'static {
     /// Something moved rows: `due`, `give_back`, `own_end`, `expire`, `reconcile`, `unrouted`,
     /// `poison`, `stray`.
     fn moved(&self, _what: &'static str, _rows: u64) {}
+    /// A turn of retention removed rows.
+    fn forgot(&self, _rows: &Forgotten) {}
+    /// A copy came of which another has had its effect, or has it now; it was acknowledged.
+    fn suppressed(&self, _subscriber: &str) {}
     /// The ledger did not commit, or nobody knows whether it did.
     fn commit_failed(&self, _what: &'static str, _unclear: bool) {}
 }
@@ -166,6 +175,8 @@ pub struct Parts {
     pub deadlines: Arc<dyn Deadlines>,
     /// This start of this process.
     pub started: Started,
+    /// What adapters are handed of what the bus keeps.
+    pub kept: Arc<dyn Kept>,
     /// Who wants to know.
     pub observer: Arc<dyn Observe>,
     /// What bounds this process.
@@ -183,12 +194,14 @@ pub struct Engine {
     chance: Arc<dyn Chance>,
     deadlines: Arc<dyn Deadlines>,
     started: Started,
+    kept: Arc<dyn Kept>,
     observer: Arc<dyn Observe>,
     limits: Limits,
     holds: Holds,
     outbox: Outbox,
     depths: Depths,
     gate: Gate,
+    claims: Claims,
     live: Live,
     outputs: Outputs,
     targets: Targets,
@@ -219,12 +232,14 @@ impl Engine {
             chance: parts.chance,
             deadlines: parts.deadlines,
             started: parts.started,
+            kept: parts.kept,
             observer: parts.observer,
             limits: parts.limits,
             holds: Holds::new(parts.limits.copies, parts.limits.bytes),
             outbox: Outbox::default(),
             depths: Depths::default(),
             gate: Gate::default(),
+            claims: Claims::default(),
             live: Live::default(),
             outputs: Outputs::default(),
             arrivals: Mutex::default(),
@@ -266,10 +281,12 @@ impl Engine {
     }
 
     /// Which way a copy goes: a redelivered one, one that runs alone, and whatever was open at an
-    /// unclean end take a claim, since they may be what ended it.
+    /// unclean end take a claim, since they may be what ended it. So does one whose body is with the
+    /// ledger: it is read for one copy at a time.
     pub fn lane(&self, copy: &Copy, redelivered: bool) -> Lane {
         let unclean = self.started.unclean_up_to.is_some_and(|last| copy.seq <= last);
-        let wary = redelivered || copy.alone || (unclean && !faults::off("fast-path-after-crash"));
+        let wary = redelivered || copy.alone || copy.message.is_claim();
+        let wary = wary || (unclean && !faults::off("fast-path-after-crash"));
         let fast = |routes: &Routes| {
             routes.version(&copy.route_digest).is_some_and(|route| route.is_fast())
         };

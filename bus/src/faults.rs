@@ -3,6 +3,9 @@
 //! `SNODO_CRASH_AT=CP7:3` kills the process with SIGKILL on the third pass of CP7 (ops A7); where a
 //! point lies between what we do and what another does, on the first pass from then on that is there.
 //! A guard asks `faults::off(Guard::…)`; the simulation switches one off at a time (custody §e).
+//! `SNODO_TRIP=abort:WORDS` kills the process, `panic:WORDS` has the task panic, where it begins to work
+//! on a message whose body holds WORDS; `SNODO_CLOCK_OFF=FILE` puts the wall clock off by the seconds
+//! that FILE holds at the time.
 
 /// The crash points of the message path, by the names of the fault matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,16 @@ mod switched {
     #[inline]
     pub async fn crash_once(_: CrashPoint, _: impl FnMut() -> bool) {}
 
+    /// Nothing, in a build without faults.
+    #[inline]
+    pub fn trip(_: &[u8]) {}
+
+    /// By how many milliseconds the wall clock is off: none, in a build without faults.
+    #[inline]
+    pub const fn clock_off() -> i64 {
+        0
+    }
+
     /// Whether a guard is switched off: never, in a build without faults.
     #[inline]
     pub const fn off(_: &str) -> bool {
@@ -77,6 +90,7 @@ mod switched {
 mod switched {
     use std::{
         collections::BTreeSet,
+        path::PathBuf,
         pin::pin,
         sync::{
             LazyLock, RwLock,
@@ -95,6 +109,13 @@ mod switched {
         Some((point.to_ascii_uppercase(), pass.parse().ok()?))
     });
     static PASSES: AtomicU32 = AtomicU32::new(0);
+    static TRIP: LazyLock<Option<(bool, String)>> = LazyLock::new(|| {
+        let wanted = std::env::var("SNODO_TRIP").ok()?;
+        let (how, words) = wanted.split_once(':')?;
+        Some((how == "abort", words.to_owned()))
+    });
+    static CLOCK: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("SNODO_CLOCK_OFF").map(PathBuf::from));
     static OFF: LazyLock<RwLock<BTreeSet<String>>> = LazyLock::new(|| {
         let named = std::env::var("SNODO_FAULT_OFF").unwrap_or_default();
         RwLock::new(named.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
@@ -170,6 +191,23 @@ mod switched {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Fails, as `SNODO_TRIP` says, at a message whose body holds its words.
+    pub fn trip(body: &[u8]) {
+        if let Some((abort, words)) = TRIP.as_ref()
+            && body.windows(words.len().max(1)).any(|part| part == words.as_bytes())
+        {
+            assert!(*abort, "tripped, as a test wished");
+            die();
+        }
+    }
+
+    /// By how many milliseconds the wall clock is off.
+    pub fn clock_off() -> i64 {
+        let Some(file) = CLOCK.as_ref() else { return 0 };
+        let seconds = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+        seconds.map_or(0, |seconds: i64| seconds * 1000)
     }
 
     /// Whether the guard called `mutant` (custody §e) is switched off.

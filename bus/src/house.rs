@@ -69,6 +69,9 @@ pub fn check(
 ) -> (Option<Checked>, Vec<Diagnostic>) {
     let mut problems = Problems::default();
     let settings = settings::load(house, around, &mut problems);
+    if let Some(settings) = &settings {
+        settings::look_at_secrets(&settings.secrets, &mut problems);
+    }
     let files = read(house, &mut problems);
     let (schemas, mut said) = Schemas::load(&files.schemas);
     published(house, &mut problems).check(&schemas, &files.schemas, &mut problems);
@@ -88,6 +91,12 @@ pub fn check(
         parties: compiled.parties,
     });
     (checked, said)
+}
+
+/// The environments that the house has: the names of the files in `config/env/`.
+pub fn environments(house: &Path) -> Vec<String> {
+    let files = names(&house.join("config/env"));
+    files.iter().filter_map(|file| file.strip_suffix(".yaml")).map(str::to_owned).collect()
 }
 
 /// The types that are published; none, where the house has no lock.

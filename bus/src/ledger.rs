@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use snodo_core::{
     adapter::{BoxFuture, Cursor, Evidence},
+    document::DocumentKey,
     envelope::{IdempotencyKey, Message},
     fault::Fault,
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::{Bucket, DeliveryState},
     register::LedgerEffect,
+    retention::{Kept, Next},
     route::Place,
     timestamp::Timestamp,
 };
@@ -22,7 +24,11 @@ use snodo_core::{
 mod apply;
 mod books;
 pub mod chain;
+pub mod compare;
+mod condition;
 mod database;
+pub mod documents;
+mod forget;
 mod guards;
 pub mod open;
 mod order;
@@ -67,6 +73,8 @@ pub struct Emission {
     pub message: Arc<Message>,
     /// One per subscriber.
     pub deliveries: Vec<NewDelivery>,
+    /// The documents that it cites.
+    pub documents: Vec<DocumentKey>,
 }
 
 /// A message from outside, to be taken into custody.
@@ -82,6 +90,8 @@ pub struct Accept {
     pub source: Subscriber,
     /// One per subscriber.
     pub deliveries: Vec<NewDelivery>,
+    /// The documents that it cites: one that is not there any more refuses the accept.
+    pub documents: Vec<DocumentKey>,
     /// Where its source has read up to.
     pub cursor: Option<Cursor>,
 }
@@ -425,6 +435,51 @@ pub enum Action {
         /// Who, why.
         by: Deed,
     },
+    /// forget: one turn of retention; of what is asked, only what nobody is owed any more. → `Forgotten`.
+    Forget(Box<Forget>),
+}
+
+/// One turn of retention.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forget {
+    /// Messages, by sequence, with what becomes of them.
+    pub messages: Vec<(i64, Next)>,
+    /// The last of the new ones among them.
+    pub walked: Option<i64>,
+    /// Keys, versions and settled strays that were not used since; none: this turn leaves them.
+    pub rest_before: Option<Timestamp>,
+    /// Keys of orders.
+    pub keys: Vec<IdleKey>,
+    /// Versions that this process runs.
+    pub running: Vec<Digest>,
+}
+
+/// The key of an order that nobody has used for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleKey {
+    /// The route.
+    pub subscriber: Subscriber,
+    /// The digest of the key.
+    pub key: Digest,
+}
+
+/// How many rows of what retention has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Bodies.
+    pub bodies: u64,
+    /// Results of steps: emptied, the step stays.
+    pub results: u64,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Keys of orders.
+    pub keys: u64,
+    /// Versions of routes.
+    pub versions: u64,
+    /// Strays.
+    pub strays: u64,
 }
 
 /// Who did what a person did, and why. Written with the event.
@@ -502,6 +557,8 @@ pub enum Outcome {
     },
     /// How many rows a sweep moved.
     Moved(u64),
+    /// What a turn of retention removed.
+    Forgotten(Forgotten),
     /// A person's `not done` before the call has settled; when it will have, if that is known.
     TooEarly {
         /// The moment from which it will be believed.
@@ -712,6 +769,8 @@ pub struct Total {
     pub bucket: String,
     /// How many, rows that retention removed included.
     pub n: i64,
+    /// How many of them retention has removed.
+    pub gone: i64,
 }
 
 /// What the gauges show, read from the rows.
@@ -910,6 +969,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// The message of a delivery, with its body.
     fn message(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, ReadError>>;
 
+    /// The bytes of its body.
+    fn body_size(&self, id: MessageId) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(async move { Ok(self.message(id).await?.map(|found| found.data.len() as u64)) })
+    }
+
     /// The id of the message accepted under a sender's key.
     fn message_by_key<'a>(
         &'a self,
@@ -990,9 +1054,55 @@ pub trait Ledger: Send + Sync + 'static {
         })
     }
 
+    /// What it knows of documents, if it keeps any.
+    fn documents(&self) -> Option<&dyn documents::DocumentRows> {
+        None
+    }
+
     /// Ends all connections; what is asked later fails.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
+    }
+
+    /// The totals against the rows, counted from one snapshot in slices.
+    fn compare(&self) -> BoxFuture<'_, Result<compare::Comparison, ReadError>> {
+        Box::pin(async { Err(ReadError("this ledger is not compared".to_owned())) })
+    }
+
+    /// The condition of the database; all of a large file is read only where `thorough`.
+    fn condition(
+        &self,
+        thorough: bool,
+    ) -> BoxFuture<'_, Result<snodo_core::doctor::LedgerFacts, ReadError>> {
+        let _ = thorough;
+        Box::pin(async { Err(ReadError("this ledger has no database".to_owned())) })
+    }
+
+    /// Messages at which retention looks now: those whose time has come, then new ones that came before
+    /// `before`, in their order.
+    fn kept(
+        &self,
+        now: Timestamp,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Kept>, ReadError>> {
+        let _ = (now, before, limit);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// The earliest moment at which a message is to be looked at again.
+    fn look_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, ReadError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Keys of orders from which no number was drawn since `before`, and of which nothing is open.
+    fn idle_keys(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<IdleKey>, ReadError>> {
+        let _ = (before, limit);
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     /// What the gauges show.

@@ -6,12 +6,16 @@
 pub mod broker;
 pub mod cli;
 pub mod clock;
+pub mod doctor;
+pub mod disk;
+pub mod documents;
 pub mod edge;
 pub mod engine;
 pub mod exit;
 pub mod faults;
 pub mod house;
 pub mod ledger;
+mod log;
 pub mod metrics;
 pub mod operators;
 pub mod retry;

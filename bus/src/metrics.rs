@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     clock::Clock,
-    ledger::{Ages, Ledger, ReadError, Total},
+    ledger::{Ages, Forgotten, Ledger, ReadError, Total, compare::Comparison},
 };
 
 /// Why metrics are not declared.
@@ -87,7 +90,23 @@ pub struct Metrics {
     custody: Custody,
     ingress: Ingress,
     work: Work,
+    log: LogLines,
+    kept: Kept,
     reading: Mutex<Option<Duration>>,
+}
+
+/// Lines of the log that could not be written, counted by who writes them.
+#[derive(Debug)]
+struct LogLines {
+    dropped: IntCounter,
+    counted: OnceLock<Arc<AtomicU64>>,
+}
+
+impl LogLines {
+    fn show(&self) {
+        let counted = self.counted.get().map_or(0, |counted| counted.load(Ordering::Relaxed));
+        self.dropped.inc_by(counted.saturating_sub(self.dropped.get()));
+    }
 }
 
 /// Custody, read from the ledger.
@@ -135,19 +154,45 @@ struct Work {
     batch_took: Histogram,
     calls: Family<(IntCounter, IntCounter, Histogram)>,
     faults: Family<[IntCounter; 4]>,
+    suppressed: Family<IntCounter>,
     moved: Family<IntCounter>,
     commits: [IntCounter; 3],
     commit_rows: Histogram,
     commit_took: Histogram,
     ready: Family<IntGauge>,
+    forgotten: [IntCounter; 7],
+    forget_behind: Gauge,
+    totals_differ: IntGauge,
+    totals_agreed: Gauge,
+}
+
+/// What store and disk tell.
+#[derive(Debug)]
+struct Kept {
+    documents: IntCounter,
+    document_bytes: IntCounter,
+    disk_free: IntGauge,
+}
+
+impl Kept {
+    fn new(make: &Maker<'_>) -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str| make.registered(IntCounter::new(name, help));
+        Ok(Self {
+            documents: counter("snodo_documents_taken_total", "Documents that parties posted")?,
+            document_bytes: counter("snodo_documents_taken_bytes_total", "Their bytes")?,
+            disk_free: make.gauge("snodo_disk_free_bytes", "Free bytes on the disk of the data")?,
+        })
+    }
 }
 
 const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
     ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
+const FORGOTTEN: [&str; 7] =
+    ["bodies", "results", "deliveries", "messages", "keys", "versions", "strays"];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
-const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
+const COMPONENTS: [&str; 6] = ["ledger", "broker", "topology", "routes", "targets", "disk"];
 
 /// The children of a metric, by the value of the label that the configuration names. A reload adds
 /// names; none goes, so that what was counted stays.
@@ -274,9 +319,13 @@ impl Metrics {
         let custody = Custody::new(&make, labels)?;
         let ingress = Ingress::new(&make, labels)?;
         let work = Work::new(&make, labels)?;
+        let dropped = IntCounter::new("snodo_log_dropped_total", "Lines of the log not written.");
+        let log = LogLines { dropped: make.registered(dropped)?, counted: OnceLock::new() };
+        let kept = Kept::new(&make)?;
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Arc::new(Self { registry, custody, ingress, work, reading: Mutex::new(None) }))
+        let reading = Mutex::new(None);
+        Ok(Arc::new(Self { registry, custody, ingress, work, log, kept, reading }))
     }
 
     /// Names that a reload has brought.
@@ -289,6 +338,7 @@ impl Metrics {
         self.work.held.name(&routes);
         self.work.circuits.name(&instances_of(labels));
         self.work.faults.name(&routes);
+        self.work.suppressed.name(&routes);
         self.work.calls.name(&with_other(&labels.targets));
     }
 
@@ -297,6 +347,7 @@ impl Metrics {
     /// Where the ledger cannot be read, the last reading is shown and `snodo_ledger_read` is 0.
     pub async fn render(&self, ledger: &dyn Ledger, clock: &dyn Clock) -> String {
         self.refresh(ledger, clock).await;
+        self.log.show();
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics could not be written");
@@ -316,6 +367,23 @@ impl Metrics {
             tracing::warn!(%error, "the metrics show an older reading of the ledger");
         }
         *read_at = Some(clock.uptime());
+    }
+
+    /// Lines of the log that were not written are counted here.
+    pub fn follow_log(&self, dropped: &Arc<AtomicU64>) {
+        // A second log would have a metric of its own.
+        let _ = self.log.counted.set(Arc::clone(dropped));
+    }
+
+    /// A document of so many bytes was taken.
+    pub fn document_taken(&self, bytes: u64) {
+        self.kept.documents.inc();
+        self.kept.document_bytes.inc_by(bytes);
+    }
+
+    /// So many bytes of the disk are free.
+    pub fn disk_free(&self, bytes: u64) {
+        self.kept.disk_free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A request came in.
@@ -400,9 +468,37 @@ impl Metrics {
         self.work.faults.with(subscriber, |counters| counters[verdict as usize].inc());
     }
 
+    /// A copy too many came to `subscriber`.
+    pub fn suppressed(&self, subscriber: &str) {
+        self.work.suppressed.with(subscriber, IntCounter::inc);
+    }
+
     /// A sweep moved rows.
     pub fn moved(&self, what: &str, rows: u64) {
         self.work.moved.with(what, |counter| counter.inc_by(rows));
+    }
+
+    /// Retention removed rows.
+    pub fn forgot(&self, rows: &Forgotten) {
+        let Forgotten { bodies, results, deliveries, messages, keys, versions, strays } = *rows;
+        let rows = [bodies, results, deliveries, messages, keys, versions, strays];
+        for (counter, rows) in self.work.forgotten.iter().zip(rows) {
+            counter.inc_by(rows);
+        }
+    }
+
+    /// What waits longest to be forgotten has waited so long.
+    pub fn forget_behind(&self, behind: Duration) {
+        self.work.forget_behind.set(behind.as_secs_f64());
+    }
+
+    /// The totals were compared with the rows.
+    pub fn compared(&self, comparison: &Comparison, now: Timestamp) {
+        self.work.totals_differ.set(i64::try_from(comparison.by()).unwrap_or(i64::MAX));
+        if comparison.differences.is_empty() {
+            #[expect(clippy::cast_precision_loss, reason = "exact to the millisecond for ages")]
+            self.work.totals_agreed.set(now.0 as f64 / 1000.0);
+        }
     }
 
     /// Whether a component works.
@@ -694,6 +790,12 @@ impl Work {
         Ok(Self {
             published: make.counters_by(publish, ["route", "result"], &routes, CONFIRMS)?,
             faults: make.counters_by(faults, ["route", "verdict"], &routes, VERDICTS)?,
+            suppressed: make.counters(
+                "snodo_duplicates_suppressed_total",
+                "Copies that came once more and had no effect.",
+                "route",
+                &routes,
+            )?,
             consumers: make.gauges("snodo_consumer_active", up, "route", &routes)?,
             held: make.gauges("snodo_route_held", held, "route", &routes)?,
             circuits: make.gauges("snodo_circuit_state", circuit, "target", &instances)?,
@@ -701,6 +803,24 @@ impl Work {
             moved: make.counters("snodo_ledger_moved_rows_total", moved, "what", &moves)?,
             commits: make.counter_of("snodo_ledger_commits_total", commits, "result", COMMITS)?,
             ready: make.gauges("snodo_ready", works, "component", &components)?,
+            forgotten: make.counter_of(
+                "snodo_retention_removed_total",
+                "Rows that retention removed.",
+                "what",
+                FORGOTTEN,
+            )?,
+            forget_behind: make.registered(Gauge::new(
+                "snodo_retention_behind_seconds",
+                "For how long what is to be forgotten next has waited.",
+            ))?,
+            totals_differ: make.gauge(
+                "snodo_totals_difference",
+                "By how much the totals differ from the rows, when last compared.",
+            )?,
+            totals_agreed: make.registered(Gauge::new(
+                "snodo_totals_agreed_timestamp_seconds",
+                "When the totals last agreed with the rows.",
+            ))?,
             confirm_took: make.histogram(
                 "snodo_publish_confirm_duration_seconds",
                 "From publish to the broker's word.",

@@ -9,16 +9,17 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use snodo_core::{adapter::BoxFuture, route::Routes};
+use snodo_core::{adapter::BoxFuture, doctor::Finding, route::Routes};
 
 use crate::{
     clock::Clock,
-    ledger::{Action, CommitError, Ledger, Outcome, Write},
-    run::reload::Asks,
+    ledger::{Action, CommitError, Ledger, Outcome, Write, verify::Progress},
+    run::{last::Agreement, reload::Asks},
 };
 
 mod acts;
 mod books;
+mod health;
 mod lists;
 pub mod socket;
 
@@ -36,7 +37,16 @@ pub struct Office {
     pub heads: PathBuf,
     /// Where a reload is asked for; none where no bus runs.
     pub asks: Option<Asks>,
+    /// What the running bus found when it last compared totals and rows; none where no bus runs.
+    pub agreement: Option<Arc<Agreement>>,
+    /// How far a check of the evidence has come.
+    pub verifying: Progress,
+    /// Looks at the broker; none where no bus runs.
+    pub broker: Option<LooksAtBroker>,
 }
+
+/// What the running bus finds of its broker.
+pub type LooksAtBroker = Box<dyn Fn() -> BoxFuture<'static, Vec<Finding>> + Send + Sync>;
 
 impl fmt::Debug for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,10 +69,13 @@ pub fn router(office: Arc<Office>) -> Router {
         .route("/messages/{id}", get(lists::trace))
         .route("/instances", get(books::instances))
         .route("/instances/{id}/declare-dead", post(acts::declare_dead))
+        .route("/doctor", get(health::condition))
+        .route("/top", get(health::top))
         .route("/reload", post(acts::reload))
         .route("/routes", get(books::routes))
         .route("/ledger/stats", get(books::stats))
         .route("/ledger/verify", get(books::verified))
+        .route("/ledger/verify/progress", get(books::verifying))
         .route("/ledger/proofs/{id}", get(books::proof))
         .with_state(office)
 }

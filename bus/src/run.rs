@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -27,21 +27,27 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     broker::session::{Endpoint, Secret},
     clock::{Clock, SystemClock},
-    edge::{self, Admits, Desk, EdgeLimits, body::Shares, health::Health, room::Room},
+    disk::Disk,
+    documents::{Keeper, Store},
+    edge::{
+        self, Admits, Desk, EdgeLimits, body::Shares, documents::Shelf, health::Health, room::Room,
+    },
     engine::{self, Engine, Limits, Parts, SystemChance, TimerDeadlines, party_subscriber},
     house::Checked,
     ledger::{
         self, Ledger, RouteVersion, Started,
         slot::SlotLock,
+        verify::Progress,
         writer::{GroupWriter, WriterOptions, WriterStats},
     },
     metrics::{Labels, Metrics},
-    operators::{DirectWrite, Office, socket::Socket},
+    operators::{DirectWrite, LooksAtBroker, Office, socket::Socket},
     settings::{LedgerSettings, Settings},
 };
 
 mod broker;
 mod consume;
+pub mod last;
 mod loops;
 mod observe;
 pub mod reload;
@@ -49,6 +55,7 @@ mod taking;
 mod watch;
 
 use broker::BrokerSide;
+use last::Agreement;
 use observe::Observer;
 use reload::{Asks, CheckHouse, Reloader, Wishes};
 use taking::Taking;
@@ -56,7 +63,7 @@ use taking::Taking;
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// The components that `/status` shows.
-const COMPONENTS: [&str; 4] = ["ledger", "broker", "routes", "targets"];
+const COMPONENTS: [&str; 6] = ["ledger", "broker", "topology", "routes", "targets", "disk"];
 
 /// Why the bus did not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +74,11 @@ pub enum StartError {
          or name another under `data:`"
     )]
     Data(String, std::io::Error),
+    /// The store of documents.
+    #[error(
+        "SN0880: the folder of documents below {0} cannot be used: {1}; make it writable for this user"
+    )]
+    Documents(String, std::io::Error),
     /// The slot is held.
     #[error(transparent)]
     Slot(#[from] ledger::slot::SlotError),
@@ -128,6 +140,7 @@ pub struct Bus {
     parties: Parties,
     asks: Asks,
     wishes: Option<Wishes>,
+    agreement: Arc<Agreement>,
     desk: Arc<Desk>,
     taking: Arc<Taking>,
     broker: Arc<BrokerSide>,
@@ -137,12 +150,17 @@ pub struct Bus {
     stop_taking: CancellationToken,
     /// Ends the loops that write what the taking has left.
     stop_writing: CancellationToken,
+    store: Store,
     _slot: SlotLock,
 }
 
 /// Runs the bus until SIGTERM or SIGINT; a second signal stops it at once. SIGHUP, and a change of the
-/// house's files, have it read the house again.
-pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> {
+/// house's files, have it read the house again. `log` counts lines of the log that were not written.
+pub async fn run(
+    checked: Checked,
+    check: CheckHouse,
+    log: &Arc<AtomicU64>,
+) -> Result<(), StartError> {
     say_where_it_panicked();
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
@@ -152,6 +170,7 @@ pub async fn run(checked: Checked, check: CheckHouse) -> Result<(), StartError> 
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    bus.metrics.follow_log(log);
     bus.follow_house(check, hang_up);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -181,6 +200,8 @@ fn desk(
         clock: Arc::clone(&base.clock),
         admits: RwLock::new(Arc::new(admits)),
         room: Arc::new(Room::new(limits.waiting_per_route)),
+        shelf: Shelf::new(base.store.clone()),
+        disk: Arc::new(Disk::new(base.settings.data.clone(), limits.disk_free)),
         health,
         metrics: Arc::clone(metrics),
         limits: EdgeLimits {
@@ -203,6 +224,7 @@ struct Base {
     clock: Arc<dyn Clock>,
     ledger: Arc<dyn Ledger>,
     started: Started,
+    store: Store,
     slot: SlotLock,
 }
 
@@ -211,11 +233,18 @@ impl Base {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         prepare(&settings.data)?;
         let slot = SlotLock::take(&settings.data, &settings.slot)?;
+        let store = Store::open(&settings.data, &settings.slot)
+            .map_err(|error| StartError::Documents(settings.data.display().to_string(), error))?;
         let ledger = ledger::open::open(&ledger_settings(&settings)?).await?;
         pin(&*ledger, Arc::make_mut(routes)).await?;
         let started = ledger.start(&settings.slot, clock.now()).await?;
         log_start(&started);
-        Ok(Self { settings, clock, ledger, started, slot })
+        Ok(Self { settings, clock, ledger, started, store, slot })
+    }
+
+    fn keeper(&self) -> Keeper {
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
+        Keeper::new(self.store.clone(), ledger, clock)
     }
 
     fn writer(&self, metrics: &Arc<Metrics>) -> Arc<GroupWriter> {
@@ -252,6 +281,7 @@ impl Bus {
             chance: Arc::new(SystemChance),
             deadlines: Arc::new(TimerDeadlines),
             started: base.started.clone(),
+            kept: Arc::new(base.keeper()),
             observer: Arc::new(Observer::new(Arc::clone(&metrics))),
             limits: scope.limits,
         });
@@ -261,7 +291,7 @@ impl Bus {
         let desk =
             desk(&base, &engine, &metrics, health, Admits::of(schemas, &parties, &base.settings));
         let (asks, wishes) = Asks::new();
-        let Base { settings, clock, ledger, started, slot } = base;
+        let Base { settings, clock, ledger, started, store, slot } = base;
         let bus = Self {
             engine,
             ledger,
@@ -272,6 +302,7 @@ impl Bus {
             parties,
             asks,
             wishes: Some(wishes),
+            agreement: Arc::default(),
             desk: Arc::new(desk),
             taking: Arc::new(taking),
             broker,
@@ -279,10 +310,14 @@ impl Bus {
             tasks,
             stop_taking,
             stop_writing: CancellationToken::new(),
+            store,
             _slot: slot,
         };
         loops::spawn(&bus, &bus.desk.health);
-        bus.desk.health.set("routes", Ok(()), bus.clock.now());
+        last::spawn(&bus);
+        for checked in ["topology", "routes"] {
+            bus.desk.health.set(checked, Ok(()), bus.clock.now());
+        }
         if scope.consume {
             bus.consume();
         }
@@ -339,9 +374,20 @@ impl Bus {
             clock: Arc::clone(&self.clock),
             heads: heads_log(&self.settings),
             asks: Some(self.asks.clone()),
+            agreement: Some(Arc::clone(&self.agreement)),
+            broker: Some(self.look_at_broker()),
+            verifying: Progress::default(),
         };
         self.tasks.spawn(socket.serve(Arc::new(office), self.stop_taking.clone()));
         Ok(())
+    }
+
+    fn look_at_broker(&self) -> LooksAtBroker {
+        let broker = Arc::clone(&self.broker);
+        Box::new(move || {
+            let (endpoint, planned) = (broker.endpoint.clone(), broker.planned());
+            Box::pin(async move { crate::doctor::of_broker(&endpoint, &planned).await })
+        })
     }
 
     async fn open_edge(&self) -> Result<(), StartError> {
@@ -483,6 +529,9 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
         clock,
         heads: heads_log(&checked.settings),
         asks: None,
+        agreement: None,
+        broker: None,
+        verifying: Progress::default(),
     })
 }
 

@@ -21,11 +21,13 @@ use snodo_core::{
 
 mod layer;
 mod reader;
+mod stage;
 #[cfg(test)]
 mod tests;
 
 use layer::Layer;
 use reader::{Reader, Table};
+pub use stage::{EnvironmentSettings, HostUse, SecretUse, Stage, look_at_secrets};
 
 /// The main file, relative to the house.
 pub const FILE: &str = "config/snodo.yaml";
@@ -51,6 +53,14 @@ pub struct Settings {
     pub metrics: SocketAddr,
     /// Bounds.
     pub limits: Limits,
+    /// How long what is kept.
+    pub retention: Retention,
+    /// How the log is written.
+    pub log: LogFormat,
+    /// What this bus is: production or test.
+    pub environment: EnvironmentSettings,
+    /// The secrets that are named here.
+    pub secrets: Vec<SecretUse>,
     /// The adapter instances by name.
     pub adapters: BTreeMap<String, AdapterSettings>,
 }
@@ -117,13 +127,49 @@ pub struct Limits {
     pub waiting_per_route: u64,
     /// CPU time that checking one message may take.
     pub validation: Duration,
+    /// Bytes of the disk that stay free: below, nothing is taken.
+    pub disk_free: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 1 << 20, waiting_per_route: 100_000, validation: Duration::from_millis(50) }
+        Self {
+            body: 1 << 20,
+            waiting_per_route: 100_000,
+            validation: Duration::from_millis(50),
+            disk_free: 1 << 30,
+        }
     }
 }
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, else as JSON.
+    #[default]
+    Auto,
+    /// A JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// How long the ledger keeps what, where no purpose says longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Bodies and results, from the end of the last delivery on.
+    pub bodies: Duration,
+    /// Who sent what when and what became of it; for so long a repeated message is known.
+    pub metadata: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { bodies: DAY * 30, metadata: DAY * 396 }
+    }
+}
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// An adapter instance as it is written; its options are the kind's own.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,7 +257,8 @@ pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Opt
     let builder =
         layers.iter().cloned().fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
     let built = builder.add_source(environment).build();
-    let mut reader = Reader { layers: &layers, problems };
+    let (secrets, hosts) = (Vec::new(), Vec::new());
+    let mut reader = Reader { layers: &layers, problems, secrets, hosts };
     let Ok(ValueKind::Table(map)) = built.map(|config| config.cache.kind) else {
         let place = reader.place("", None);
         let words = Words::new(
@@ -263,11 +310,23 @@ fn nowhere(path: &str) -> Place {
 }
 
 fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> Option<Settings> {
-    const KNOWN: [&str; 8] =
-        ["instance", "data", "ledger", "broker", "http", "metrics", "limits", "adapters"];
+    const KNOWN: [&str; 11] = [
+        "instance",
+        "environment",
+        "data",
+        "ledger",
+        "broker",
+        "http",
+        "metrics",
+        "limits",
+        "log",
+        "retention",
+        "adapters",
+    ];
     let root = Table::new(root, "");
     reader.only(root, &KNOWN);
     let slot = slot(reader, root);
+    let environment = stage::environment(reader, root);
     let data = reader.required(root, "data", "write the folder of the bus's data");
     let data = data.map(|path| house.join(path));
     let ledger = ledger(reader, root, data.as_deref());
@@ -276,8 +335,12 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
     let hosts = hosts(reader, root);
     let metrics = listen(reader, root, "metrics", &["listen"], "127.0.0.1:9464");
     let limits = limits(reader, root);
+    let log = log_format(reader, root);
+    let retention = retention(reader, root);
     let adapters = adapters(reader, root);
     same_listener(reader, root, http, metrics);
+    let secrets = std::mem::take(&mut reader.secrets);
+    stage::fit(&environment, &secrets, &reader.hosts, reader.problems);
     Some(Settings {
         house: house.to_owned(),
         slot: slot?,
@@ -288,6 +351,10 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         hosts,
         metrics,
         limits,
+        log,
+        retention,
+        environment,
+        secrets,
         adapters,
     })
 }
@@ -351,10 +418,14 @@ fn postgres(reader: &mut Reader<'_>, ledger: Table<'_>) -> Option<LedgerSettings
     let table = Table::new(map, "/ledger/postgres");
     reader.only(table, &["host", "port", "database", "user", "password"]);
     let host = reader.required(table, "host", "write the server's name");
+    let hosts: Vec<String> = host.iter().filter(|host| !host.starts_with('/')).cloned().collect();
+    let place = reader.place("/ledger/postgres/host", table.get("host"));
+    let of = |host: &String| HostUse { host: host.to_ascii_lowercase(), place: place.clone() };
+    reader.hosts.extend(hosts.iter().map(of));
     let port = reader.number(table, "port", 5432, 1..=65_535);
     let database = reader.required(table, "database", "write the database's name");
     let user = reader.required(table, "user", "write the user's name");
-    let password = reader.secret(table, "password");
+    let password = reader.secret(table, "password", hosts);
     Some(LedgerSettings::Postgres {
         host: host?,
         port: u16::try_from(port).ok()?,
@@ -377,7 +448,12 @@ fn broker(reader: &mut Reader<'_>, root: Table<'_>) -> Option<BrokerSettings> {
         (true, None) => Some(BrokerSettings::Private),
         (false, Some(value)) => {
             let uris = uris(reader, value);
-            let password = reader.secret(table, "password");
+            let place = reader.place("/broker/uris", Some(value));
+            let named = uris.iter().flatten().filter_map(|uri| stage::host_of(uri));
+            let hosts: Vec<String> = named.collect();
+            let of = |host: &String| HostUse { host: host.clone(), place: place.clone() };
+            reader.hosts.extend(hosts.iter().map(of));
+            let password = reader.secret(table, "password", hosts);
             let management = table
                 .get("management")
                 .is_some()
@@ -511,7 +587,7 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
     let default = Limits::default();
     let Some(map) = reader.table(root, "limits") else { return default };
     let table = Table::new(map, "/limits");
-    reader.only(table, &["body", "waiting_per_route", "validation"]);
+    reader.only(table, &["body", "waiting_per_route", "validation", "disk_free"]);
     Limits {
         body: reader.size(table, "body", default.body, 1 << 10..=64 << 20),
         waiting_per_route: reader.number(
@@ -526,7 +602,51 @@ fn limits(reader: &mut Reader<'_>, root: Table<'_>) -> Limits {
             default.validation,
             Duration::from_millis(1)..=Duration::from_secs(10),
         ),
+        disk_free: reader
+            .size(table, "disk_free", 1 << 30, 1 << 20..=1 << 50)
+            .try_into()
+            .unwrap_or(default.disk_free),
     }
+}
+
+fn log_format(reader: &mut Reader<'_>, root: Table<'_>) -> LogFormat {
+    let Some(map) = reader.table(root, "log") else { return LogFormat::default() };
+    let table = Table::new(map, "/log");
+    reader.only(table, &["format"]);
+    match reader.text(table, "format").as_deref() {
+        Some("auto") | None => LogFormat::Auto,
+        Some("json") => LogFormat::Json,
+        Some("text") => LogFormat::Text,
+        Some(_) => {
+            if let Some(value) = table.get("format") {
+                let help = "write auto (JSON where no terminal is), json or text";
+                reader.wrong("/log/format", value, "no such format", help);
+            }
+            LogFormat::Auto
+        }
+    }
+}
+
+fn retention(reader: &mut Reader<'_>, root: Table<'_>) -> Retention {
+    let default = Retention::default();
+    let Some(map) = reader.table(root, "retention") else { return default };
+    let table = Table::new(map, "/retention");
+    reader.only(table, &["bodies", "metadata"]);
+    let kept = Retention {
+        bodies: reader.duration(table, "bodies", default.bodies, DAY..=DAY * 36_500),
+        metadata: reader.duration(table, "metadata", default.metadata, DAY * 7..=DAY * 36_500),
+    };
+    if kept.metadata < kept.bodies {
+        let value = table.get("metadata").or_else(|| table.get("bodies"));
+        let place = reader.place("/retention/metadata", value);
+        let words = Words::new(
+            "metadata is kept for a shorter time than bodies",
+            "shorter than `bodies`",
+            "write a `metadata` that is at least as long: it says whose bodies they are",
+        );
+        reader.error("SN0460", place, words);
+    }
+    kept
 }
 
 fn adapters(reader: &mut Reader<'_>, root: Table<'_>) -> BTreeMap<String, AdapterSettings> {
@@ -557,7 +677,23 @@ fn adapter(reader: &mut Reader<'_>, all: Table<'_>, name: &str) -> Option<Adapte
     let pace = pace(reader, Table::new(map, &at));
     let mut places = BTreeMap::from([(String::new(), reader.place(&at, None))]);
     note_places(reader, &at, "", map, &mut places);
-    Some(AdapterSettings { kind, options: Json::Object(options), pace, places })
+    let mut adapter = AdapterSettings { kind, options: Json::Object(options), pace, places };
+    note_secrets(reader, map, &mut adapter);
+    Some(adapter)
+}
+
+/// Notes the hosts of an instance, and its secrets, which go to them.
+fn note_secrets(reader: &mut Reader<'_>, map: &Map<String, Value>, adapter: &mut AdapterSettings) {
+    let mut options = std::mem::take(&mut adapter.options);
+    let (mut secrets, place) = (Vec::new(), |pointer: &str| adapter.place(pointer));
+    stage::adapter_secrets(&mut options, "", &place, &mut secrets, reader.problems);
+    let hosts = stage::adapter_hosts(map, &place);
+    for secret in &mut secrets {
+        secret.hosts = hosts.iter().map(|one| one.host.clone()).collect();
+    }
+    adapter.options = options;
+    reader.secrets.extend(secrets);
+    reader.hosts.extend(hosts);
 }
 
 /// How much of the bus a target gets: `limits: { at_once, rate, breaker }`.

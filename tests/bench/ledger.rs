@@ -102,6 +102,7 @@ fn accept(number: u64) -> Action {
         digest: Digest::of(&number.to_be_bytes()),
         source: "party:sender".into(),
         deliveries: vec![owed(id, "fast")],
+        documents: Vec::new(),
         cursor: None,
     }))
 }
@@ -119,6 +120,7 @@ fn settle(cause: MessageId, row: &Created) -> Action {
     let emission = Emission {
         message: message(id, "bench.forwarded.v1"),
         deliveries: vec![owed(id, "party:sink")],
+        documents: Vec::new(),
     };
     Action::Settle {
         seq: row.seq,

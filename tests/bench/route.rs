@@ -105,6 +105,7 @@ fn admitted(bus: &Bus, name: &str, number: u64) -> Admitted {
         digest,
         source: "party:sender".into(),
         to: Vec::new(),
+        documents: Vec::new(),
         cursor: None,
     }
 }

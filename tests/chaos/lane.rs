@@ -17,9 +17,12 @@ use snodo::broker::{
 use snodo_tests::{
     bus::HouseFolder,
     chaos::{
+        Failure,
+        books::Books,
         house::{self, Places},
         plan::{LedgerKind, Run},
         report::RunReport,
+        stage::Stage,
         target::{DELAY_MS, Target},
     },
     node, postgres,
@@ -27,8 +30,7 @@ use snodo_tests::{
 use tokio::sync::RwLock;
 
 use crate::{
-    books::Books,
-    scene::{Failure, Scene, log_of},
+    scene::{Scene, log_of},
     strikes,
 };
 
@@ -86,8 +88,9 @@ impl Lane {
             Err(error) => return Err((RunReport::new(run), error)),
         };
         let played = play(&mut scene, run).await;
-        let slowest = scene.slowest_start();
+        let slowest = scene.stage.slowest_start;
         let mut report = scene.report;
+        report.mistakes.extend(scene.stage.mistakes);
         if slowest.as_secs() >= 5 {
             report.mistakes.push(format!("a start took {slowest:.1?} until it was ready"));
         }
@@ -105,7 +108,8 @@ impl Lane {
         let (ledger, books) = self.ledger(&house)?;
         let target = Target::start(&folder.join("target.log"), run.seed, DELAY_MS).await?;
         house::write(&house, &Places { ledger, broker, target: target.address() })?;
-        Ok(Scene::new(RunReport::new(run), &self.node, house, books, target, self.fault.clone()))
+        let stage = Stage::new(house, books, target);
+        Ok(Scene::new(RunReport::new(run), &self.node, stage, self.fault.clone()))
     }
 
     fn ledger(&self, house: &HouseFolder) -> Result<(Value, Books), Failure> {
@@ -130,7 +134,7 @@ impl Lane {
 
 async fn play(scene: &mut Scene<'_>, run: &Run) -> Result<(), Failure> {
     strikes::strike(scene, run.strike, run.times).await?;
-    scene.settle().await?;
+    scene.stage.settle().await?;
     scene.judge().await
 }
 

@@ -16,18 +16,15 @@ use futures_util::{StreamExt as _, stream};
 use snodo_tests::{
     bus::binaries,
     chaos::{
+        Failure,
         plan::{LedgerKind, Strike, Wish, runs},
         report::{self, RunReport},
     },
 };
 
-use crate::{lane::Lane, scene::Failure};
+use crate::lane::Lane;
 
-mod books;
-mod drive;
-mod ends;
 mod lane;
-mod office;
 mod scene;
 mod strikes;
 

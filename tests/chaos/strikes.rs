@@ -6,10 +6,14 @@
 use std::{pin::pin, time::Duration};
 
 use snodo::broker::node::PrivateNode;
-use snodo_tests::chaos::plan::{self, Strike};
+use snodo_tests::chaos::{
+    Failure,
+    drive::Load,
+    plan::{self, Strike},
+};
 use tokio::time::timeout;
 
-use crate::scene::{Failure, Scene};
+use crate::scene::Scene;
 
 /// Messages per second while bus or broker are killed.
 const RATE: u32 = 300;
@@ -48,10 +52,10 @@ pub(crate) async fn strike(
 
 async fn kill_bus(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
     scene.start_bus(None).await?;
-    scene.drive(RATE)?;
+    scene.stage.drive(Load::of(RATE))?;
     for _ in 0..times * 2 {
         wait_for_a_moment(scene).await?;
-        let open = scene.bury().await?;
+        let open = scene.stage.bury().await?;
         if open >= OPEN {
             scene.report.struck(open);
         }
@@ -60,30 +64,30 @@ async fn kill_bus(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
             break;
         }
     }
-    scene.rest().await;
+    scene.stage.rest().await;
     Ok(())
 }
 
 async fn kill_broker(scene: &mut Scene<'_>, times: u32) -> Result<(), Failure> {
     let node = scene.node;
     scene.start_bus(None).await?;
-    scene.drive(RATE)?;
+    scene.stage.drive(Load::of(RATE))?;
     for _ in 0..times * 2 {
         wait_for_a_moment(scene).await?;
         let mut node = node.write().await;
         node.kill();
-        let open = scene.open().await?;
+        let open = scene.stage.open().await?;
         if open >= OPEN {
             scene.report.struck(open);
         }
         start_again(scene, &mut node).await?;
         drop(node);
-        scene.ready().await?;
+        scene.stage.ready().await?;
         if scene.report.fired == times {
             break;
         }
     }
-    scene.rest().await;
+    scene.stage.rest().await;
     Ok(())
 }
 
@@ -93,14 +97,14 @@ async fn start_again(scene: &mut Scene<'_>, node: &mut PrivateNode) -> Result<()
     if let Ok(started) = timeout(WITHOUT_BROKER, started.as_mut()).await {
         return Ok(started?);
     }
-    scene.rest().await;
+    scene.stage.rest().await;
     started.await?;
-    scene.drive(RATE)
+    scene.stage.drive(Load::of(RATE))
 }
 
 /// Until enough is open, and a drawn moment more.
 async fn wait_for_a_moment(scene: &mut Scene<'_>) -> Result<(), Failure> {
-    scene.wait_open(i64::try_from(OPEN)?, FILLING).await?;
+    scene.stage.wait_open(i64::try_from(OPEN)?, FILLING).await?;
     let more = scene.dice.between(0, 1500);
     tokio::time::sleep(Duration::from_millis(more)).await;
     Ok(())
@@ -110,22 +114,22 @@ async fn wait_for_a_moment(scene: &mut Scene<'_>) -> Result<(), Failure> {
 async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
     let mut percent = 100;
     for _ in 0..TRIES {
-        scene.stop().await?;
+        scene.stage.stop().await?;
         if plan::needs_backlog(point) {
             leave_a_backlog(scene).await?;
         }
         let pass = plan::pass(point, percent, &mut scene.dice);
         scene.start_bus(Some(&format!("CP{point}:{pass}"))).await?;
-        scene.drive(RATE_AT_POINT)?;
-        let died = scene.wait_death(REACHING).await;
-        scene.rest().await;
-        let open = scene.bury().await?;
+        scene.stage.drive(Load::of(RATE_AT_POINT))?;
+        let died = scene.stage.wait_death(REACHING).await;
+        scene.stage.rest().await;
+        let open = scene.stage.bury().await?;
         let counts = died && open >= OPEN_AT_POINT;
         if counts {
             scene.report.struck(open);
         }
         scene.start_bus(None).await?;
-        scene.settle().await?;
+        scene.stage.settle().await?;
         if counts {
             break;
         }
@@ -137,9 +141,9 @@ async fn crash_at(scene: &mut Scene<'_>, point: u8) -> Result<(), Failure> {
 /// A bus that is killed with enough open, so that the next one finds rows to publish.
 async fn leave_a_backlog(scene: &mut Scene<'_>) -> Result<(), Failure> {
     scene.start_bus(None).await?;
-    scene.drive(RATE_AT_POINT)?;
-    scene.wait_open(i64::try_from(OPEN_AT_POINT)?, FILLING).await?;
-    scene.bury().await?;
-    scene.rest().await;
+    scene.stage.drive(Load::of(RATE_AT_POINT))?;
+    scene.stage.wait_open(i64::try_from(OPEN_AT_POINT)?, FILLING).await?;
+    scene.stage.bury().await?;
+    scene.stage.rest().await;
     Ok(())
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use snodo_sandbox::{Sandbox, SandboxOptions};
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
-    client::{Answer, Client, get, post_message_to},
+    client::{Answer, Client, get, post_document, post_message_to},
     palermo,
 };
 
@@ -122,11 +122,12 @@ fn run_folder() -> io::Result<PathBuf> {
 async fn play(house: &HouseFolder, region: &mut Region) -> Result<bool, Failure> {
     let mut client = Client::new(house.http);
     let mut good = true;
-    for scene in scenes() {
+    for mut scene in scenes() {
         say(&format!("── {}", scene.title));
         if let Expected::Survives(_) = scene.expected {
             region.stop().await;
         }
+        good &= attach(&mut client, &mut scene).await?;
         let path = match scene.expected {
             Expected::Valid => "/v1/messages?check=true",
             _ => "/v1/messages",
@@ -169,6 +170,26 @@ async fn held(house: &HouseFolder, answer: &Answer) -> Result<(), Failure> {
 fn valid(answer: &Answer) -> bool {
     say(&format!("   {} {}", answer.status, answer.json()));
     answer.status == 200 && answer.json()["valid"] == true
+}
+
+/// Posts what the scene attaches, so that its message cites it.
+async fn attach(client: &mut Client, scene: &mut Scene) -> Result<bool, Failure> {
+    let mut cited = Vec::new();
+    for name in scene.papers {
+        let bytes = format!("{name}: a document of the story");
+        let request = post_document(scene.token, name, "text/plain", bytes.as_bytes());
+        let answer = client.send(&request).await?;
+        let document = answer.json();
+        say(&format!("   posted {name}: {} {}", answer.status, document["sha256"]));
+        if answer.status != 201 {
+            return Ok(false);
+        }
+        cited.push(document);
+    }
+    if !cited.is_empty() {
+        scene.event["data"]["attachments"] = Value::Array(cited);
+    }
+    Ok(true)
 }
 
 /// The message and what came of it are completed; its story is printed.

@@ -13,6 +13,8 @@ pub(crate) struct Scene {
     pub(crate) title: &'static str,
     /// Who sends.
     pub(crate) token: &'static str,
+    /// What is attached: file names. They are posted first, and the message cites what is answered.
+    pub(crate) papers: &'static [&'static str],
     /// What.
     pub(crate) event: Value,
     /// How it ends.
@@ -38,11 +40,24 @@ pub(crate) enum Expected {
 pub(crate) fn scenes() -> Vec<Scene> {
     let mut wrong = residence("declaration-2", "RSSMRA80A01G273X");
     wrong["data"]["newAddress"]["postCode"] = json!("9013");
-    let sportello =
-        |title, event, expected| Scene { title, token: SPORTELLO_TOKEN, event, expected };
+    let sportello = |title, event, expected| Scene {
+        title,
+        token: SPORTELLO_TOKEN,
+        papers: &[],
+        event,
+        expected,
+    };
     vec![
+        Scene {
+            papers: &["lease.txt", "consent.txt"],
+            ..sportello(
+                "a citizen declares a change of residence with two documents: protocol number, archive, the region's service, the region's queue",
+                residence("declaration-0", "RSSMRA80A01G273Z"),
+                Expected::Ends(3),
+            )
+        },
         sportello(
-            "a citizen declares a change of residence: protocol number, the region's service, the region's queue",
+            "another one, without documents",
             residence("declaration-1", "RSSMRA80A01G273Z"),
             Expected::Ends(3),
         ),
@@ -70,6 +85,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         Scene {
             title: "the region tells of a change of vehicle tax: translated and handed to the tax office's queue",
             token: REGION_TOKEN,
+            papers: &[],
             event: vehicle_tax("tax-2026-0001"),
             expected: Expected::Ends(2),
         },

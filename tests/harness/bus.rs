@@ -108,9 +108,29 @@ impl BusProcess {
         house: &HouseFolder,
         environment: &[(&str, &str)],
     ) -> io::Result<Self> {
+        Self::begin(Command::new(folder.join("snodo")), house, environment)
+    }
+
+    /// The same by a program that becomes it: `prlimit --nofile=128`.
+    pub fn spawn_under(
+        house: &HouseFolder,
+        environment: &[(&str, &str)],
+        wrapper: &[String],
+    ) -> io::Result<Self> {
+        let [program, arguments @ ..] = wrapper else { return Self::spawn(house, environment) };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(binaries()?.join("snodo"));
+        Self::begin(command, house, environment)
+    }
+
+    fn begin(
+        mut command: Command,
+        house: &HouseFolder,
+        environment: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(house.path.join("bus.log"))?;
-        let child = Command::new(folder.join("snodo"))
+        let child = command
             .arg("run")
             .current_dir(&house.path)
             .envs(environment.iter().copied())

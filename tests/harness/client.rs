@@ -163,6 +163,17 @@ pub fn post_message_to(path: &str, token: &str, event: &serde_json::Value) -> Ve
     .into_bytes()
 }
 
+/// A `POST /v1/documents` of a small document.
+pub fn post_document(token: &str, name: &str, media_type: &str, bytes: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/documents HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: {media_type}\r\nContent-Disposition: attachment; filename=\"{name}\"\r\n\
+         Content-Length: {}\r\n\r\n",
+        bytes.len()
+    );
+    [head.as_bytes(), bytes].concat()
+}
+
 /// A `GET`.
 pub fn get(path: &str, token: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\r\n")

@@ -4,6 +4,7 @@
 
 mod calls;
 mod content;
+mod kept;
 mod register;
 
 use std::{path::Path, sync::Arc};
@@ -16,6 +17,7 @@ use snodo_core::{
     ids::{DeliveryId, MessageId, StepKey},
     schema::{SchemaFile, Schemas},
 };
+use snodo_tests::kept::KeepsNothing;
 
 /// What must never be in an error text.
 const PERSONAL: [&str; 4] = ["RSSMRA80A01G273Z", "Mario", "Rossi", "hunter2"];
@@ -23,6 +25,7 @@ const PERSONAL: [&str; 4] = ["RSSMRA80A01G273Z", "Mario", "Rossi", "hunter2"];
 /// Every kind with options that open.
 fn entries() -> Vec<(&'static str, Value)> {
     vec![
+        ("archive", json!({})),
         ("http", region_options("http://127.0.0.1:9", "20s")),
         ("protocollo", json!({ "aoo": "c_g273" })),
     ]
@@ -84,7 +87,7 @@ fn step_key(step: &str) -> StepKey {
 }
 
 fn call<'a>(operation: &'a str, input: &'a Value, step_key: &'a StepKey) -> Call<'a> {
-    Call { operation, input, step_key, traceparent: None, order_no: None }
+    Call { operation, input, step_key, traceparent: None, kept: &KeepsNothing, order_no: None }
 }
 
 fn assert_impersonal(text: &str) {

@@ -7,6 +7,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 mod bus;
 mod clients;
+mod documents;
 mod inbox;
 
 use bus::{Bus, KIND, OTHER, TOKEN, answer, binary};

@@ -17,6 +17,7 @@ use snodo_core::{
     message_state::DeliveryState,
 };
 use snodo_tests::{
+    kept::KeepsNothing,
     postgres,
     simulation::{
         broker::{Line, WorldBroker},
@@ -69,6 +70,7 @@ impl Bench {
             chance: Arc::new(Dice::new(1)),
             deadlines: Arc::new(Timers(far)),
             started,
+            kept: Arc::new(KeepsNothing),
             observer: Arc::new(Silent),
             limits: Limits::default(),
         });
@@ -92,6 +94,7 @@ impl Bench {
             digest: Digest::of(sender_id.as_bytes()),
             source: "party:p".into(),
             to: Vec::new(),
+            documents: Vec::new(),
             cursor: None,
         };
         self.engine.accept(admitted).await.expect("accepted");

@@ -27,6 +27,7 @@ mod mutants;
 mod order;
 mod random;
 mod race;
+mod retention;
 mod writer;
 
 /// Any moment.

@@ -41,6 +41,18 @@ const CASES: &[Case] = &[
         None,
     ),
     (
+        "SnodoTopologyDiffers",
+        &[("snodo_ready{job='snodo',instance='a',component='topology'}", "0x20")],
+        "3m",
+        Some(&[PAGE, JOB, A]),
+    ),
+    (
+        "SnodoTopologyDiffers",
+        &[("snodo_ready{job='snodo',instance='a',component='topology'}", "0 1x20")],
+        "3m",
+        None,
+    ),
+    (
         "SnodoReloadRefused",
         &[("snodo_ready{job='snodo',instance='a',component='routes'}", "0x20")],
         "6m",
@@ -239,6 +251,45 @@ const CASES: &[Case] = &[
         Some(&[TICKET, JOB]),
     ),
     ("SnodoStrays", &[("snodo_strays{job='snodo',instance='a'}", "0x20")], "6m", None),
+    (
+        "SnodoTotalsDiffer",
+        &[("snodo_totals_difference{job='snodo',instance='a'}", "0 2x10")],
+        "2m",
+        Some(&[PAGE, JOB, A]),
+    ),
+    (
+        "SnodoTotalsDiffer",
+        &[("snodo_totals_difference{job='snodo',instance='a'}", "0x10")],
+        "2m",
+        None,
+    ),
+    (
+        "SnodoTotalsNotCompared",
+        &[
+            ("snodo_totals_agreed_timestamp_seconds{job='snodo',instance='a'}", "0x800"),
+            ("snodo_ready{job='snodo',instance='a',component='ledger'}", "1x800"),
+        ],
+        "245m",
+        Some(&[TICKET, JOB, A]),
+    ),
+    (
+        "SnodoTotalsNotCompared",
+        &[("snodo_totals_agreed_timestamp_seconds{job='snodo',instance='a'}", "0+30x800")],
+        "245m",
+        None,
+    ),
+    (
+        "SnodoRetentionBehind",
+        &[("snodo_retention_behind_seconds{job='snodo',instance='a'}", "90000x400")],
+        "65m",
+        Some(&[TICKET, JOB]),
+    ),
+    (
+        "SnodoRetentionBehind",
+        &[("snodo_retention_behind_seconds{job='snodo',instance='a'}", "3600x400")],
+        "65m",
+        None,
+    ),
     (
         "SnodoConsumerDown",
         &[("snodo_consumer_active{job='snodo',instance='a',route='notify-region'}", "0x20")],

@@ -26,6 +26,8 @@ use snodo_tests::{
     wait::eventually,
 };
 
+mod documents;
+
 /// Deliveries of one route that may wait.
 const CAP: u8 = 20;
 /// A broker starts, or everything is delivered, within this on a busy machine.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use snodo::{
     broker::{Address, Confirm, Copy, Publish, Settlement},
     clock::Clock,
+    documents::{Keeper, Store},
     engine::{Engine, Lane, Limits, Parts, Silent, SystemChance, TimerDeadlines, accept::Admitted},
     house,
     ledger::{
@@ -24,17 +25,19 @@ use snodo::{
     operators::DirectWrite,
     settings::Surroundings,
 };
-use snodo_adapters::protocollo::Protocollo;
+use snodo_adapters::{archive::Archive, protocollo::Protocollo};
 use snodo_core::{
     adapter::{
         Adapter, BoxFuture, Call, Catalog, Cursor, Instances, OpenError, Opening, Operation,
         Receipt,
     },
     diagnostic::render_text,
+    document::DocumentKey,
     envelope::{IdempotencyKey, Message},
     fault::{Fault, FaultClass},
     ids::Digest,
     route::Routes,
+    timestamp::Timestamp,
     verdict::EffectKind,
 };
 use snodo_tests::simulation::clock::WorldClock;
@@ -45,6 +48,7 @@ ledger: { sqlite: ledger.db }
 broker: { private: true }
 adapters:
   protocollo: { kind: protocollo, aoo: c_g273 }
+  archive: { kind: archive }
   far: { kind: scripted }
 ";
 const PURPOSE: &str = "purpose: test\ntitle: Test\nlaws: [a-law]\nretention: 30d\nrecord: Tests\n";
@@ -161,6 +165,7 @@ pub(crate) struct Stage {
     routes: Arc<Routes>,
     instances: Instances,
     sent: AtomicU64,
+    pub(crate) store: Store,
     _house: tempfile::TempDir,
 }
 
@@ -178,7 +183,7 @@ impl Stage {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             std::fs::write(path, text).expect("written");
         }
-        let catalog = Catalog::default().with::<Protocollo>().with::<Scripted>();
+        let catalog = Catalog::default().with::<Protocollo>().with::<Archive>().with::<Scripted>();
         let (checked, said) = house::check(folder.path(), &Surroundings::default(), &catalog);
         assert!(said.is_empty(), "{}", render_text(&said));
         let checked = checked.expect("it checks");
@@ -204,8 +209,13 @@ impl Stage {
             routes: checked.routes,
             instances,
             sent: AtomicU64::new(0),
+            store: Store::open(&folder.path().join("data"), "a").expect("opened"),
             _house: folder,
         }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn pass(&self, minutes: u64) {
@@ -223,6 +233,12 @@ impl Stage {
         self.engine(started, publish)
     }
 
+    /// What the bus keeps, beside the ledger.
+    pub(crate) fn keeper(&self) -> Keeper {
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::<WorldClock>::clone(&self.clock));
+        Keeper::new(self.store.clone(), ledger, clock)
+    }
+
     fn engine(&self, started: Started, publish: Arc<dyn Publish>) -> Arc<Engine> {
         Engine::new(Parts {
             routes: Arc::clone(&self.routes),
@@ -234,6 +250,7 @@ impl Stage {
             chance: Arc::new(SystemChance),
             deadlines: Arc::new(TimerDeadlines),
             started,
+            kept: Arc::new(self.keeper()),
             observer: Arc::new(Silent),
             limits: Limits::default(),
         })
@@ -246,6 +263,18 @@ impl Stage {
         kind: &str,
         data: &Value,
         cursor: Option<Cursor>,
+    ) {
+        self.send_citing(engine, kind, data, cursor, Vec::new()).await;
+    }
+
+    /// The same, of a message that cites documents.
+    pub(crate) async fn send_citing(
+        &self,
+        engine: &Engine,
+        kind: &str,
+        data: &Value,
+        cursor: Option<Cursor>,
+        documents: Vec<DocumentKey>,
     ) {
         let sender_id = self.sent.fetch_add(1, SeqCst).to_string();
         let attributes = json!({
@@ -261,6 +290,7 @@ impl Stage {
             key: IdempotencyKey { party: "p".to_owned(), source: "s".to_owned(), sender_id },
             source: "party:p".into(),
             to: Vec::new(),
+            documents,
             cursor,
         };
         engine.accept(admitted).await.expect("accepted");

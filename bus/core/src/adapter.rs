@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     fault::Fault,
     ids::{Digest, StepKey},
+    kept::Kept,
     register::LedgerEffect,
     schema::Schemas,
     verdict::EffectKind,
@@ -48,6 +49,8 @@ pub struct Call<'a> {
     pub step_key: &'a StepKey,
     /// W3C trace context to hand on.
     pub traceparent: Option<&'a str>,
+    /// What the bus keeps: documents, closed days of its registers.
+    pub kept: &'a dyn Kept,
     /// The order number of the delivery in its key, where the route is ordered: operations that
     /// overwrite carry it, and the target keeps the higher.
     pub order_no: Option<i64>,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
+    document::{Citation, Document},
     envelope::{Incoming, content_digest},
     fault::{Fault, FaultClass},
     ids::Digest,
@@ -48,6 +49,8 @@ pub struct Admitted {
     pub value: Value,
     /// "The same body" is the same digest.
     pub digest: Digest,
+    /// The documents that it cites; whether the sender may is looked at elsewhere.
+    pub cited: Vec<Citation>,
 }
 
 impl Admitted {
@@ -162,6 +165,23 @@ impl Rejection {
         )
     }
 
+    /// A document that this party has not, or no longer.
+    pub fn unknown_document(cited: &Citation) -> Self {
+        let detail = "the message cites a document that this party does not have here";
+        let rejection = Self::new("SN0628", 422, "unknown_document", detail).expecting(
+            "the key of a document that the same party posted in the last 24 hours, or has cited since",
+        );
+        Self { pointer: Some(format!("{}/key", cited.pointer)), ..rejection }
+    }
+
+    /// A document of which the message says something else than the bus answered.
+    pub fn other_document(cited: &Citation, field: &str) -> Self {
+        let detail = "the message says something else of a document than the bus answered";
+        let rejection = Self::new("SN0629", 422, "other_document", detail)
+            .expecting("what `POST /v1/documents` answered for this key, unchanged");
+        Self { pointer: Some(format!("{}/{field}", cited.pointer)), ..rejection }
+    }
+
     /// Properties that would route the message elsewhere.
     pub(crate) fn routing_headers() -> Self {
         Self::new("SN0620", 400, "routing_headers", "`CC` and `BCC` headers are not taken")
@@ -188,7 +208,21 @@ pub fn admit(
     }
     incoming.data = json::canonical(&value).into();
     let digest = content_digest(&incoming.kind, incoming.subject.as_deref(), &incoming.data);
-    Ok(Admitted { incoming, value, digest })
+    let cited = validator.citations(&value);
+    Ok(Admitted { incoming, value, digest, cited })
+}
+
+/// Whether the documents that a message cites are those that its sender has: `known` are the documents
+/// of the party that may be cited now.
+pub fn admit_documents(cited: &[Citation], known: &[Document]) -> Result<(), Rejection> {
+    for citation in cited {
+        let found = known.iter().find(|known| known.key == citation.document.key);
+        let Some(found) = found else { return Err(Rejection::unknown_document(citation)) };
+        if let Some(field) = found.differs(&citation.document) {
+            return Err(Rejection::other_document(citation, field));
+        }
+    }
+    Ok(())
 }
 
 /// Reads the body of a delivery of type `kind` again. It was valid when it was taken: if it no longer
@@ -239,6 +273,7 @@ mod tests {
     use super::*;
     use crate::{
         diagnostic::SourceFile,
+        document::DocumentKey,
         schema::{SchemaFile, Schemas},
     };
 
@@ -349,6 +384,27 @@ mod tests {
             let told = format!("{no} {no:?} {}", serde_json::to_string(&no).expect("JSON"));
             assert!(!told.contains(secret), "{told}");
         }
+    }
+
+    #[test]
+    fn a_document_is_cited_by_who_has_it_and_as_it_is() {
+        let document = |name: &str| Document {
+            key: DocumentKey(uuid::Uuid::from_u128(7)),
+            sha256: Digest::of(b"x"),
+            size: 1,
+            media_type: "text/plain".to_owned(),
+            name: name.to_owned(),
+        };
+        let cited = |document| [Citation { pointer: "/a/0".to_owned(), document }];
+        let admit = |name: &str, known: &[Document]| {
+            let no = admit_documents(&cited(document(name)), known);
+            no.map_err(|no| (no.code, no.pointer.unwrap_or_default()))
+        };
+        assert_eq!(admit("a", &[document("a")]), Ok(()));
+        assert_eq!(admit("a", &[]), Err(("SN0628", "/a/0/key".to_owned())));
+        assert_eq!(admit("b", &[document("a")]), Err(("SN0629", "/a/0/name".to_owned())));
+        let no = admit_documents(&cited(document("RSSMRA80A01H501X")), &[]).expect_err("unknown");
+        assert!(!format!("{no:?}").contains("RSSMRA80A01H501X"));
     }
 
     #[test]

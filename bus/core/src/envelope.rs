@@ -3,7 +3,7 @@
 //! Invariant: an envelope holds no body and no personal data but `subject`, `actor` and `purpose` ids.
 //! The bindings are pure: `amqp` (binary mode, headers `ce-*`) and `http` (structured and binary mode).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,31 @@ pub struct Message {
     pub envelope: Envelope,
     /// The body: JSON whose numbers are canonical and whose keys are unique.
     pub data: Bytes,
+}
+
+/// The largest body that the broker carries, bytes. A larger one stays in the ledger.
+pub const CARRIED: usize = 256 << 10;
+
+impl Message {
+    /// As the broker carries it: with its body, or with `dataref` in place of a large one.
+    pub fn carried(self: &Arc<Self>) -> Arc<Self> {
+        if self.data.len() <= CARRIED {
+            Arc::clone(self)
+        } else {
+            Arc::new(Self::claim(self.envelope.clone()))
+        }
+    }
+
+    /// A message whose body is to be read from the ledger.
+    pub fn claim(mut envelope: Envelope) -> Self {
+        envelope.data_ref = Some(format!("/v1/messages/{}/data", envelope.id));
+        Self { envelope, data: Bytes::new() }
+    }
+
+    /// Whether the body is to be read from the ledger.
+    pub fn is_claim(&self) -> bool {
+        self.data.is_empty() && self.envelope.data_ref.is_some()
+    }
 }
 
 /// What a sender wrote, before the bus gave it its own id. See `admission`.

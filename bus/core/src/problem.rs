@@ -153,6 +153,26 @@ impl Problem {
         Self { pointer, ..problem }
     }
 
+    /// The disk is nearly full: nothing is written for others.
+    pub fn disk(wait: Duration) -> Self {
+        let detail = "the disk of the bus is nearly full; nothing was taken, send the same again";
+        let problem = Self::new("SN0625", 503, "disk", detail);
+        Self { who_must_act: Who::Operator, ..problem }.after(wait)
+    }
+
+    /// A document of too many bytes.
+    pub fn large_document(most: u64) -> Self {
+        let detail = "the document has more bytes than this bus takes";
+        Self::new("SN0626", 413, "large_document", detail)
+            .expecting(&format!("at most {most} bytes"))
+    }
+
+    /// A document without what must be told of it. `reason` is our own word.
+    pub fn malformed_document(reason: &'static str, expected: &str) -> Self {
+        let detail = "what is told of the document is missing or malformed";
+        Self::new("SN0627", 400, reason, detail).expecting(expected)
+    }
+
     /// The request did not arrive in time.
     pub fn too_slow() -> Self {
         let problem = Self::new("SN0616", 408, "too_slow", "the request did not arrive in time");
@@ -227,6 +247,11 @@ fn title(code: &str) -> &'static str {
         "SN0620" => "Routing headers are not taken",
         "SN0621" => "Checking the message takes too long",
         "SN0622" => "The request is meant for another host",
+        "SN0625" => "The disk is nearly full",
+        "SN0626" => "The document is too large",
+        "SN0627" => "The document is not described",
+        "SN0628" => "The document is not known",
+        "SN0629" => "The document is another one",
         "SN0640" => "The party has no inbox",
         "SN0641" => "The acknowledgement is not understood",
         _ => "The bus made a mistake",
@@ -261,6 +286,9 @@ mod tests {
             Problem::headers_too_large("16 KiB"),
             Problem::method_not_allowed("POST"),
             Problem::malformed_request("query", "`source` and `id`"),
+            Problem::disk(wait),
+            Problem::large_document(1),
+            Problem::malformed_document("name", "a name"),
             Problem::ours(),
         ]
     }

@@ -110,6 +110,23 @@ pub struct Found {
     pub annulled_at: Option<Timestamp>,
 }
 
+/// An entry of a register, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The year.
+    pub year: i16,
+    /// The number.
+    pub number: i64,
+    /// What art. 53 demands, as it was given.
+    pub record: serde_json::Value,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// When it was annulled, if it was.
+    pub annulled_at: Option<Timestamp>,
+    /// By which act.
+    pub annul_reason: Option<String>,
+}
+
 /// How a number of the register looks, as JSON Schemas say it.
 pub const NUMBER_PATTERN: &str = "^[0-9]{7,}/[0-9]{4}$";
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// No target has us wait longer for its own reasons.
+const LONGEST_ASKED: Duration = Duration::from_hours(24);
+
 /// How a route tries again: `retry: { first, longest, give_up_after }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
@@ -61,9 +64,9 @@ impl RetryPolicy {
         window.mul_f64(jitter.clamp(0.1, 1.0))
     }
 
-    /// A target's own `Retry-After`, kept inside the policy's window.
+    /// A target's own `Retry-After`: kept, as ModI asks of who calls, up to a day.
     pub fn clamp(&self, asked: Duration) -> Duration {
-        asked.clamp(self.first, self.longest.max(self.first))
+        asked.clamp(self.first, LONGEST_ASKED.max(self.longest))
     }
 }
 
@@ -77,6 +80,15 @@ mod tests {
         let waits: Vec<u64> = (1..=10).map(|n| policy.wait(n, 1.0).as_secs()).collect();
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
         assert_eq!(policy.wait(1, 0.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_a_target_asks_for_is_kept_up_to_a_day() {
+        let policy = RetryPolicy::default();
+        for (asked, kept) in [(0, 5), (4, 5), (90, 90), (7_200, 7_200), (864_000, 86_400)] {
+            let kept = Duration::from_secs(kept);
+            assert_eq!(policy.clamp(Duration::from_secs(asked)), kept, "{asked}");
+        }
     }
 
     #[test]

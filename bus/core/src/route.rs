@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::{
     adapter::Operation,
     admission::readmit,
+    document::DocumentKey,
     envelope::Envelope,
     fault::Fault,
     ids::Digest,
@@ -52,6 +54,8 @@ pub struct Route {
     pub(crate) schema: Validator,
     /// The purpose under which it runs.
     pub purpose: String,
+    /// How long its purpose keeps bodies after the end; none for a version out of the ledger.
+    pub retention: Option<Duration>,
     /// Who acts: `system`, or a template over the message.
     pub actor: Option<Template>,
     /// The only origin of `filtered`.
@@ -179,6 +183,8 @@ pub struct Emitted {
     pub data: Value,
     /// The parties to whom it is addressed.
     pub to: Vec<String>,
+    /// The documents that it cites.
+    pub documents: Vec<DocumentKey>,
 }
 
 /// Who takes messages of a type.
@@ -214,6 +220,11 @@ impl Routes {
     /// The version to which a delivery is pinned, present or old.
     pub fn version(&self, digest: &Digest) -> Option<&Arc<Route>> {
         self.by_digest.get(digest)
+    }
+
+    /// The digests of all versions, present and old.
+    pub fn versions(&self) -> impl Iterator<Item = Digest> {
+        self.by_digest.keys().copied()
     }
 
     /// Who takes messages of `kind`.

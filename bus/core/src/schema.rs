@@ -19,6 +19,7 @@ use crate::{
     json::{self, JsonLimits},
 };
 
+mod citations;
 pub mod published;
 mod reference;
 mod vet;
@@ -155,6 +156,7 @@ impl Schemas {
         let compiled = options.build(portable).map_err(|error| invalid(&error))?;
         Ok(Validator(Arc::new(Compiled {
             compiled,
+            cites: citations::cites(portable, &self.portable),
             names: Arc::clone(&self.names),
             own: portable.clone(),
             house: Arc::clone(&self.portable),
@@ -213,6 +215,8 @@ pub struct Validator(Arc<Compiled>);
 
 struct Compiled {
     compiled: jsonschema::Validator,
+    /// Whether its values may cite documents.
+    cites: bool,
     /// Every field name that a schema of the house knows: these may be told, others may be data.
     names: Arc<BTreeSet<String>>,
     own: Value,

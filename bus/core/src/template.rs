@@ -301,7 +301,9 @@ impl Emit {
         let to = self.to.as_ref().map_or(Ok(Vec::new()), |to| addressees(to, scope))?;
         let data = self.with.render(scope)?;
         valid(&data, &self.schema, || format!("the message of type `{}`", self.kind))?;
-        Ok(Emitted { key, kind: self.kind.clone(), data, to })
+        let cited = self.schema.citations(&data).into_iter();
+        let documents = cited.map(|citation| citation.document.key).collect();
+        Ok(Emitted { key, kind: self.kind.clone(), data, to, documents })
     }
 }
 

@@ -31,6 +31,12 @@ impl Timestamp {
         text.parse::<jiff::Timestamp>().ok().map(|instant| Self(instant.as_millisecond()))
     }
 
+    /// Reads the date of an HTTP header: `Thu, 26 Nov 2026 10:00:00 GMT`.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Self(zoned.timestamp().as_millisecond()))
+    }
+
     /// The civil date and time in Europe/Rome: the register's calendar.
     pub fn in_rome(self) -> Option<jiff::Zoned> {
         jiff::Timestamp::from_millisecond(self.0).ok()?.in_tz("Europe/Rome").ok()

@@ -151,8 +151,8 @@ mod tests {
         check(FaultClass::Transient { retry_after: None }, Some(Once), &soon);
         let asked = FaultClass::Transient { retry_after: Some(Duration::from_secs(90)) };
         check(asked, None, &Verdict::Retry { at: at(1_090_000), counts: true });
-        let greedy = FaultClass::Transient { retry_after: Some(Duration::from_hours(24)) };
-        check(greedy, None, &Verdict::Retry { at: at(1_900_000), counts: true });
+        let greedy = FaultClass::Transient { retry_after: Some(Duration::from_hours(48)) };
+        check(greedy, None, &Verdict::Retry { at: at(87_400_000), counts: true });
         check(FaultClass::Outage, Some(Once), &Verdict::Retry { at: at(1_005_000), counts: false });
         let wait = Duration::from_secs(2);
         let soon_enough = Verdict::Retry { at: at(1_002_000), counts: false };

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use snodo_core::timestamp::Timestamp;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::session::{Endpoint, Secret};
@@ -44,6 +45,14 @@ pub enum ManagementError {
     },
 }
 
+impl ManagementError {
+    /// It knows who asks and says no.
+    pub fn is_refusal(&self) -> bool {
+        let refusals = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        matches!(self, Self::Refused { status, .. } if refusals.contains(status))
+    }
+}
+
 /// A client of it.
 #[derive(Clone, Debug)]
 pub struct Management {
@@ -66,6 +75,16 @@ impl Management {
         serde_json::from_slice(&bytes).map_err(|error| self.unreachable(&error))
     }
 
+    /// What the broker's clock says, to the second; none where it does not say.
+    pub async fn date(&self) -> Result<Option<Timestamp>, ManagementError> {
+        let asked = timeout(PATIENCE, self.exchange(Method::GET, "/api/whoami", None)).await;
+        match asked {
+            Ok(Ok((_, date, _))) => Ok(date),
+            Ok(Err(error)) => Err(self.unreachable(&*error)),
+            Err(elapsed) => Err(self.unreachable(&elapsed)),
+        }
+    }
+
     /// Creates or replaces.
     pub async fn put(&self, path: &str, body: &Value) -> Result<(), ManagementError> {
         self.send(Method::PUT, path, Some(body)).await.map(drop)
@@ -83,7 +102,7 @@ impl Management {
         body: Option<&Value>,
     ) -> Result<Bytes, ManagementError> {
         let exchange = self.exchange(method.clone(), path, body);
-        let (status, bytes) = match timeout(PATIENCE, exchange).await {
+        let (status, _, bytes) = match timeout(PATIENCE, exchange).await {
             Ok(answer) => answer.map_err(|error| self.unreachable(&*error))?,
             Err(elapsed) => return Err(self.unreachable(&elapsed)),
         };
@@ -102,7 +121,8 @@ impl Management {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<(StatusCode, Option<Timestamp>, Bytes), Box<dyn std::error::Error + Send + Sync>>
+    {
         let password = self.password.read().await?;
         let login = base64(format!("{}:{password}", self.user).as_bytes());
         let request = Request::builder()
@@ -118,7 +138,9 @@ impl Management {
         tokio::spawn(connection);
         let answer = sender.send_request(request).await?;
         let status = answer.status();
-        Ok((status, to_bytes(Body::new(answer.into_body()), LARGEST).await?))
+        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(Timestamp::parse_http);
+        Ok((status, date, to_bytes(Body::new(answer.into_body()), LARGEST).await?))
     }
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> ManagementError {

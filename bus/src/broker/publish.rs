@@ -38,6 +38,7 @@ use super::{
     session::{Endpoint, Link, LinkState, Patience},
     wire,
 };
+use crate::retry::Waits;
 
 /// Unconfirmed copies on one channel.
 const WINDOW: usize = 1024;
@@ -45,6 +46,8 @@ const WINDOW: usize = 1024;
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Copies that wait for room in the window; beyond it, the publish itself waits.
 const QUEUE: usize = 1024;
+/// A channel that held so long was healthy: the waits start over after it.
+const HEALTHY: Duration = Duration::from_secs(30);
 /// Copies of one batch for a party: a batch takes one way to the broker's disk and back, however large.
 const BATCH: usize = 1024;
 
@@ -243,13 +246,16 @@ fn word(confirmation: &Confirmation) -> Confirm {
 impl Work {
     /// For the routes: as many as the window holds, each confirmed on its own.
     async fn publish_windowed(mut self) {
+        let mut waits = self.patience.pace.waits();
         while let Some(channel) = self.channel().await {
+            let began = Instant::now();
             let mut room = Room::new(Arc::clone(&self.full));
             let deadline = self.patience.confirm;
             let end = run_window(&channel, &mut self.queue, &self.link, &mut room, deadline).await;
             let Err(cause) = end else { return };
             warn!(cause, "a publishing channel is dropped; what it had not confirmed is unknown");
             close(&channel).await;
+            self.pause(&mut waits, began).await;
         }
     }
 
@@ -257,12 +263,26 @@ impl Work {
     /// whichever confirm comes next, so a batch is judged when all of it is confirmed, by message id:
     /// each return comes before its own confirm, so by then every return has been seen.
     async fn publish_in_batches(mut self) {
+        let mut waits = self.patience.pace.waits();
         while let Some(channel) = self.channel().await {
+            let began = Instant::now();
             if !self.batches(&channel).await {
                 return;
             }
             warn!("a party's publishing channel is dropped; its last batch is unknown");
             close(&channel).await;
+            self.pause(&mut waits, began).await;
+        }
+    }
+
+    /// Before the next channel on a connection that stands: what closed the last one, an exchange that is
+    /// not there for example, would close it too.
+    async fn pause(&self, waits: &mut Waits, began: Instant) {
+        if began.elapsed() >= HEALTHY {
+            waits.reset();
+        }
+        if self.link.is_connected() {
+            sleep(waits.next_wait()).await;
         }
     }
 

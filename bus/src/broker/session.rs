@@ -223,6 +223,11 @@ impl Link {
         self.state.clone()
     }
 
+    /// There is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.state.borrow().is_connected()
+    }
+
     /// No connection, or one that takes no publishes.
     pub fn is_congested(&self) -> bool {
         let state = self.state.borrow();

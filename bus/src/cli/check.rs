@@ -12,6 +12,7 @@ use super::Common;
 use crate::{
     exit::{Exit, Failure},
     house,
+    settings::Surroundings,
 };
 
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ enum Format {
 
 impl Check {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
-        let (checked, said) = house::check(&common.house, &common.around(), catalog);
+        let (in_order, said) = looked_at(common, catalog);
         let format = if common.json { Format::Json } else { self.format };
         match say(format, &said) {
             // Whoever read goes away, the mistakes stay: the exit code still says them.
@@ -43,8 +44,35 @@ impl Check {
         if format == Format::Text {
             let _ = writeln!(io::stderr(), "{}", summary(&said));
         }
-        Ok(if checked.is_some() { Exit::Done } else { Exit::Mistakes })
+        Ok(if in_order { Exit::Done } else { Exit::Mistakes })
     }
+}
+
+/// The house as its environment runs it; with `--env all` as each of them does. What several have to say
+/// of one place is said once.
+fn looked_at(common: &Common, catalog: &Catalog) -> (bool, Vec<Diagnostic>) {
+    let each = match common.env.as_deref() {
+        Some("all") => house::environments(&common.house),
+        _ => Vec::new(),
+    };
+    if each.is_empty() && common.env.as_deref() != Some("all") {
+        let (checked, said) = house::check(&common.house, &common.around(), catalog);
+        return (checked.is_some(), said);
+    }
+    let (mut in_order, mut all) = (true, Vec::new());
+    // A house without environments runs as its main file says.
+    let each = if each.is_empty() { vec![None] } else { each.into_iter().map(Some).collect() };
+    for env in each {
+        let around = Surroundings { env, ..common.around() };
+        let (checked, said) = house::check(&common.house, &around, catalog);
+        in_order &= checked.is_some();
+        for one in said {
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+    }
+    (in_order, all)
 }
 
 fn say(format: Format, said: &[Diagnostic]) -> io::Result<()> {

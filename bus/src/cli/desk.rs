@@ -235,7 +235,7 @@ impl Question {
         Self { method: Method::POST, path: path.into(), body: Some(body) }
     }
 
-    fn request(&self) -> Result<Request<Body>, Failure> {
+    pub(super) fn request(&self) -> Result<Request<Body>, Failure> {
         let body = self.body.as_ref().map_or_else(Body::empty, |body| Body::from(body.to_string()));
         Request::builder()
             .method(self.method.clone())
@@ -341,7 +341,11 @@ impl Books {
             Self::Verify => ("/ledger/verify".to_owned(), verified),
             Self::Prove { id } => (format!("/ledger/proofs/{}", escaped(id)), pretty),
         };
-        let (told, exit) = common.ask(catalog, &Question::get(path)).await?;
+        let question = Question::get(path);
+        let (told, exit) = match self {
+            Self::Verify => Desk::new(common, catalog).watched(&question).await?,
+            Self::Stats | Self::Prove { .. } => common.ask(catalog, &question).await?,
+        };
         let text = if exit == Exit::Done { text } else { problem };
         common.print(&told, text)?;
         let sound = told["sound"] != json!(false);
@@ -415,6 +419,37 @@ impl<'a> Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Asks what takes long, and tells a person who watches how far it has come.
+    async fn watched(&mut self, question: &Question) -> Result<(Value, Exit), Failure> {
+        let progress = Question::get("/ledger/verify/progress");
+        if !group::is_watched() {
+            return self.ask(question).await;
+        }
+        // Where no bus runs, this has opened the ledger.
+        self.ask(&progress).await?;
+        let (common, catalog) = (self.common, self.catalog);
+        let mut beside = Desk { common, catalog, office: self.office.clone() };
+        let answer = self.ask(question);
+        let mut answer = std::pin::pin!(answer);
+        let mut shown = false;
+        loop {
+            tokio::select! {
+                answer = answer.as_mut() => {
+                    if shown {
+                        group::progress(1, 1);
+                    }
+                    return answer;
+                }
+                () = tokio::time::sleep(group::TELL) => {
+                    let (told, _) = beside.ask(&progress).await?;
+                    let of = |key: &str| told[key].as_u64().unwrap_or(0);
+                    group::progress(of("done"), of("of").max(of("done") + 1));
+                    shown = true;
+                }
+            }
+        }
+    }
+
     async fn open(&mut self) -> Result<Router, Failure> {
         let checked = self.common.checked(self.catalog)?;
         let office = crate::run::office(&checked).await.map_err(Failure::failed)?;
@@ -552,11 +587,32 @@ fn stats(told: &Value) -> String {
     for what in ["messages", "deliveries"] {
         for total in items(told, what) {
             let (name, bucket) = (word(total, "name"), word(total, "bucket"));
-            let _ = writeln!(text, "{what:<10}  {name:<32}  {bucket:<10}  {}", total["n"]);
+            let _ = write!(text, "{what:<10}  {name:<32}  {bucket:<10}  {}", total["n"]);
+            match total["gone"].as_i64() {
+                Some(gone) if gone > 0 => text.push_str(&format!("  ({gone} forgotten)\n")),
+                _ => text.push('\n'),
+            }
         }
     }
+    text.push_str(&agreement(&told["totals"]));
     for broken in items(told, "brokenInvariants") {
         let _ = writeln!(text, "BROKEN  {}", broken.as_str().unwrap_or_default());
+    }
+    text
+}
+
+/// Whether the totals say what the rows say.
+fn agreement(totals: &Value) -> String {
+    let mut text = format!(
+        "totals and rows: compared {}, {} rows; agreed {}\n",
+        word(totals, "comparedAt"),
+        totals["rows"],
+        word(totals, "agreedAt"),
+    );
+    for one in items(totals, "differences") {
+        let (name, bucket) = (word(one, "name"), word(one, "bucket"));
+        let (told, rows) = (&one["totals"], &one["rows"]);
+        text.push_str(&format!("DIFFERS  {name}  {bucket}: totals {told}, rows {rows}\n"));
     }
     text
 }

@@ -21,8 +21,10 @@ use super::{
 };
 use crate::exit::{Exit, Failure};
 
+/// How many signs a bar has.
+const BAR: u64 = 30;
 /// Between two words of progress.
-const TELL: Duration = Duration::from_millis(500);
+pub(super) const TELL: Duration = Duration::from_millis(500);
 
 /// `snodo parked groups`.
 pub(super) async fn groups(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
@@ -146,21 +148,32 @@ async fn each(
         }
         if told.elapsed() >= TELL {
             told = Instant::now();
-            progress(number + 1, ids.len());
+            progress(u64::from(number) + 1, ids.len() as u64);
         }
     }
-    progress(u32::try_from(ids.len()).unwrap_or(u32::MAX), ids.len());
+    progress(ids.len() as u64, ids.len() as u64);
     Ok(())
 }
 
-/// A line that is written over, for a person who watches.
-fn progress(done: u32, of: usize) {
-    let mut err = io::stderr();
-    if err.is_terminal() {
-        let end = if done as usize == of { "\n" } else { "" };
-        let _ = write!(err, "\r{done} of {of}{end}");
-        let _ = err.flush();
+/// Whether a person watches.
+pub(super) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A line that is written over, for a person who watches; it goes when all is done.
+pub(super) fn progress(done: u64, of: u64) {
+    if !is_watched() {
+        return;
     }
+    let mut err = io::stderr();
+    let _ = if done < of {
+        let full = usize::try_from(done.saturating_mul(BAR) / of).unwrap_or(0);
+        let bar = "#".repeat(full);
+        write!(err, "\r[{bar:<30}] {done} of {of}\x1b[K")
+    } else {
+        write!(err, "\r\x1b[K")
+    };
+    let _ = err.flush();
 }
 
 fn summary(told: &Value) -> String {

@@ -3,14 +3,14 @@
 //! Invariant: nothing is read of a body that says it is too large, and never more than the limit; all
 //! bodies in hand together are bounded too, and where there is no room the sender is asked to wait.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
     http::{HeaderMap, header::CONTENT_LENGTH},
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::unfold};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -105,8 +105,17 @@ async fn collect(body: Body, most: usize, shares: &Shares) -> Result<Held, Refus
     }
 }
 
+/// A body of ours that is handed out. Its share of the room is free again when it is sent, or when the
+/// client has gone.
+pub(super) fn held(bytes: Bytes, share: OwnedSemaphorePermit) -> Body {
+    let pieces = unfold((Some(bytes), share), async |(bytes, share)| {
+        bytes.map(|bytes| (Ok::<_, Infallible>(bytes), (None, share)))
+    });
+    Body::from_stream(pieces)
+}
+
 /// Room for so many bytes more of a body.
-fn room_for(bytes: usize, shares: &Shares) -> Result<OwnedSemaphorePermit, Refusal> {
+pub(super) fn room_for(bytes: usize, shares: &Shares) -> Result<OwnedSemaphorePermit, Refusal> {
     room(bytes, shares).ok_or_else(|| Problem::not_now("memory", AGAIN).into())
 }
 

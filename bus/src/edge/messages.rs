@@ -8,7 +8,11 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION, request::Parts},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+        request::Parts,
+    },
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -92,12 +96,17 @@ impl Desk {
         let admits = self.admits();
         let caller = admits.callers.identify(&parts.headers)?;
         let allowance = caller.spend(self.clock.uptime())?;
+        self.has_room_on_disk()?;
         let only_checked = only_checked(parts.uri.query())?;
         let held = body::read(&parts.headers, body, &self.limits, &self.shares).await?;
         let body = &held.bytes;
         self.metrics.ingress_body(body.len());
         faults::crash(CrashPoint::Cp1);
-        let arrived = match self.judge(&admits, caller, &parts.headers, body).await {
+        let judged = match self.judge(&admits, caller, &parts.headers, body).await {
+            Ok(arrived) => self.with_documents(caller, arrived).await?,
+            Err(turned) => Err(turned),
+        };
+        let arrived = match judged {
             Ok(arrived) => arrived,
             Err(turned) if only_checked || !turned.recorded => return Err(turned.refusal),
             Err(turned) => return Err(self.reject(caller, turned, body).await),
@@ -174,6 +183,22 @@ impl Desk {
         Err(Turn { refusal, named, recorded: true })
     }
 
+    /// The same where the party may cite what the message cites.
+    async fn with_documents(
+        &self,
+        caller: &Caller,
+        arrived: Arrived,
+    ) -> Result<Result<Arrived, Turn>, Refusal> {
+        let admitted = self.has_cited(caller, &arrived.cited).await?;
+        Ok(match admitted {
+            Ok(()) => Ok(arrived),
+            Err(rejection) => {
+                let (named, rejection) = (Some(named(&arrived.incoming)), Box::new(rejection));
+                Err(Turn { refusal: (*rejection).into(), named, recorded: true })
+            }
+        })
+    }
+
     /// Records a refusal for content; where that cannot be done, nothing was decided.
     async fn reject(&self, caller: &Caller, turned: Turn, body: &Bytes) -> Refusal {
         let (source, sender_id) = turned.named.unwrap_or_default();
@@ -193,10 +218,12 @@ impl Desk {
         let id = self.engine.new_message_id();
         let key = key_of(caller, &arrived.incoming);
         let (digest, kind) = (arrived.digest, arrived.incoming.kind.clone());
+        let documents = arrived.cited.iter().map(|cited| cited.document.key).collect();
         let now = self.clock.now();
         let message = Arc::new(admit::into_message(arrived.incoming, id, &caller.id, now));
         let source = Subscriber::clone(&caller.subscriber);
-        let admitted = Admitted { message, key, digest, source, to: Vec::new(), cursor: None };
+        let admitted =
+            Admitted { message, key, digest, source, to: Vec::new(), documents, cursor: None };
         match self.engine.accept(admitted).await {
             Ok(AcceptAnswer::New { id }) => {
                 self.room.took(&self.engine.routes(), &kind);
@@ -339,6 +366,31 @@ pub(super) async fn get(
     desk.admits().callers.identify(&parts.headers)?;
     let id = id.parse().map_err(|_| Problem::not_found())?;
     desk.tell(&parts, MessageId(id)).await
+}
+
+/// `GET /v1/messages/{id}/data`: the body, for its sender and for whoever is owed it.
+pub(super) async fn data(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let admits = desk.admits();
+    let caller = admits.callers.identify(request.headers())?;
+    let id = MessageId(id.parse().map_err(|_| Problem::not_found())?);
+    let concerned = story::concerns(&*desk.ledger, caller, id).await;
+    if !concerned.map_err(|error| unanswered(&error))? {
+        return Err(Problem::not_found().into());
+    }
+    let size = desk.ledger.body_size(id).await.map_err(|error| unanswered(&error))?;
+    let size = usize::try_from(size.ok_or_else(Problem::not_found)?).unwrap_or(usize::MAX);
+    let share = body::room_for(size, &desk.shares)?;
+    let message = desk.ledger.message(id).await.map_err(|error| unanswered(&error))?;
+    let data = message.ok_or_else(Problem::not_found)?.data.clone();
+    let length = data.len().into();
+    let mut response = Response::new(body::held(data, share));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().extend([(CONTENT_TYPE, kind), (CONTENT_LENGTH, length)]);
+    Ok(response)
 }
 
 /// `GET /v1/messages?source=…&id=…`.

@@ -32,7 +32,7 @@ pub(super) async fn tell(
     id: MessageId,
 ) -> Result<Option<Value>, ReadError> {
     let Some(story) = ledger.story(id).await? else { return Ok(None) };
-    let sent = story.key.as_ref().is_some_and(|key| *key.party == *caller.id);
+    let sent = is_sender(&story, caller);
     let may_see = |row: &&Row| sent || row.subscriber == caller.subscriber;
     let seen: Vec<&Row> = story.deliveries.iter().filter(may_see).collect();
     if seen.is_empty() && !sent {
@@ -50,6 +50,26 @@ pub(super) async fn tell(
         told["derivedLeftOut"] = json!(left_out);
     }
     Ok(Some(told))
+}
+
+/// Whether the caller sent the message or is owed it.
+pub(super) async fn concerns(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    id: MessageId,
+) -> Result<bool, ReadError> {
+    Ok(ledger
+        .story(id)
+        .await?
+        .is_some_and(|story| is_sender(&story, caller) || is_receiver(&story, caller)))
+}
+
+fn is_sender(story: &Story, caller: &Caller) -> bool {
+    story.key.as_ref().is_some_and(|key| *key.party == *caller.id)
+}
+
+fn is_receiver(story: &Story, caller: &Caller) -> bool {
+    story.deliveries.iter().any(|row| row.subscriber == caller.subscriber)
 }
 
 /// The events of these deliveries: how each ended, and what people did to it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use snodo_core::{
     adapter::Cursor,
+    document::DocumentKey,
     envelope::{IdempotencyKey, Message},
     ids::{Digest, MessageId},
 };
@@ -29,6 +30,8 @@ pub struct Admitted {
     pub source: Subscriber,
     /// Parties to whom it is addressed, beside those that receive its type.
     pub to: Vec<String>,
+    /// The documents that it cites.
+    pub documents: Vec<DocumentKey>,
     /// Where its source has read up to.
     pub cursor: Option<Cursor>,
 }
@@ -56,7 +59,8 @@ impl Engine {
     /// An error means: the sender must ask or send again, under the same key.
     pub async fn accept(&self, admitted: Admitted) -> Result<AcceptAnswer, CommitError> {
         let id = admitted.message.envelope.id;
-        let prepared = self.prepare(&self.routes(), &admitted.message, &admitted.to);
+        let prepared =
+            self.prepare(&self.routes(), &admitted.message, &admitted.to, &admitted.documents);
         let action = accept_action(&admitted, &prepared);
         match self.write.submit(vec![action]).await {
             Ok(outcomes) => self.accepted(&admitted, prepared, outcomes),
@@ -106,7 +110,12 @@ impl Engine {
         match self.ledger.message_by_key(&admitted.key).await {
             Ok(Some(found)) if found == id => Ok(AcceptAnswer::New { id }),
             Ok(Some(_)) => {
-                let prepared = self.prepare(&self.routes(), &admitted.message, &admitted.to);
+                let prepared = self.prepare(
+                    &self.routes(),
+                    &admitted.message,
+                    &admitted.to,
+                    &admitted.documents,
+                );
                 let action = accept_action(admitted, &prepared);
                 let outcomes = self.write.submit(vec![action]).await?;
                 self.accepted(admitted, prepared, outcomes)
@@ -135,6 +144,7 @@ fn accept_action(admitted: &Admitted, prepared: &Prepared) -> Action {
         digest: admitted.digest,
         source: Arc::clone(&admitted.source),
         deliveries: prepared.emission.deliveries.clone(),
+        documents: prepared.emission.documents.clone(),
         cursor: admitted.cursor.clone(),
     }))
 }

@@ -75,7 +75,10 @@ impl Engine {
         match self.ledger.row(copy.seq).await {
             // Two copies of it were in one group, and only the first was tried.
             Ok(Some(row)) if is_of(&row, copy) && owes(&row, copy) => Settlement::Return,
-            Ok(Some(row)) if is_of(&row, copy) => Settlement::Ack,
+            Ok(Some(row)) if is_of(&row, copy) => {
+                self.observer.suppressed(&row.subscriber);
+                Settlement::Ack
+            }
             Ok(_) => self.stray_copy(copy, &self.route_name(copy)).await,
             Err(_) => Settlement::Return,
         }

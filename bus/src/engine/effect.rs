@@ -73,6 +73,11 @@ impl Engine {
 
     /// The same for a copy that did not come by way of the broker.
     pub(super) async fn carry_by_hand(&self, copy: &Copy) -> Settlement {
+        let redeemed = match self.redeem(copy).await {
+            Ok(redeemed) => redeemed,
+            Err(settlement) => return settlement,
+        };
+        let copy = redeemed.as_ref().map_or(copy, |redeemed| &redeemed.copy);
         let _leave = self.gate.enter(copy.alone).await;
         let alive = self.live.enter(self.incarnation());
         match self.claim(copy, alive).await {
@@ -196,6 +201,7 @@ impl Task<'_> {
     }
 
     async fn run(&mut self, route: &Arc<Route>) -> Flow<()> {
+        faults::trip(&self.copy.message.data);
         let body = route.body(&self.copy.message.data).map_err(mapping)?;
         if self.claimed.turn.is_none() {
             // Without a place in the order of its route, for the fault that this gives.
@@ -306,6 +312,7 @@ impl Task<'_> {
             input: &input,
             step_key: &key,
             traceparent,
+            kept: &*engine.kept,
             order_no: self.claimed.turn.map(|turn| turn.no),
         };
         if used.effect() == EffectKind::Ledger {
@@ -551,7 +558,8 @@ impl Task<'_> {
         let policy = route.map_or_else(RetryPolicy::default, |route| route.retry);
         let (verdict, back) = judge(fault, during, &policy, &past);
         if let Some(fault) = &back.fault {
-            engine.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
+            let name = route.map_or("", |route| &route.name);
+            engine.observer.fault(name, self.copy, fault, &verdict);
         }
         faults::crash(CrashPoint::Cp11);
         let step = self.at.clone();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use snodo_core::{
-    envelope::{Envelope, Message},
+    document::DocumentKey,
+    envelope::{CARRIED, Envelope, Message},
     fault::Fault,
     ids::{DeliveryId, Digest, MessageId},
     route::{Emit, Emitted, Route, Routes, Taker},
@@ -41,9 +42,14 @@ impl Engine {
         routes: &Routes,
         message: &Arc<Message>,
         to: &[String],
+        documents: &[DocumentKey],
     ) -> Prepared {
         let mut prepared = Prepared {
-            emission: Emission { message: Arc::clone(message), deliveries: Vec::new() },
+            emission: Emission {
+                message: Arc::clone(message),
+                deliveries: Vec::new(),
+                documents: documents.to_vec(),
+            },
             holds: Vec::new(),
         };
         for (subscriber, route_digest) in owed(routes, &message.envelope.kind, to) {
@@ -71,7 +77,8 @@ impl Engine {
         let busy = self.publish.is_congested()
             || self.depths.is_full(subscriber, &self.limits)
             || !self.targets.lets_fresh(subscriber, self.clock.uptime());
-        (!busy).then(|| self.holds.take((id, 1), message.data.len() + HEADERS))?
+        let carried = Some(message.data.len()).filter(|bytes| *bytes <= CARRIED).unwrap_or(0);
+        (!busy).then(|| self.holds.take((id, 1), carried + HEADERS))?
     }
 
     /// Hands the deliveries that were created, and are held, to the relay of this process.
@@ -82,7 +89,7 @@ impl Engine {
             let hold = if faults::off("held-after-commit") { late() } else { hold };
             let row = created.iter().find(|row| row.id == delivery.id);
             if let (Some(hold), Some(row)) = (hold, row) {
-                let message = Arc::clone(&emission.message);
+                let message = emission.message.carried();
                 let shard = self.shard(&delivery.subscriber, delivery.place.map(|place| place.key));
                 self.outbox.push(first_copy(delivery, (row.seq, shard), message, hold));
             }
@@ -118,7 +125,7 @@ impl Engine {
             }
             let data = bytes_of(&item.data, cause.data.len())?;
             let message = Arc::new(Message { envelope, data });
-            prepared.push(self.prepare(routes, &message, &item.to));
+            prepared.push(self.prepare(routes, &message, &item.to, &item.documents));
         }
         Ok(prepared)
     }

@@ -132,6 +132,7 @@ impl Engine {
     /// Pure but for the holds: admit, decide whether the route takes it, map.
     fn map(&self, routes: &Routes, route: &Arc<Route>, copy: &Copy) -> Result<Mapped, Fault> {
         let message = &*copy.message;
+        faults::trip(&message.data);
         let body = route.body(&message.data)?;
         let done = Map::new();
         let scope = Scope::new(&body, &message.envelope, &done);
@@ -157,7 +158,8 @@ impl Engine {
         let policy = route.map_or_else(RetryPolicy::default, |route| route.retry);
         let (verdict, back) = judge(fault, During::Mapping, &policy, &past);
         if let Some(fault) = &back.fault {
-            self.observer.fault(route.map_or("", |route| &route.name), fault, &verdict);
+            let name = route.map_or("", |route| &route.name);
+            self.observer.fault(name, copy, fault, &verdict);
         }
         let Copy { seq, delivery: id, round, route_digest, .. } = *copy;
         Action::FastVerdict { seq, id, round, route_digest, back }

@@ -129,6 +129,7 @@ fn admitted(route: &Route, period: &Period, since: Option<Timestamp>) -> Admitte
         key: IdempotencyKey { party: String::new(), source, sender_id: period.name.clone() },
         source: SOURCE.into(),
         to: Vec::new(),
+        documents: Vec::new(),
         cursor: Some(Cursor {
             instance: SOURCE.to_owned(),
             partition: route.name.clone(),

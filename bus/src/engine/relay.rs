@@ -250,7 +250,7 @@ impl Engine {
             .map_or_else(RetryPolicy::default, |route| route.retry);
         let (verdict, back) = judge(fault, During::Mapping, &policy, &past);
         if let Some(fault) = &back.fault {
-            self.observer.fault(&outgoing.subscriber, fault, &verdict);
+            self.observer.fault(&outgoing.subscriber, &outgoing.copy, fault, &verdict);
         }
         back
     }

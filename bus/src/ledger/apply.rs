@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Map;
 use snodo_core::{
+    document::DocumentKey,
     envelope::Message,
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::DeliveryState,
@@ -21,6 +22,8 @@ use snodo_core::{
 use super::{
     Accept, Action, Claimed, Created, IntentFate, NewDelivery, OpenIntent, Outcome, StepDone,
     database::{GroupError, Tx},
+    documents,
+    forget::forget,
     guards::{self, Name, Target, fenced},
     order::{self, Numbers},
     registers::{self, Applied, Place, Registers},
@@ -105,9 +108,10 @@ struct Loading {
 pub(super) struct NewMessage<'a> {
     /// The action that brings it.
     of: usize,
-    message: &'a Message,
+    pub(super) message: &'a Message,
     pub(super) deliveries: &'a [NewDelivery],
-    cause: Option<i64>,
+    pub(super) documents: &'a [DocumentKey],
+    pub(super) cause: Option<i64>,
 }
 
 /// A delivery to be written, and the action that brings it.
@@ -254,7 +258,8 @@ impl<'a> Group<'a> {
         self.guard(tx).await?;
         self.answer_the_missed(tx).await?;
         self.ledger_steps(tx).await?;
-        self.follow(tx).await
+        self.follow(tx).await?;
+        self.forget(tx).await
     }
 
     /// One outcome per action.
@@ -557,6 +562,17 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Turns of retention, after everything else of the group.
+    async fn forget(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
+        for (index, action) in self.actions.iter().enumerate() {
+            if let Action::Forget(turn) = action {
+                let forgotten = forget(tx, turn, self.now).await?;
+                self.outcomes[index] = Some(Outcome::Forgotten(forgotten));
+            }
+        }
+        Ok(())
+    }
+
     // --- the ledger's own steps -----------------------------------------------------------------
 
     async fn ledger_steps(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
@@ -620,7 +636,7 @@ impl<'a> Group<'a> {
     async fn follow(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
         let mut statements = self.steps();
         let messages = self.new_messages();
-        let mut numbers = order::draw(tx, &messages).await?;
+        let mut numbers = order::draw(tx, &messages, self.now).await?;
         let owners = self.write_messages(&messages, &mut numbers, &mut statements);
         let deliveries = statements.len();
         let claims = self.load_claims(&mut statements);
@@ -709,6 +725,7 @@ impl<'a> Group<'a> {
                     of,
                     message: &accept.message,
                     deliveries: &accept.deliveries,
+                    documents: &accept.documents,
                     cause: None,
                 }),
                 Action::Settle { emits, seq, .. } | Action::Done { emits, seq, .. } => {
@@ -718,6 +735,7 @@ impl<'a> Group<'a> {
                         of,
                         message: &emission.message,
                         deliveries: &emission.deliveries,
+                        documents: &emission.documents,
                         cause: Some(cause),
                     }));
                 }
@@ -767,6 +785,7 @@ impl<'a> Group<'a> {
         if !bodies.is_empty() {
             statements.push(put_bodies(bodies));
         }
+        statements.extend(documents::pins(messages));
         if !deliveries.is_empty() {
             statements.push(insert_deliveries(deliveries, self.now, self.exact));
         }

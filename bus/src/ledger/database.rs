@@ -61,6 +61,9 @@ pub(super) enum GroupError {
     /// No answer within the deadline.
     #[error("no answer within {} s", DEADLINE.as_secs())]
     Late,
+    /// Reading a snapshot took longer than one is held.
+    #[error("it took longer than {} s", .0.as_secs())]
+    TooLong(Duration),
 }
 
 impl GroupError {
@@ -70,7 +73,7 @@ impl GroupError {
             Self::ChainMoved => Remedy::Again,
             Self::Sql(sqlx::Error::Database(error)) => remedy_of(error.code().as_deref()),
             Self::Sql(sqlx::Error::Encode(_)) => Remedy::Bisect,
-            Self::NotAsAsked | Self::Late | Self::Sql(_) => Remedy::Nothing,
+            Self::NotAsAsked | Self::Late | Self::TooLong(_) | Self::Sql(_) => Remedy::Nothing,
         }
     }
 
@@ -113,6 +116,17 @@ impl Database {
                 Ok(Tx::Sqlite(store.writer.begin_with("BEGIN IMMEDIATE").await?))
             }
             Self::Postgres(pool) => in_time(async { Ok(Tx::Postgres(pool.begin().await?)) }).await,
+        }
+    }
+
+    /// Begins a transaction in which everything is read as it is now. It is rolled back.
+    pub(super) async fn snapshot(&self) -> Result<Tx, GroupError> {
+        match self {
+            Self::Sqlite(store) => Ok(Tx::Sqlite(store.readers.begin().await?)),
+            Self::Postgres(pool) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                in_time(async { Ok(Tx::Postgres(pool.begin_with(begin).await?)) }).await
+            }
         }
     }
 

@@ -85,7 +85,8 @@ pub(super) fn guarded(action: &Action) -> Option<(Name, Target)> {
         | Action::OwnEnd { .. }
         | Action::Expire { .. }
         | Action::Stray(_)
-        | Action::DeclareDead { .. } => return None,
+        | Action::DeclareDead { .. }
+        | Action::Forget(_) => return None,
     })
 }
 

@@ -9,6 +9,7 @@ use snodo_core::{
     ids::{Digest, MessageId},
     message_state::DeliveryState,
     route::OnPark,
+    timestamp::Timestamp,
 };
 
 use super::{
@@ -30,6 +31,7 @@ pub(super) struct Numbers<'a>(BTreeMap<(&'a str, [u8; 32]), i64>);
 pub(super) async fn draw<'a>(
     tx: &mut Tx,
     messages: &[NewMessage<'a>],
+    now: Timestamp,
 ) -> Result<Numbers<'a>, GroupError> {
     let mut wanted: BTreeMap<(&'a str, [u8; 32]), i64> = BTreeMap::new();
     for delivery in messages.iter().flat_map(|new| new.deliveries) {
@@ -44,7 +46,7 @@ pub(super) async fn draw<'a>(
     for ((subscriber, key), many) in &wanted {
         rows.push([(*subscriber).into(), key.to_vec().into(), (*many).into()]);
     }
-    let found = tx.one(Statement::over(DRAW, vec![], rows)).await?;
+    let found = tx.one(Statement::over(DRAW, vec![now.0.into()], rows)).await?;
     let mut last = BTreeMap::new();
     for row in &found {
         last.insert((row.text(0)?.to_owned(), row.digest(1)?.0), row.int(2)?);
@@ -56,9 +58,13 @@ pub(super) async fn draw<'a>(
     Ok(Numbers(first.collect()))
 }
 
-const DRAW: &str = "INSERT INTO order_key (subscriber, order_key, last) \
-    SELECT k_subscriber, k_key, k_many FROM {rows} WHERE true ORDER BY k_subscriber, k_key \
-    ON CONFLICT (subscriber, order_key) DO UPDATE SET last = order_key.last + excluded.last \
+/// A key that comes anew draws above the floor of its subscriber: retention may have removed it before.
+const DRAW: &str = "INSERT INTO order_key (subscriber, order_key, last, used_at) \
+    SELECT k_subscriber, k_key, k_many + COALESCE((SELECT f.last FROM order_floor AS f \
+    WHERE f.subscriber = k_subscriber), 0), {0} FROM {rows} WHERE true \
+    ORDER BY k_subscriber, k_key ON CONFLICT (subscriber, order_key) DO UPDATE \
+    SET last = order_key.last + excluded.last - COALESCE((SELECT f.last FROM order_floor AS f \
+    WHERE f.subscriber = excluded.subscriber), 0), used_at = excluded.used_at \
     RETURNING subscriber, order_key, last";
 
 impl<'a> Numbers<'a> {

@@ -82,26 +82,31 @@ fn append(path: &Path, heads: Vec<(String, i64, Digest)>, now: Timestamp) -> io:
 }
 
 /// The proof of everything that the chains hold about a message and its deliveries; none of a message
-/// that the ledger does not know. `heads` are those kept outside.
+/// that the ledger does not know. Of one that retention has removed it proves that it was accepted: which
+/// deliveries it had is not known any more. `heads` are those kept outside.
 pub async fn prove(
     ledger: &dyn Ledger,
     id: MessageId,
     heads: &[Head],
 ) -> Result<Option<Value>, ReadError> {
-    let Some(story) = ledger.story(id).await? else { return Ok(None) };
+    let story = ledger.story(id).await?;
+    let deliveries = story.map(|story| story.deliveries).unwrap_or_default();
     let mut subjects = vec![id.to_string()];
-    subjects.extend(story.deliveries.iter().map(|delivery| delivery.id.to_string()));
+    subjects.extend(deliveries.iter().map(|delivery| delivery.id.to_string()));
     let mut events = Vec::new();
     for subject in subjects {
         for event in ledger.events_of(&subject).await? {
             events.push(prove_event(ledger, event, heads).await?);
         }
     }
+    if events.is_empty() {
+        return Ok(None);
+    }
     let to = |row: &Row| json!({ "id": row.id, "to": &*row.subscriber });
     Ok(Some(json!({
         "format": "snodo-proof-v1",
         "message": id,
-        "deliveries": story.deliveries.iter().map(to).collect::<Vec<_>>(),
+        "deliveries": deliveries.iter().map(to).collect::<Vec<_>>(),
         "events": events,
     })))
 }

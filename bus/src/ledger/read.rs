@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use snodo_core::{
     adapter::Evidence,
-    envelope::{Envelope, IdempotencyKey, Message},
+    envelope::{CARRIED, Envelope, IdempotencyKey, Message},
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::{Bucket, DeliveryState},
     timestamp::Timestamp,
@@ -103,7 +103,7 @@ fn queued_of(row: &Found) -> sqlx::Result<Queued> {
         attempts: row.count(7)?,
         give_up_at: row.maybe_time(8)?,
         key: order::key_of(row, 9)?,
-        message: Arc::new(message_of(row, 10)?),
+        message: Arc::new(carried_of(row, 10)?),
     })
 }
 
@@ -111,6 +111,15 @@ fn queued_of(row: &Found) -> sqlx::Result<Queued> {
 fn message_of(row: &Found, at: usize) -> sqlx::Result<Message> {
     let data = row.blob(at + 1)?.to_vec().into();
     Ok(Message { envelope: row.json(at)?, data })
+}
+
+/// The same as the broker carries it: a large body was not read.
+fn carried_of(row: &Found, at: usize) -> sqlx::Result<Message> {
+    if row.maybe_blob(at + 1)?.is_some() {
+        message_of(row, at)
+    } else {
+        Ok(Message::claim(row.json(at)?))
+    }
 }
 
 fn version_of(row: &Found) -> sqlx::Result<RouteVersion> {
@@ -161,11 +170,16 @@ fn incarnation_of(row: &Found) -> sqlx::Result<Incarnation> {
 fn delivery_total(row: &Found) -> sqlx::Result<Total> {
     let bucket = usize::try_from(row.int(1)?).ok().and_then(|number| Bucket::ALL.get(number));
     let word = bucket.map_or("?", |bucket| bucket.word());
-    Ok(Total { name: row.text(0)?.into(), bucket: word.to_owned(), n: row.int(2)? })
+    Ok(Total {
+        name: row.text(0)?.into(),
+        bucket: word.to_owned(),
+        n: row.int(2)?,
+        gone: row.int(3)?,
+    })
 }
 
 /// The bucket of a state, in SQL.
-const BUCKET: &str = "CASE WHEN state < 5 THEN 0 ELSE state - 4 END";
+pub(super) const BUCKET: &str = "CASE WHEN state < 5 THEN 0 ELSE state - 4 END";
 
 /// The queries of custody §d. Each must find nothing; its first column says what it found.
 const INVARIANTS: &[(&str, &str)] = &[
@@ -233,8 +247,18 @@ const INVARIANTS: &[(&str, &str)] = &[
     (
         "order",
         "SELECT d.subscriber FROM delivery AS d WHERE (d.state = 4 OR d.order_key IS NOT NULL) \
-         AND NOT EXISTS (SELECT 1 FROM order_key AS k WHERE k.subscriber = d.subscriber \
+         AND d.state < 7 AND NOT EXISTS (SELECT 1 FROM order_key AS k WHERE k.subscriber = d.subscriber \
          AND k.order_key = d.order_key)",
+    ),
+    (
+        "document",
+        "SELECT d.seq FROM document AS d WHERE d.kept = 0 AND (EXISTS (SELECT 1 FROM document_pin AS p \
+         WHERE p.document = d.seq) OR EXISTS (SELECT 1 FROM filing AS f WHERE f.document = d.seq))",
+    ),
+    (
+        "document",
+        "SELECT d.seq FROM document AS d JOIN document_file AS f ON f.sha256 = d.sha256 \
+         WHERE f.doomed = 1",
     ),
     (
         "known",
@@ -244,7 +268,7 @@ const INVARIANTS: &[(&str, &str)] = &[
 ];
 
 impl SqlLedger {
-    async fn ask(&self, sql: String, scalars: Vec<Cell<'_>>) -> Read<Vec<Found>> {
+    pub(super) async fn ask(&self, sql: String, scalars: Vec<Cell<'_>>) -> Read<Vec<Found>> {
         self.database.read(Statement::new(sql, scalars)).await
     }
 
@@ -363,10 +387,12 @@ impl SqlLedger {
             rows.push([(*seq).into()]);
         }
         let sql = "SELECT d.seq, d.id, d.round, d.subscriber, d.route_digest, d.crashes, \
-            d.suspect, d.attempts, d.give_up_at, d.order_key, m.attributes, b.data FROM {rows} \
+            d.suspect, d.attempts, d.give_up_at, d.order_key, m.attributes, \
+            CASE WHEN length(b.data) <= {0} THEN b.data END FROM {rows} \
             JOIN delivery AS d ON d.seq = k_seq JOIN message AS m ON m.seq = d.message \
             JOIN body AS b ON b.seq = d.message WHERE d.state = 0 ORDER BY d.seq";
-        let found = self.database.read(Statement::over(sql, vec![], rows)).await?;
+        let carried = i64::try_from(CARRIED).unwrap_or(i64::MAX);
+        let found = self.database.read(Statement::over(sql, vec![carried.into()], rows)).await?;
         all(&found, queued_of)
     }
 
@@ -382,6 +408,13 @@ impl SqlLedger {
             WHERE m.id = {0}";
         let found = self.ask(sql.to_owned(), vec![id.0.as_bytes().into()]).await?;
         Ok(all(&found, |row| message_of(row, 0))?.pop().map(Arc::new))
+    }
+
+    pub(super) async fn read_body_size(&self, id: MessageId) -> Read<Option<u64>> {
+        let sql = "SELECT length(b.data) FROM message AS m JOIN body AS b ON b.seq = m.seq \
+            WHERE m.id = {0}";
+        let found = self.ask(sql.to_owned(), vec![id.0.as_bytes().into()]).await?;
+        Ok(all(&found, |row| row.int(0))?.pop().map(i64::unsigned_abs))
     }
 
     pub(super) async fn read_message_by_key(
@@ -520,20 +553,22 @@ impl SqlLedger {
     }
 
     pub(super) async fn read_delivery_totals(&self) -> Read<Vec<Total>> {
-        let sql = "SELECT subscriber, bucket, n FROM delivery_total ORDER BY subscriber, bucket";
+        let sql = "SELECT subscriber, bucket, n, gone FROM delivery_total \
+            ORDER BY subscriber, bucket";
         all(&self.ask(sql.to_owned(), vec![]).await?, delivery_total)
     }
 
     pub(super) async fn read_message_totals(&self) -> Read<Vec<Total>> {
         let sql = "SELECT source, bucket, n FROM message_total ORDER BY source, bucket";
         all(&self.ask(sql.to_owned(), vec![]).await?, |row| {
-            Ok(Total { name: row.text(0)?.into(), bucket: row.text(1)?.to_owned(), n: row.int(2)? })
+            let (name, bucket) = (row.text(0)?.into(), row.text(1)?.to_owned());
+            Ok(Total { name, bucket, n: row.int(2)?, gone: 0 })
         })
     }
 
     pub(super) async fn read_scan(&self) -> Read<Vec<Total>> {
         let sql = format!(
-            "SELECT subscriber, {BUCKET}, count(*) FROM delivery GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT subscriber, {BUCKET}, count(*), 0 FROM delivery GROUP BY 1, 2 ORDER BY 1, 2"
         );
         all(&self.ask(sql, vec![]).await?, delivery_total)
     }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use snodo_core::{
     adapter::BoxFuture,
+    doctor::LedgerFacts,
     envelope::{IdempotencyKey, Message},
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
+    retention::Kept,
     timestamp::Timestamp,
 };
 
 use super::{
-    Action, Ages, CommitError, Event, Filter, InBroker, Incarnation, Ledger, Outcome, Queued,
-    QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, TargetAway, Total,
-    store::SqlLedger,
+    Action, Ages, CommitError, Event, Filter, IdleKey, InBroker, Incarnation, Ledger, Outcome,
+    Queued, QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, TargetAway, Total,
+    compare::Comparison, documents::DocumentRows, store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -130,6 +132,10 @@ impl Ledger for SqlLedger {
         Box::pin(self.read_message(id))
     }
 
+    fn body_size(&self, id: MessageId) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(self.read_body_size(id))
+    }
+
     fn message_by_key<'a>(
         &'a self,
         key: &'a IdempotencyKey,
@@ -209,6 +215,39 @@ impl Ledger for SqlLedger {
 
     fn broken_invariants(&self) -> BoxFuture<'_, Result<Vec<String>, ReadError>> {
         Box::pin(self.read_broken_invariants())
+    }
+
+    fn compare(&self) -> BoxFuture<'_, Result<Comparison, ReadError>> {
+        Box::pin(self.read_comparison())
+    }
+
+    fn condition(&self, thorough: bool) -> BoxFuture<'_, Result<LedgerFacts, ReadError>> {
+        Box::pin(self.read_condition(thorough))
+    }
+
+    fn kept(
+        &self,
+        now: Timestamp,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Kept>, ReadError>> {
+        Box::pin(self.read_kept(now, before, limit))
+    }
+
+    fn look_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, ReadError>> {
+        Box::pin(self.read_look_due())
+    }
+
+    fn idle_keys(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<IdleKey>, ReadError>> {
+        Box::pin(self.read_idle_keys(before, limit))
+    }
+
+    fn documents(&self) -> Option<&dyn DocumentRows> {
+        Some(self)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

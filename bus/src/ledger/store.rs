@@ -408,7 +408,7 @@ impl SqlLedger {
     ) -> Result<(), CommitError> {
         self.write_alone(&[Statement::new(
             "INSERT INTO route_version (digest, route, bundle) VALUES ({0}, {1}, {2}) \
-             ON CONFLICT (digest) DO NOTHING",
+             ON CONFLICT (digest) DO UPDATE SET seen_at = NULL",
             vec![
                 (&version.digest.0).into(),
                 version.route.as_str().into(),
@@ -442,6 +442,6 @@ fn forget(lane: &mut Option<(usize, MutexGuard<'_, Option<ChainHead>>)>) {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn not_committed(error: GroupError) -> CommitError {
+pub(super) fn not_committed(error: GroupError) -> CommitError {
     CommitError::NotCommitted(error.words())
 }

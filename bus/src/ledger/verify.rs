@@ -4,7 +4,11 @@
 //! next, and that the chain leads to every head, those kept outside the database included. What is found
 //! is named by the numbers that the events bear now.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use serde::Serialize;
 use snodo_core::ids::Digest;
@@ -149,12 +153,33 @@ impl Finding {
     }
 }
 
+/// How far a check has come: events that were read, of those that were there when it began.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Read so far.
+    pub done: AtomicU64,
+    /// All of them.
+    pub of: AtomicU64,
+}
+
 /// Checks every chain, with itself and with the heads kept outside. Nothing found: nothing changed.
 pub async fn verify(ledger: &dyn Ledger, kept: &[Head]) -> Result<Vec<Finding>, ReadError> {
+    verify_watched(ledger, kept, &Progress::default()).await
+}
+
+/// The same, for somebody who watches.
+pub async fn verify_watched(
+    ledger: &dyn Ledger,
+    kept: &[Head],
+    progress: &Progress,
+) -> Result<Vec<Finding>, ReadError> {
     let mut heads: BTreeMap<String, Vec<(i64, Digest)>> = BTreeMap::new();
     for (chain, n, hash) in ledger.heads().await? {
         heads.entry(chain).or_default().push((n, hash));
     }
+    let events = heads.values().flatten().map(|(n, _)| u64::try_from(*n).unwrap_or(0)).sum();
+    progress.done.store(0, Relaxed);
+    progress.of.store(events, Relaxed);
     for head in kept {
         heads.entry(head.chain.clone()).or_default().push((head.n, head.hash));
     }
@@ -166,6 +191,17 @@ pub async fn verify(ledger: &dyn Ledger, kept: &[Head]) -> Result<Vec<Finding>, 
         let mut batches = Batches::from(ledger, &chain, 1);
         while let Some(batch) = batches.next().await? {
             walk.batch(&batch);
+            progress.done.fetch_add(batch.len() as u64, Relaxed);
+        }
+        // A bus that runs has gone on meanwhile: as far as the head that the chain has now.
+        let now = ledger.heads().await?.into_iter().find(|(name, _, _)| *name == chain);
+        if let Some((_, n, hash)) = now {
+            walk.expect(n, hash);
+            while walk.next <= n
+                && let Some(batch) = batches.next().await?
+            {
+                walk.batch(&batch);
+            }
         }
         findings.extend(walk.end());
     }
@@ -224,6 +260,15 @@ impl Walk {
             unmet: Vec::new(),
             other_head: None,
             searches: 0,
+        }
+    }
+
+    /// A head that came while the chain was walked.
+    fn expect(&mut self, n: i64, hash: Digest) {
+        if n > self.highest {
+            self.highest = n;
+            self.heads.push((n, hash));
+            self.meet(self.next - 1 - self.by);
         }
     }
 

@@ -52,6 +52,9 @@ pub struct WriterOptions {
     pub report: Report,
 }
 
+/// A turn of retention removes about so many rows.
+const TURN: usize = 500;
+
 /// Hears of every commit: how it ended, how many actions, how long it took.
 #[derive(Clone, Default)]
 pub struct Report(Option<Arc<Hears>>);
@@ -412,6 +415,8 @@ fn registers(actions: &[Action]) -> bool {
 fn rows(actions: &[Action]) -> usize {
     let of = |action: &Action| match action {
         Action::Settle { emits, .. } | Action::Done { emits, .. } => emits.len().max(1),
+        // A turn is a group by itself: nobody waits for it but those who come after it.
+        Action::Forget(_) => TURN,
         _ => 1,
     };
     actions.iter().map(of).sum()

@@ -1,6 +1,6 @@
 //! The ledger's books: totals against a scan, broken invariants, heads of the chains, instances.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{
     Json,
@@ -13,8 +13,9 @@ use super::{No, Office, Told};
 use crate::ledger::{
     ReadError, Total,
     prove::{Head, prove, read_heads},
-    verify::{Finding, verify},
+    verify::{Finding, verify_watched},
 };
+use crate::run::last::{Agreement, Seen};
 
 /// `GET /instances`.
 pub(super) async fn instances(State(office): State<Arc<Office>>) -> Told {
@@ -43,6 +44,7 @@ pub(super) async fn stats(State(office): State<Arc<Office>>) -> Told {
     let messages = office.ledger.message_totals().await?;
     let broken = office.ledger.broken_invariants().await?;
     let heads = office.ledger.heads().await?;
+    let seen = compared(&office).await?;
     let heads: Vec<Value> = heads
         .iter()
         .map(|(chain, n, hash)| json!({ "chain": chain, "n": n, "hash": hash }))
@@ -52,20 +54,43 @@ pub(super) async fn stats(State(office): State<Arc<Office>>) -> Told {
         "deliveries": as_json(&deliveries),
         "brokenInvariants": broken,
         "heads": heads,
-        "sound": broken.is_empty(),
+        "totals": {
+            "comparedAt": seen.compared_at,
+            "agreedAt": seen.agreed_at,
+            "differences": seen.comparison.differences,
+            "rows": seen.comparison.rows,
+        },
+        "sound": broken.is_empty() && seen.comparison.differences.is_empty(),
     })))
+}
+
+/// What the bus found last; compared now, where none runs or it has not come to it yet.
+async fn compared(office: &Office) -> Result<Seen, ReadError> {
+    let seen = office.agreement.as_ref().map(|agreement| agreement.seen());
+    if let Some(seen) = seen.filter(|seen| seen.compared_at.is_some()) {
+        return Ok(seen);
+    }
+    let now = Agreement::default();
+    now.note(office.ledger.compare().await?, office.clock.now());
+    Ok(now.seen())
 }
 
 /// `GET /ledger/verify`: every chain against itself and against the heads kept outside.
 pub(super) async fn verified(State(office): State<Arc<Office>>) -> Told {
     // Read before the chains, which only grow: a head kept meanwhile is no finding.
     let kept = kept(&office).await?;
-    let findings = verify(&*office.ledger, &kept).await?;
+    let findings = verify_watched(&*office.ledger, &kept, &office.verifying).await?;
     Ok(Json(json!({
         "sound": findings.is_empty(),
         "headsKept": kept.len(),
         "findings": findings.iter().map(located).collect::<Vec<_>>(),
     })))
+}
+
+/// `GET /ledger/verify/progress`: how far the check under way has come.
+pub(super) async fn verifying(State(office): State<Arc<Office>>) -> Told {
+    let (done, of) = (&office.verifying.done, &office.verifying.of);
+    Ok(Json(json!({ "done": done.load(Relaxed), "of": of.load(Relaxed) })))
 }
 
 /// `GET /ledger/proofs/{id}`: what a third party can check without this bus.
@@ -93,6 +118,9 @@ fn located(finding: &Finding) -> Value {
 fn as_json(totals: &[Total]) -> Value {
     totals
         .iter()
-        .map(|total| json!({ "name": &*total.name, "bucket": total.bucket, "n": total.n }))
+        .map(|total| {
+            let (name, bucket) = (&*total.name, &total.bucket);
+            json!({ "name": name, "bucket": bucket, "n": total.n, "gone": total.gone })
+        })
         .collect()
 }

@@ -2,7 +2,12 @@
 //!
 //! Invariant: a private node is declared by us; on a cluster `run` verifies and refuses on a difference.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use snodo_core::{
     diagnostic::Severity,
@@ -36,6 +41,8 @@ pub(super) struct BrokerSide {
     pub(super) endpoint: Endpoint,
     publisher: Arc<Publisher>,
     consumers: Consumers,
+    /// What it must hold, as of the last start or reload.
+    planned: Mutex<Topology>,
     node: tokio::sync::Mutex<Option<PrivateNode>>,
 }
 
@@ -62,7 +69,9 @@ impl BrokerSide {
         prepare(&endpoint, node.is_some(), settings, routes, &queues).await?;
         let publisher = Arc::new(Publisher::start(&endpoint, &queues, Patience::default()));
         let consumers = Consumers::start(&endpoint, Patience::default());
-        Ok(Self { endpoint, publisher, consumers, node: tokio::sync::Mutex::new(node) })
+        let planned = Mutex::new(planned(&endpoint, routes, &queues));
+        let node = tokio::sync::Mutex::new(node);
+        Ok(Self { endpoint, publisher, consumers, planned, node })
     }
 
     /// Sees to it that the broker holds what these routes and parties need.
@@ -73,7 +82,24 @@ impl BrokerSide {
         parties: &Parties,
     ) -> Result<(), String> {
         let is_ours = self.node.lock().await.is_some();
-        prepare(&self.endpoint, is_ours, settings, routes, &party_queues(parties)).await
+        let queues = party_queues(parties);
+        prepare(&self.endpoint, is_ours, settings, routes, &queues).await?;
+        *self.planned.lock().unwrap_or_else(PoisonError::into_inner) =
+            planned(&self.endpoint, routes, &queues);
+        Ok(())
+    }
+
+    /// What it must hold.
+    pub(super) fn planned(&self) -> Topology {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What differs at the broker from what it must hold, and holds messages up; none where nobody can
+    /// say.
+    pub(super) async fn differs(&self) -> Option<Vec<Finding>> {
+        let planned = self.planned();
+        let verified = timeout(VERIFY_WITHIN, topology::verify(&self.endpoint, &planned)).await;
+        Some(verified.ok()?.ok()?.into_iter().filter(is_error).collect())
     }
 
     /// Publishes to the queues of these parties from now on.
@@ -213,9 +239,12 @@ async fn verify(endpoint: &Endpoint, planned: &Topology) -> Result<(), String> {
     }
 }
 
+fn is_error(finding: &Finding) -> bool {
+    finding.severity == Severity::Error
+}
+
 /// Differences that lose or hold up messages refuse the start; the others are said.
 fn refuse(findings: Vec<Finding>) -> Result<(), String> {
-    let is_error = |finding: &Finding| finding.severity == Severity::Error;
     let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_error);
     for warning in warnings {
         tracing::warn!(%warning, "the broker differs from the plan");

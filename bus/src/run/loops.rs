@@ -5,11 +5,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::select_all;
-use snodo_core::topology::{RouteQueues, queue_of};
+use snodo_core::topology::{Finding, RouteQueues, queue_of};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Bus;
+use super::{Bus, broker::BrokerSide};
 use crate::{
     broker::{
         consume::ConsumerState,
@@ -17,6 +17,8 @@ use crate::{
         session::{Endpoint, LinkState},
     },
     clock::Clock,
+    disk::Disk,
+    documents::Collector,
     edge::{health::Health, room::Room},
     engine::{
         Engine,
@@ -37,6 +39,10 @@ const IDLE: Duration = Duration::from_millis(100);
 const FAILED: Duration = Duration::from_secs(1);
 /// Between looks at the broker's queues.
 const RECONCILE: Duration = Duration::from_secs(5);
+/// Between looks at the broker's topology.
+const TOPOLOGY: Duration = Duration::from_secs(30);
+/// Before the management interface is asked again that has refused us: each question is a login.
+const REFUSED: Duration = Duration::from_secs(30);
 /// How far the broker's own figures may lag behind: a sample counts as taken so much earlier.
 const STATISTICS_LAG: Duration = Duration::from_secs(15);
 
@@ -78,10 +84,29 @@ pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
         Periods::new(Arc::clone(engine)),
         async |periods| periods.step().await,
     ));
+    bus.tasks.spawn(paced(
+        stop.clone(),
+        "collector",
+        Collector::new(bus.store.clone(), Arc::clone(&bus.ledger), Arc::clone(&bus.clock)),
+        async |collector| collector.step().await,
+    ));
+    bus.tasks.spawn(watch_disk(
+        Arc::clone(&bus.desk.disk),
+        Arc::clone(&bus.metrics),
+        Arc::clone(health),
+        Arc::clone(&bus.clock),
+        stop.clone(),
+    ));
     bus.tasks.spawn(reconcile(
         Arc::clone(engine),
         Arc::clone(&bus.clock),
         bus.broker.endpoint.clone(),
+        stop.clone(),
+    ));
+    bus.tasks.spawn(watch_topology(
+        Arc::clone(&bus.broker),
+        Arc::clone(health),
+        Arc::clone(&bus.clock),
         stop.clone(),
     ));
     bus.tasks.spawn(watch_broker(
@@ -138,12 +163,14 @@ async fn reconcile(
 ) {
     let Ok(management) = Management::of(&endpoint) else { return };
     let mut reconciler = Reconciler::new(Arc::clone(&engine));
+    let mut pause = RECONCILE;
     loop {
-        if stop.run_until_cancelled(sleep(RECONCILE)).await.is_none() {
+        if stop.run_until_cancelled(sleep(pause)).await.is_none() {
             return;
         }
         let looked = stop.run_until_cancelled(async {
-            let samples = samples(&engine, &*clock, &management, &endpoint.vhost).await;
+            let (samples, refused) = samples(&engine, &*clock, &management, &endpoint.vhost).await;
+            pause = if refused { REFUSED } else { RECONCILE };
             reconciler.step(&samples).await
         });
         match looked.await {
@@ -157,26 +184,62 @@ async fn reconcile(
     }
 }
 
+/// What the broker says of the queues, and whether it refused to say it.
 async fn samples(
     engine: &Engine,
     clock: &dyn Clock,
     management: &Management,
     vhost: &str,
-) -> Vec<Sample> {
+) -> (Vec<Sample>, bool) {
     let mut samples = Vec::new();
     for route in engine.routes().iter() {
         for shard in RouteQueues::of(route).shards() {
             let asked_at = clock.now().before(STATISTICS_LAG);
             let queue = segment(&queue_of(&route.name, shard));
             let path = format!("/api/queues/{}/{queue}", segment(vhost));
-            let Ok(queue) = management.get(&path).await else { continue };
+            let queue = match management.get(&path).await {
+                Ok(queue) => queue,
+                Err(error) if error.is_refusal() => return (samples, true),
+                Err(_) => continue,
+            };
             if let Some(copies) = queue.get("messages").and_then(serde_json::Value::as_i64) {
                 let subscriber = route.name.as_str().into();
                 samples.push(Sample { subscriber, shard, asked_at, copies });
             }
         }
     }
-    samples
+    (samples, false)
+}
+
+/// Says what the broker lacks, or has otherwise than planned: its messages wait until a person acts.
+async fn watch_topology(
+    broker: Arc<BrokerSide>,
+    health: Arc<Health>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let mut said = String::new();
+    while stop.run_until_cancelled(sleep(TOPOLOGY)).await.is_some() {
+        let looked = stop.run_until_cancelled(broker.differs()).await;
+        // Nobody can say: what was known is still all that is known.
+        let Some(Some(differs)) = looked else { continue };
+        let words = in_one_line(&differs);
+        if words != said && !words.is_empty() {
+            tracing::error!(words, "the broker differs from the plan");
+        }
+        said.clone_from(&words);
+        let state = if words.is_empty() { Ok(()) } else { Err(words) };
+        health.set("topology", state, clock.now());
+    }
+}
+
+fn in_one_line(differs: &[Finding]) -> String {
+    let Some(first) = differs.first() else { return String::new() };
+    let more = match differs.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more: `snodo topology verify` lists them)"),
+    };
+    format!("{first}{more}")
 }
 
 /// Says whether the broker is there.
@@ -202,6 +265,30 @@ async fn watch_broker(
         match stop.run_until_cancelled(link.changed()).await {
             Some(Ok(())) => {}
             _ => return,
+        }
+    }
+}
+
+/// Says how much room the disk has.
+async fn watch_disk(
+    disk: Arc<Disk>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        let uptime = clock.uptime();
+        metrics.disk_free(disk.free(uptime));
+        let word = if disk.is_short(uptime) {
+            Err("the disk is nearly full: messages and documents are refused until there is room"
+                .to_owned())
+        } else {
+            Ok(())
+        };
+        health.set("disk", word, clock.now());
+        if stop.run_until_cancelled(sleep(FAILED)).await.is_none() {
+            return;
         }
     }
 }

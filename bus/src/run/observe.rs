@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use snodo_core::{fault::Fault, verdict::Verdict};
 
 use crate::{
-    broker::Confirm,
+    broker::{Confirm, Copy},
     engine::Observe,
+    ledger::Forgotten,
     metrics::{Metrics, PublishResult, VerdictWord},
 };
 
@@ -43,7 +44,7 @@ impl Observe for Observer {
         self.metrics.called(target, fault.is_some(), took);
     }
 
-    fn fault(&self, subscriber: &str, fault: &Fault, verdict: &Verdict) {
+    fn fault(&self, subscriber: &str, copy: &Copy, fault: &Fault, verdict: &Verdict) {
         let word = match verdict {
             Verdict::Retry { .. } => VerdictWord::Retry,
             Verdict::Park => VerdictWord::Park,
@@ -51,12 +52,15 @@ impl Observe for Observer {
             Verdict::Recall { .. } => VerdictWord::Recall,
         };
         self.metrics.fault(subscriber, word);
+        let (delivery, message) = (copy.delivery, copy.message.envelope.id);
         let step = fault.step.as_deref().unwrap_or("-");
         match verdict {
             Verdict::Retry { .. } | Verdict::Recall { .. } => {
                 tracing::debug!(
                     subscriber,
                     step,
+                    %delivery,
+                    message_id = %message,
                     code = fault.code,
                     fault = fault.text,
                     "a delivery is tried again"
@@ -66,6 +70,8 @@ impl Observe for Observer {
                 tracing::error!(
                     subscriber,
                     step,
+                    %delivery,
+                    message_id = %message,
                     code = fault.code,
                     fault = fault.text,
                     ?verdict,
@@ -88,8 +94,16 @@ impl Observe for Observer {
         }
     }
 
+    fn suppressed(&self, subscriber: &str) {
+        self.metrics.suppressed(subscriber);
+    }
+
     fn moved(&self, what: &'static str, rows: u64) {
         self.metrics.moved(what, rows);
+    }
+
+    fn forgot(&self, rows: &Forgotten) {
+        self.metrics.forgot(rows);
     }
 
     fn commit_failed(&self, what: &'static str, unclear: bool) {

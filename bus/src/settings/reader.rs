@@ -7,7 +7,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use config::{Map, Value, ValueKind};
 use snodo_core::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest};
 
-use super::{SecretFile, layer::Layer};
+use super::{
+    SecretFile,
+    layer::Layer,
+    stage::{self, HostUse, SecretUse},
+};
 
 /// The origin that `config` gives to values of environment variables.
 const ENVIRONMENT: &str = "the environment";
@@ -44,6 +48,9 @@ impl<'a> Table<'a> {
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a [Layer],
     pub(super) problems: &'a mut Problems,
+    /// Secrets, and hosts, that were read.
+    pub(super) secrets: Vec<SecretUse>,
+    pub(super) hosts: Vec<HostUse>,
 }
 
 impl Reader<'_> {
@@ -235,8 +242,9 @@ impl Reader<'_> {
             _ => None,
         };
         duration.filter(|duration| bounds.contains(duration)).unwrap_or_else(|| {
-            let (least, most) = (bounds.start().as_millis(), bounds.end().as_millis());
-            let help = format!("write a time with its unit from {least}ms to {most}ms, e.g. 50ms");
+            let (least, most) = (lasting(*bounds.start()), lasting(*bounds.end()));
+            let usual = lasting(default);
+            let help = format!("write a time with its unit from {least} to {most}, e.g. {usual}");
             self.wrong(&table.pointer(key), value, "not such a time", &help);
             default
         })
@@ -255,8 +263,14 @@ impl Reader<'_> {
         })
     }
 
-    /// A secret: `{ file: path }` and nothing else. The value itself is never shown.
-    pub(super) fn secret(&mut self, table: Table<'_>, key: &str) -> Option<SecretFile> {
+    /// A secret: `{ file: path }`, and with `for` what it is for. The value itself is never shown. It is
+    /// sent to `hosts`.
+    pub(super) fn secret(
+        &mut self,
+        table: Table<'_>,
+        key: &str,
+        hosts: Vec<String>,
+    ) -> Option<SecretFile> {
         const HELP: &str = "write { file: /path/of/a/file } and keep the secret in that file";
         let pointer = table.pointer(key);
         let Some(value) = table.get(key) else {
@@ -270,8 +284,12 @@ impl Reader<'_> {
             return None;
         };
         let secret = Table::new(map, &pointer);
-        self.only(secret, &["file"]);
-        self.required(secret, "file", HELP).map(|path| SecretFile(PathBuf::from(path)))
+        self.only(secret, &["file", "for"]);
+        let stage = stage::stage(self, secret, "for");
+        let file = PathBuf::from(self.required(secret, "file", HELP)?);
+        let place = self.place(&secret.pointer("file"), secret.get("file"));
+        self.secrets.push(SecretUse { file: file.clone(), stage, place, hosts });
+        Some(SecretFile(file))
     }
 }
 
@@ -292,6 +310,14 @@ fn bytes(text: &str) -> Option<usize> {
         _ => return None,
     };
     digits.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+/// A duration in the largest unit that says it whole.
+fn lasting(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let whole = units.into_iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
 }
 
 fn shown(size: usize) -> String {

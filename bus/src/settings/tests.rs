@@ -177,3 +177,76 @@ fn a_mistake_reads_as_a_person_would_write_it() {
     help: write `listen`, the nearest of the keys here
     ");
 }
+
+#[test]
+fn what_is_kept_how_it_is_logged_and_what_it_is_have_their_words() {
+    let text = GOOD.to_owned()
+        + "environment: { kind: prod, test_hosts: 7 }\nlog: { format: xml }\n"
+        + "retention: { bodies: 40d, metadata: 20d }\n";
+    insta::assert_snapshot!(mistakes(&text).join("\n"), @r"
+    SN0444 config/snodo.yaml:10:22 the value of `kind` is wrong | neither
+    SN0444 config/snodo.yaml:10:40 the value of `test_hosts` is wrong | not a list of hosts
+    SN0444 config/snodo.yaml:11:16 the value of `format` is wrong | no such format
+    SN0460 config/snodo.yaml:12:37 metadata is kept for a shorter time than bodies | shorter than `bodies`
+    ");
+    let text = GOOD.to_owned() + "retention: { bodies: 1h }\n";
+    let said = mistakes(&text);
+    assert_eq!(
+        said,
+        ["SN0444 config/snodo.yaml:10:22 the value of `bodies` is wrong | not such a time"]
+    );
+    let (settings, _) = read(&[(FILE, GOOD)], &Surroundings::default());
+    assert_eq!(settings.map(|settings| settings.retention), Some(Retention::default()));
+}
+
+#[test]
+fn a_key_and_a_host_that_do_not_fit_are_said_where_they_stand() {
+    let text = GOOD.replace(
+        "adapters:\n",
+        "environment: { kind: test }\nadapters:\n\
+         \u{20} far: { kind: http, base: \"https://servizi.regione.it/x\", auth: { bearer: { file: k, for: test } } }\n\
+         \u{20} near: { kind: http, base: \"https://far.uat.it\", auth: { bearer: { file: k, for: production } } }\n",
+    );
+    insta::assert_snapshot!(mistakes(&text).join("\n"), @r"
+    SN0457 config/snodo.yaml:10:28 a test environment names a production host | a production host
+    SN0455 config/snodo.yaml:10:84 a test key would be sent to a production host | `for: test`, and it goes to servizi.regione.it
+    SN0456 config/snodo.yaml:11:75 a production key would be sent to a test host | `for: production`, and it goes to far.uat.it
+    ");
+    // What an adapter is handed has no `for`.
+    let (settings, said) = read(
+        &[(FILE, &text.replace("servizi", "servizi-test").replace("for: production", "for: test"))],
+        &Surroundings::default(),
+    );
+    assert_eq!(said, [""; 0]);
+    let settings = settings.expect("checked");
+    assert_eq!(
+        settings.adapters["far"].options["auth"],
+        serde_json::json!({ "bearer": { "file": "k" } })
+    );
+    assert_eq!(settings.secrets.len(), 2);
+}
+
+#[test]
+fn the_file_of_a_secret_is_there_and_for_one_user() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("key");
+    let secret =
+        SecretUse { file: file.clone(), stage: None, place: nowhere(FILE), hosts: Vec::new() };
+    let said = || {
+        let mut problems = Problems::default();
+        look_at_secrets(std::slice::from_ref(&secret), &mut problems);
+        let name = file.display().to_string();
+        let line = |found: snodo_core::diagnostic::Diagnostic| {
+            format!("{} {} | {} | {}", found.code, found.title, found.label, found.help)
+                .replace(&name, "KEY")
+        };
+        problems.sorted().into_iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(said(), @"SN0458 the secret in KEY cannot be read | entity not found | put it there before the bus starts, readable by its user alone (0400)");
+    std::fs::write(&file, "hunter2").expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("set");
+    insta::assert_snapshot!(said(), @"SN0459 the secret in KEY may be read by others | mode 0640 | chmod 0400 KEY");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).expect("set");
+    assert_eq!(said(), "");
+}

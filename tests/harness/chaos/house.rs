@@ -16,8 +16,8 @@ use snodo_core::{
     topology::{BusNeeds, RouteQueues, plan},
 };
 
-use super::target::digest;
-use crate::bus::HouseFolder;
+use super::target::{Line, digest};
+use crate::{bus::HouseFolder, checker::Effect};
 
 /// The routes, each with its type; `transit` passes its message on to `idempotent`.
 pub const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
@@ -70,6 +70,20 @@ pub fn expected_subject(number: u64) -> String {
 /// The digest of what the far side must get of message `number`.
 pub fn expected_call(number: u64) -> String {
     digest(&json!({ "n": number, "subject": expected_subject(number), "doubled": number * 2 }))
+}
+
+/// What the target applied, as the checker counts it.
+pub fn effects_of(lines: &[Line]) -> Vec<Effect> {
+    lines
+        .iter()
+        .filter(|line| line.applied)
+        .map(|line| Effect {
+            message: line.n,
+            operation: line.operation.clone(),
+            as_expected: line.digest == expected_call(line.n)
+                && line.operation == operation_of(line.n),
+        })
+        .collect()
 }
 
 /// Where ledger and broker of a house are.

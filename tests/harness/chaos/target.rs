@@ -11,19 +11,24 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
     extract::{Path as UrlPath, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use snodo_core::ids::Digest;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use super::plan::Dice;
 
@@ -60,11 +65,61 @@ pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     whole.lines().map(|line| serde_json::from_str(line).map_err(io::Error::other)).collect()
 }
 
+/// How a target meets the calls that come.
+#[derive(Clone, Debug, Default)]
+pub enum Manner {
+    /// Does what it is asked.
+    #[default]
+    Does,
+    /// Reads a call and does nothing before it does again.
+    Holds,
+    /// Answers this and does nothing; calls of other messages are done.
+    Says(Saying, fn(u64) -> bool),
+}
+
+/// An answer that a target was told to give.
+#[derive(Clone, Copy, Debug)]
+pub struct Saying {
+    /// Its status.
+    pub status: u16,
+    /// A header of it.
+    pub header: (&'static str, fn() -> String),
+    /// Its body.
+    pub body: &'static str,
+}
+
+impl Saying {
+    /// A status, and nothing that helps.
+    pub fn status(status: u16) -> Self {
+        Self { status, header: ("content-type", || "text/plain".to_owned()), body: "" }
+    }
+}
+
+impl Saying {
+    fn response(&self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        let mut response = (status, self.body).into_response();
+        let (name, value) = (HeaderName::from_static(self.header.0), (self.header.1)());
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// A call that was answered as told: when, and of which message.
+pub type Answered = (Instant, u64);
+
+/// So many of them are remembered.
+const REMEMBERED: usize = 100_000;
+
 /// A running target. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Target {
     address: SocketAddr,
     log: PathBuf,
+    manner: watch::Sender<Manner>,
+    answered: Arc<Mutex<Vec<Answered>>>,
     served: JoinHandle<()>,
 }
 
@@ -73,8 +128,14 @@ impl Target {
     pub async fn start(log: &Path, seed: u64, delay_ms: (u64, u64)) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let world =
-            World { writer: writer(log)?, dice: Arc::new(Mutex::new(Dice::new(seed))), delay_ms };
+        let (manner, answered) = (watch::Sender::new(Manner::Does), Arc::default());
+        let world = World {
+            writer: writer(log)?,
+            dice: Arc::new(Mutex::new(Dice::new(seed))),
+            delay_ms,
+            manner: manner.subscribe(),
+            answered: Arc::clone(&answered),
+        };
         let router = Router::new()
             .route("/idempotent", post(idempotent))
             .route("/recallable", post(recallable))
@@ -85,12 +146,22 @@ impl Target {
             // It serves until it is aborted; an error of the listener shows in the runs.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, log: log.to_owned(), served })
+        Ok(Self { address, log: log.to_owned(), manner, answered, served })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it meets calls from now on.
+    pub fn behave(&self, manner: Manner) {
+        self.manner.send_replace(manner);
+    }
+
+    /// Calls that were answered as told, in their order.
+    pub fn answered(&self) -> Vec<Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Every call so far, from the disk.
@@ -110,6 +181,8 @@ struct World {
     writer: mpsc::Sender<Request>,
     dice: Arc<Mutex<Dice>>,
     delay_ms: (u64, u64),
+    manner: watch::Receiver<Manner>,
+    answered: Arc<Mutex<Vec<Answered>>>,
 }
 
 /// What the writer is asked.
@@ -121,15 +194,15 @@ enum Request {
     Find(String, oneshot::Sender<bool>),
 }
 
-async fn idempotent(world: State<World>, headers: HeaderMap, body: Json<Value>) -> StatusCode {
+async fn idempotent(world: State<World>, headers: HeaderMap, body: Json<Value>) -> Response {
     world.0.act("idempotent", &headers, body.0).await
 }
 
-async fn recallable(world: State<World>, headers: HeaderMap, body: Json<Value>) -> StatusCode {
+async fn recallable(world: State<World>, headers: HeaderMap, body: Json<Value>) -> Response {
     world.0.act("recallable", &headers, body.0).await
 }
 
-async fn once(world: State<World>, headers: HeaderMap, body: Json<Value>) -> StatusCode {
+async fn once(world: State<World>, headers: HeaderMap, body: Json<Value>) -> Response {
     world.0.act("once", &headers, body.0).await
 }
 
@@ -146,16 +219,39 @@ async fn find(State(world): State<World>, UrlPath(key): UrlPath<String>) -> Stat
 }
 
 impl World {
-    async fn act(&self, operation: &str, headers: &HeaderMap, body: Value) -> StatusCode {
+    async fn act(&self, operation: &str, headers: &HeaderMap, body: Value) -> Response {
         let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
         let (Some(key), Some(n)) = (key, body["n"].as_u64()) else {
-            return StatusCode::BAD_REQUEST;
+            return StatusCode::BAD_REQUEST.into_response();
         };
+        if let Some(told) = self.told(n).await {
+            return told;
+        }
+        self.apply(operation, key, n, &body).await.into_response()
+    }
+
+    /// The answer that it was told to give, as soon as it is not told to wait.
+    async fn told(&self, n: u64) -> Option<Response> {
+        let mut manner = self.manner.clone();
+        // An error: the target is gone, and its answer with it.
+        let manner = manner.wait_for(|manner| !matches!(manner, Manner::Holds)).await.ok()?.clone();
+        let Manner::Says(saying, to) = manner else { return None };
+        if !to(n) {
+            return None;
+        }
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered.len() < REMEMBERED {
+            answered.push((Instant::now(), n));
+        }
+        Some(saying.response())
+    }
+
+    async fn apply(&self, operation: &str, key: &str, n: u64, body: &Value) -> StatusCode {
         let line = Line {
             key: key.to_owned(),
             operation: operation.to_owned(),
             n,
-            digest: digest(&body),
+            digest: digest(body),
             applied: true,
         };
         let (before, after) = self.delays();

@@ -10,6 +10,7 @@ use std::{
 };
 
 use snodo::{
+    broker::Copy,
     engine::{Engine, Limits, Observe, Parts},
     ledger::{Ledger, Started},
 };
@@ -19,6 +20,8 @@ use snodo_core::{
     route::Routes,
     verdict::Verdict,
 };
+
+use crate::kept::KeepsNothing;
 
 use super::{
     broker::{Line, WorldBroker},
@@ -50,7 +53,7 @@ pub struct Seen {
 }
 
 impl Observe for Seen {
-    fn fault(&self, _: &str, _: &Fault, _: &Verdict) {
+    fn fault(&self, _: &str, _: &Copy, _: &Fault, _: &Verdict) {
         self.faults.fetch_add(1, SeqCst);
     }
 }
@@ -98,6 +101,7 @@ impl Instance {
             chance: Arc::new(around.dice.clone()),
             deadlines: Arc::new(Timers(around.far.clone())),
             started,
+            kept: Arc::new(KeepsNothing),
             observer: Arc::clone(&seen) as _,
             limits: Limits { copies: 6, bytes: 1 << 20, per_route: 8 },
         });

@@ -487,6 +487,7 @@ impl<'a> World<'a> {
             digest: Digest::of(&index.to_be_bytes()),
             source: "party:p".into(),
             to: Vec::new(),
+            documents: Vec::new(),
             cursor: None,
         };
         let line =

@@ -9,7 +9,12 @@ use std::{
 use snodo::{
     broker::{Address, Confirm, Copy, Publish},
     clock::{Clock, SystemClock},
-    edge::{self, Admits, Desk, EdgeLimits, body::Shares, health::Health, problems, room::Room},
+    disk::Disk,
+    documents::{Keeper, Store},
+    edge::{
+        self, Admits, Desk, EdgeLimits, body::Shares, documents::Shelf, health::Health, problems,
+        room::Room,
+    },
     engine::{Engine, Limits, Parts, Silent, SystemChance, TimerDeadlines},
     house::{self, Checked},
     ledger::{Ledger, RouteVersion, open},
@@ -35,8 +40,10 @@ limits: LIMITS
 ";
 const SCHEMA: &str = r#"{
   "type": "object", "additionalProperties": false, "required": ["n"],
-  "properties": { "n": { "type": "integer" }, "text": { "type": "string" }, "any": {} }
+  "properties": { "n": { "type": "integer" }, "text": { "type": "string" }, "any": {},
+    "papers": { "type": "array", "items": { "$ref": "../documents/document.v1.json" } } }
 }"#;
+const DOCUMENT: &str = include_str!("../../../schemas/documents/document.v1.json");
 const EMITTED: &str = r#"{
   "x-unclaimed": "discard",
   "type": "object", "additionalProperties": false, "required": ["n"],
@@ -91,6 +98,7 @@ fn write(house: &Path, limits: &str) {
         ("schemas/test/note.v1.json", SCHEMA.to_owned()),
         ("config/parties/other.yaml", party("other", OTHER, "10/h")),
         ("schemas/test/thing.v1.json", SCHEMA.to_owned()),
+        ("schemas/documents/document.v1.json", DOCUMENT.to_owned()),
         ("schemas/test/taken.v1.json", EMITTED.to_owned()),
         ("routes/take.yaml", route("take", KIND)),
         ("routes/laws.yaml", "a-law:\n  title: A law\n".to_owned()),
@@ -124,7 +132,7 @@ pub(super) struct Bus {
     pub(super) monitors: SocketAddr,
     pub(super) desk: Arc<Desk>,
     stop: CancellationToken,
-    _house: tempfile::TempDir,
+    house: tempfile::TempDir,
 }
 
 impl Drop for Bus {
@@ -167,7 +175,7 @@ impl Bus {
             monitors: monitors.local_addr().expect("bound"),
             desk: Arc::clone(&desk),
             stop: stop.clone(),
-            _house: house,
+            house,
         };
         tokio::spawn(edge::serve(desk, parties, monitors, stop));
         bus
@@ -199,6 +207,12 @@ impl Bus {
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\r\n");
         self.raw(head.as_bytes()).await
+    }
+
+    /// Files of documents that have not come to their place.
+    pub(super) fn half_written(&self) -> usize {
+        let folder = self.house.path().join("data/documents/incoming/a");
+        std::fs::read_dir(folder).expect("a folder").count()
     }
 
     /// What monitoring reads.
@@ -256,6 +270,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         codes: problems::codes(),
     };
     let metrics = Metrics::new(&labels).expect("declared");
+    let store = Store::open(&settings.data, "a").expect("opened");
     let write = DirectWrite { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) };
     let engine = Engine::new(Parts {
         routes,
@@ -267,6 +282,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         chance: Arc::new(SystemChance),
         deadlines: Arc::new(TimerDeadlines),
         started,
+        kept: Arc::new(Keeper::new(store.clone(), Arc::clone(&ledger), Arc::clone(&clock))),
         observer: Arc::new(Silent),
         limits: Limits::default(),
     });
@@ -279,6 +295,8 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         engine,
         admits: RwLock::new(Arc::new(Admits::of(schemas, &parties, &settings))),
         room: Arc::new(Room::new(settings.limits.waiting_per_route)),
+        shelf: Shelf::new(store),
+        disk: Arc::new(Disk::new(settings.data.clone(), settings.limits.disk_free)),
         health: Arc::new(Health::new(&["ledger"], Arc::clone(&metrics), clock.now())),
         metrics,
         limits,

@@ -1,6 +1,10 @@
 //! The chain of events: proofs that others can check, tampering that is found and located.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use snodo::ledger::{
     Event, chain,
@@ -270,4 +274,28 @@ fn python(proof: &Path, heads: &Path) -> String {
     let output = Command::new("python3").arg(script).args([proof, heads]).output();
     let output = output.expect("python3 is installed");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_grows_while_it_is_verified_is_not_taken_for_a_forged_one() {
+    const COMMITS: u32 = 30;
+    for bench in Bench::each().await {
+        lived_in(&bench).await;
+        let written = AtomicU32::new(0);
+        let grows = async {
+            for n in 0..COMMITS {
+                bench.one(accept(&format!("more-{n}"), &["route"])).await;
+                written.store(n + 1, Relaxed);
+            }
+        };
+        let verifies = async {
+            let kept = heads(&bench).await;
+            while written.load(Relaxed) < COMMITS {
+                let found = verify(&*bench.ledger, &kept).await.expect("readable");
+                assert_eq!(found, vec![], "after {} commits", written.load(Relaxed));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(grows, verifies);
+    }
 }

@@ -84,6 +84,7 @@ pub(super) fn build(
         from: written.from.value.clone(),
         schema: schema?,
         purpose: written.purpose.value.clone(),
+        retention: None,
         actor: transpose(actor)?,
         when: transpose(when)?,
         schedule: written.schedule.clone(),

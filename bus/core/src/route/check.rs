@@ -102,12 +102,20 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     graph.check();
     graph.purposes(&purposes);
     let checked = party::together(&parties, &mut problems);
+    let purposes: BTreeMap<String, Purpose> =
+        purposes.into_iter().filter_map(|(id, purpose)| Some((id, purpose?))).collect();
     let compiled = (!problems.any_error()).then(|| Compiled {
-        routes: running(built.into_iter().flatten(), &checked),
+        routes: running(built.into_iter().flatten().map(|route| kept(route, &purposes)), &checked),
         parties: checked,
-        purposes: purposes.into_iter().filter_map(|(id, purpose)| Some((id, purpose?))).collect(),
+        purposes,
     });
     (compiled, problems.sorted())
+}
+
+/// A route that keeps bodies as long as its purpose says.
+fn kept(mut route: Route, purposes: &BTreeMap<String, Purpose>) -> Route {
+    route.retention = purposes.get(&route.purpose).map(|purpose| purpose.retention);
+    route
 }
 
 /// The routes that run, and who takes what.

@@ -64,7 +64,7 @@ fn route() -> Value {
             "description": "How it tries again; left out: { first: 5s, longest: 15m, give_up_after: 3d }.",
             "properties": {
                 "first": refers("duration", "The wait after the first fault; it doubles."),
-                "longest": refers("duration", "No wait is longer."),
+                "longest": refers("duration", "The longest wait; a target may ask for up to a day."),
                 "give_up_after": refers("duration", "Then a person must look; outages do not count."),
             },
         },

@@ -7,16 +7,16 @@
 use std::{collections::BTreeMap, io, path::PathBuf};
 
 use serde_json::{Value, json};
-use snodo_tests::{chaos::target::Line, client::over_socket};
 
-use crate::scene::Failure;
+use super::Failure;
+use crate::{chaos::target::Line, client::over_socket};
 
 /// How often one delivery is tried again.
 const REPLAYS: u32 = 2;
 
 /// The person, and what they have decided.
 #[derive(Debug)]
-pub(crate) struct Office {
+pub struct Office {
     socket: PathBuf,
     /// Decisions that the bus took, by delivery.
     resolved: BTreeMap<String, u32>,
@@ -25,23 +25,23 @@ pub(crate) struct Office {
 
 impl Office {
     /// Of the bus that serves this socket.
-    pub(crate) fn new(socket: PathBuf) -> Self {
+    pub fn new(socket: PathBuf) -> Self {
         Self { socket, resolved: BTreeMap::new(), replayed: BTreeMap::new() }
     }
 
     /// Uncertain deliveries that were decided.
-    pub(crate) fn resolved(&self) -> u64 {
+    pub fn resolved(&self) -> u64 {
         self.resolved.len() as u64
     }
 
     /// Parked deliveries that were tried again.
-    pub(crate) fn replayed(&self) -> u64 {
+    pub fn replayed(&self) -> u64 {
         self.replayed.len() as u64
     }
 
     /// Decides all that is uncertain and can be decided now; tries again what is parked. Returns how many
     /// still wait. `read` reads the target's log.
-    pub(crate) async fn work(
+    pub async fn work(
         &mut self,
         read: impl FnOnce() -> io::Result<Vec<Line>>,
     ) -> Result<usize, Failure> {

@@ -5,8 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fs, io,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -15,14 +16,14 @@ use std::{
 };
 
 use serde_json::Value;
-use snodo_tests::{
+use tokio::task::JoinSet;
+
+use super::Failure;
+use crate::{
     chaos::house::{SOURCE, TOKEN},
     checker::End,
     client::{Answer, Client, get},
 };
-use tokio::task::JoinSet;
-
-use crate::scene::Failure;
 
 /// Questions at once.
 const ASKERS: usize = 16;
@@ -31,7 +32,7 @@ const ASKERS: usize = 16;
 const PATIENCE: u32 = 20;
 
 /// The ends of `messages`.
-pub(crate) async fn collect(
+pub async fn collect(
     bus: SocketAddr,
     messages: &BTreeSet<u64>,
 ) -> Result<BTreeMap<u64, End>, Failure> {
@@ -96,4 +97,15 @@ fn end(story: &Value) -> io::Result<End> {
         };
     }
     Ok(end)
+}
+
+/// Copies that every bus of a house together said to be lost, from its log: their figures died with them.
+pub fn reconciled(log: &Path) -> io::Result<u64> {
+    let log = fs::read_to_string(log)?;
+    let lost = log.lines().filter(|line| line.contains("copies were lost in the broker"));
+    let rows = lost.map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        line["fields"]["rows"].as_u64().unwrap_or(1)
+    });
+    Ok(rows.sum())
 }
