@@ -28,6 +28,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// A broker that starts for the first time takes a while on two busy cores.
 const READY_WITHIN: Duration = Duration::from_mins(2);
+/// The clock has struck by then, and all that comes of it is done.
+const STRIKES_WITHIN: Duration = Duration::from_mins(4);
 /// Everything of the story has ended by then.
 const STORY_WITHIN: Duration = Duration::from_mins(1);
 
@@ -64,7 +66,8 @@ async fn demo() -> Result<bool, Failure> {
     let mut bus = BusProcess::spawn(&house, &[])?;
     bus.ready(READY_WITHIN).await?;
     say(&format!("ready after {:.1} s\n", begun.elapsed().as_secs_f32()));
-    let good = play(&house, &mut region).await?;
+    let told = play(&house, &mut region).await?;
+    let good = told && close_the_day(&house).await?;
     say(&format!("the region's service was told of {} changes of residence", region.told()?));
     if good && io::stdout().is_terminal() && io::stdin().is_terminal() {
         stay(&house).await?;
@@ -72,6 +75,32 @@ async fn demo() -> Result<bool, Failure> {
     bus.terminate().await?;
     region.stop().await;
     Ok(good)
+}
+
+/// Has the clock strike now instead of at night: saving the route is enough. The register's document gets
+/// the number after those of the story.
+async fn close_the_day(house: &HouseFolder) -> Result<bool, Failure> {
+    let (at, number) = story::soon().ok_or("this machine's clock shows no year of ours")?;
+    say(&format!(
+        "── the clock is set to {at} and the route saved: yesterday's register is closed"
+    ));
+    let clock = format!(
+        "{{ every: \"day at {at}\", zone: Europe/Rome, as: protocollo.day-closed.v1, missed: once }}"
+    );
+    palermo::set_line(house, "routes/daily-register.yaml", "from:", &clock)?;
+    let begun = Instant::now();
+    let lines = loop {
+        // Before it strikes nothing has that number, and there is nothing to tell.
+        let lines = trace(house, &number).map(|told| story::lines(&told)).unwrap_or_default();
+        let done = !lines.is_empty() && lines.iter().all(|line| line.state == "completed");
+        if done || begun.elapsed() > STRIKES_WITHIN {
+            break lines;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    say(&story::table(&lines));
+    say("");
+    Ok(!lines.is_empty() && lines.iter().all(|line| line.state == "completed"))
 }
 
 /// The region's service, which may be down for a while.

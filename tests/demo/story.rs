@@ -2,7 +2,10 @@
 //!
 //! Invariant: people of the story do not exist; their tax codes are valid and belong to nobody known.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use snodo::clock::{Clock as _, SystemClock};
 
 use snodo_tests::palermo::{REGION_TOKEN, SPORTELLO_TOKEN, residence, vehicle_tax};
 
@@ -90,6 +93,17 @@ pub(crate) fn scenes() -> Vec<Scene> {
             expected: Expected::Ends(2),
         },
     ]
+}
+
+/// When the clock strikes, in Rome: a minute that begins soon, but not before the bus has read of it. And
+/// the number that the register's document gets then.
+pub(crate) fn soon() -> Option<(String, String)> {
+    let at = SystemClock.now().after(Duration::from_secs(80)).in_rome()?;
+    let is_registered =
+        |scene: &Scene| matches!(scene.expected, Expected::Ends(3) | Expected::Survives(_));
+    let registered = scenes().into_iter().filter(is_registered).count();
+    let number = format!("{:07}/{}", registered + 1, at.strftime("%Y"));
+    Some((at.strftime("%H:%M").to_string(), number))
 }
 
 /// One delivery, as it is shown.

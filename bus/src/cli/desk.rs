@@ -26,7 +26,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Trace {
-    /// The message's id
+    /// The message's id, or the protocol number that it got: 0000123/2026
     id: String,
 }
 

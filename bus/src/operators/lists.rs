@@ -83,11 +83,19 @@ pub(super) async fn find(office: &Office, id: &str) -> Result<Row, No> {
     office.ledger.row_by_id(id).await?.ok_or_else(|| No::unknown("delivery"))
 }
 
-/// `GET /messages/{id}`: the message and everything that came of it.
-pub(super) async fn trace(State(office): State<Arc<Office>>, Path(id): Path<String>) -> Told {
-    let id = id.parse().map(MessageId).map_err(|_| No::unknown("message"))?;
+/// `GET /messages/{id}`: the message and everything that came of it. In place of its id, the protocol
+/// number that it got; several offices may have the same one: then the others are named too.
+pub(super) async fn trace(State(office): State<Arc<Office>>, Path(name): Path<String>) -> Told {
+    let mut found = match name.parse() {
+        Ok(id) => vec![MessageId(id)],
+        Err(_) => office.ledger.find("protocol", &name).await?,
+    };
+    let id = found.pop().ok_or_else(|| No::unknown("message"))?;
     let told = told(&*office.ledger, id, &mut BTreeSet::new()).await?;
-    let told = told.ok_or_else(|| No::unknown("message"))?;
+    let mut told = told.ok_or_else(|| No::unknown("message"))?;
+    if !found.is_empty() {
+        told["sameNumber"] = json!(found);
+    }
     Ok(Json(told))
 }
 
