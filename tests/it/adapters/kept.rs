@@ -29,7 +29,8 @@ fn paper() -> Value {
 async fn an_archive_files_nothing_that_it_may_not_have_and_nothing_is_no_fault() {
     let number = "0000001/2026";
     for none in [json!(null), json!([])] {
-        let receipt = called("archive", "store", &json!({ "documents": none, "protocol": number }));
+        let input = json!({ "documents": none, "protocol": number });
+        let receipt = called("archive", "store", &input);
         let held = json!({ "protocol": number, "documents": [] });
         assert_eq!(receipt.await.expect("done").result, held);
     }
