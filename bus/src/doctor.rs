@@ -33,8 +33,11 @@ pub fn of_machine(settings: &Settings) -> Vec<Finding> {
     for (path, is) in secrets.chain(own) {
         found.push(doctor::file(&file(path, is)));
     }
-    if let LedgerSettings::Sqlite(path) = &settings.ledger {
-        found.push(doctor::file(&file(&settings.data.join(path), FileKind::Own)));
+    // Within the data folder it is as safe as that is.
+    if let LedgerSettings::Sqlite(path) = &settings.ledger
+        && !path.starts_with(&settings.data)
+    {
+        found.push(doctor::file(&file(path, FileKind::Own)));
     }
     if settings.data.exists() {
         found.push(doctor::disk(&disk(&settings.data)));

@@ -288,7 +288,9 @@ impl Reader<'_> {
         let stage = stage::stage(self, secret, "for");
         let file = PathBuf::from(self.required(secret, "file", HELP)?);
         let place = self.place(&secret.pointer("file"), secret.get("file"));
-        self.secrets.push(SecretUse { file: file.clone(), stage, place, hosts });
+        let key = if stage.is_some() { "for" } else { "file" };
+        let said = self.place(&secret.pointer(key), secret.get(key));
+        self.secrets.push(SecretUse { file: file.clone(), stage, place, said, hosts });
         Some(SecretFile(file))
     }
 }

@@ -50,8 +50,10 @@ pub struct SecretUse {
     pub file: PathBuf,
     /// What it is for, where it says so.
     pub stage: Option<Stage>,
-    /// Where it is written.
+    /// Where the file is written.
     pub place: Place,
+    /// Where it says what it is for; the same, where it does not.
+    pub said: Place,
     /// The hosts that get it.
     pub hosts: Vec<String>,
 }
@@ -161,13 +163,10 @@ pub(super) fn adapter_secrets(
             Words::new("the value of `for` is wrong", "neither", "write production or test");
         problems.error("SN0444", place(&format!("{pointer}/for")), words);
     }
+    let at = |key: &str| place(&format!("{pointer}/{key}"));
+    let said = at(if written.is_some() { "for" } else { "file" });
     let file = fields["file"].as_str().map(PathBuf::from).unwrap_or_default();
-    found.push(SecretUse {
-        file,
-        stage,
-        place: place(&format!("{pointer}/file")),
-        hosts: Vec::new(),
-    });
+    found.push(SecretUse { file, stage, place: at("file"), said, hosts: Vec::new() });
 }
 
 /// The addresses in the options of an adapter instance.
@@ -199,7 +198,7 @@ pub(super) fn fit(
         match (secret.stage, of(false), of(true)) {
             (Some(Stage::Test), Some(host), _) => problems.error(
                 "SN0455",
-                secret.place.clone(),
+                secret.said.clone(),
                 Words::new(
                     "a test key would be sent to a production host",
                     format!("`for: test`, and it goes to {host}"),
@@ -209,7 +208,7 @@ pub(super) fn fit(
             ),
             (Some(Stage::Production), _, Some(host)) => problems.error(
                 "SN0456",
-                secret.place.clone(),
+                secret.said.clone(),
                 Words::new(
                     "a production key would be sent to a test host",
                     format!("`for: production`, and it goes to {host}"),

@@ -209,8 +209,8 @@ fn a_key_and_a_host_that_do_not_fit_are_said_where_they_stand() {
     );
     insta::assert_snapshot!(mistakes(&text).join("\n"), @r"
     SN0457 config/snodo.yaml:10:28 a test environment names a production host | a production host
-    SN0455 config/snodo.yaml:10:84 a test key would be sent to a production host | `for: test`, and it goes to servizi.regione.it
-    SN0456 config/snodo.yaml:11:75 a production key would be sent to a test host | `for: production`, and it goes to far.uat.it
+    SN0455 config/snodo.yaml:10:92 a test key would be sent to a production host | `for: test`, and it goes to servizi.regione.it
+    SN0456 config/snodo.yaml:11:83 a production key would be sent to a test host | `for: production`, and it goes to far.uat.it
     ");
     // What an adapter is handed has no `for`.
     let (settings, said) = read(
@@ -231,8 +231,13 @@ fn the_file_of_a_secret_is_there_and_for_one_user() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("key");
-    let secret =
-        SecretUse { file: file.clone(), stage: None, place: nowhere(FILE), hosts: Vec::new() };
+    let secret = SecretUse {
+        file: file.clone(),
+        stage: None,
+        place: nowhere(FILE),
+        said: nowhere(FILE),
+        hosts: Vec::new(),
+    };
     let said = || {
         let mut problems = Problems::default();
         look_at_secrets(std::slice::from_ref(&secret), &mut problems);
