@@ -27,7 +27,7 @@ use tokio::{process::Command, sync::RwLock, time::timeout};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 /// No command of `snodo` takes longer.
-const COMMAND: Duration = Duration::from_mins(2);
+const COMMAND: Duration = Duration::from_mins(5);
 
 /// Where in the broker a run is.
 #[derive(Debug)]

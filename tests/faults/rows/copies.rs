@@ -175,7 +175,7 @@ pub(super) async fn reordered(fault: &mut Fault<'_>) -> Result<(), Failure> {
         let left = ends.duration_since(tokio::time::Instant::now()).as_secs();
         if left < 18 - cuts * 2 {
             cuts += 1;
-            let how = if fault.dice.draw() % 2 == 0 { Cut::Close } else { Cut::Reset };
+            let how = if fault.dice.draw().is_multiple_of(2) { Cut::Close } else { Cut::Reset };
             fault.proxy.cut_named("snodo/consume", how);
         }
     }

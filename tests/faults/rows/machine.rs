@@ -137,7 +137,8 @@ async fn giant(address: std::net::SocketAddr, kind: u32) -> io::Result<u16> {
         let sent = match kind {
             0 => {
                 stream.write_all(head("Transfer-Encoding: chunked").as_bytes()).await?;
-                let piece = [format!("{PIECE:x}\r\n").as_bytes(), &[b' '; PIECE], b"\r\n"].concat();
+                let piece =
+                    [format!("{PIECE:x}\r\n").as_bytes(), &vec![b' '; PIECE], b"\r\n"].concat();
                 let mut sent = Ok(());
                 for _ in 0..1_000 {
                     sent = stream.write_all(&piece).await;

@@ -56,7 +56,7 @@ fn victim(fault: &mut Fault<'_>) -> u64 {
     let route = ["transit", "register", "recallable"]
         [usize::try_from(fault.dice.between(0, 2)).unwrap_or(0)];
     let from = fault.dice.between(60, 120);
-    (from..).find(|number| route_of(*number) == route).unwrap_or(from)
+    (from..from + 8).find(|number| route_of(*number) == route).unwrap_or(from)
 }
 
 /// The first parked delivery, and how many there are.

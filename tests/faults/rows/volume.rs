@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::Value;
 use snodo_tests::{
     bus::binaries,
     chaos::{
         Failure,
         drive::Load,
-        house::{SOURCE, TOKEN},
+        house::{SOURCE, TOKEN, event},
         target::{Manner, Saying},
     },
     client::{Client, get, post_message},
@@ -37,9 +37,10 @@ pub(super) async fn backlog(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.node.write().await.start_again().await?;
     fault.wait("the broker", SOON, async |fault| Ok(fault.is_well().await)).await?;
     let begun = Instant::now();
-    let (mut took, mut number) = (Vec::new(), 0_u64);
+    // For the register: a multiple of eight, beyond those of the backlog.
+    let (mut took, mut number) = (Vec::new(), 1_000_000);
     while fault.owed("open").await > BACKLOG / 10 && begun.elapsed() < LATER {
-        number += 1;
+        number += 8;
         took.push(fresh(fault, number).await?);
     }
     let drained = begun.elapsed();
@@ -53,21 +54,17 @@ pub(super) async fn backlog(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.finish().await
 }
 
-/// Posts one message that nobody counts, and waits until it is completed.
-async fn fresh(fault: &Fault<'_>, number: u64) -> Result<Duration, Failure> {
-    let id = format!("fresh-{number}");
-    let event = json!({
-        "specversion": "1.0", "id": id, "source": SOURCE, "type": "chaos.register.v1",
-        "datacontenttype": "application/json", "data": { "n": number, "text": "pratica fresca" },
-    });
+/// Posts one message more, and waits until it is completed.
+async fn fresh(fault: &mut Fault<'_>, number: u64) -> Result<Duration, Failure> {
     let begun = Instant::now();
     let mut client = Client::new(fault.stage.house.http);
-    let answer = client.send(&post_message(TOKEN, &event)).await?;
+    let answer = client.send(&post_message(TOKEN, &event(number))).await?;
     if answer.status != 202 {
         return Err(format!("a fresh message was answered {}", answer.status).into());
     }
+    fault.stage.posted([number].into(), [number].into());
     while begun.elapsed() < Duration::from_mins(1) {
-        let path = format!("/v1/messages?source={SOURCE}&id={id}");
+        let path = format!("/v1/messages?source={SOURCE}&id={number}");
         let told = client.send(&get(&path, TOKEN)).await?.json();
         if told["state"] == "completed" {
             break;
@@ -79,7 +76,7 @@ async fn fresh(fault: &Fault<'_>, number: u64) -> Result<Duration, Failure> {
 
 /// F67: at 20 a second where nobody says otherwise; can be stopped; each once.
 pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
-    const PARKED: i64 = 10_000;
+    const PARKED: i64 = 4_000;
     let route = "idempotent";
     fault.begin(RATE).await?;
     fault.stage.rest().await;
@@ -87,7 +84,7 @@ pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.stage.target.behave(Manner::Says(refuses, |_| true));
     fault.stage.drive(Load { rate: 500, only: Some(route) })?;
     fault
-        .wait("ten thousand to be parked", LATER, async |fault| {
+        .wait("four thousand to be parked", LATER, async |fault| {
             if fault.figure("snodo_deliveries_created_total", &[("route", route)]).await >= PARKED {
                 fault.stage.rest().await;
             }
@@ -100,12 +97,13 @@ pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.stage.target.behave(Manner::Does);
     fault.stage.drive(Load { rate: RATE, only: Some("register") })?;
     let before = fault.completed(route).await;
-    stopped_after(fault, Duration::from_secs(6)).await?;
-    let slow = fault.completed(route).await - before;
-    fault.did(format!("replayed them for six seconds at the usual rate: {slow}"));
-    fault.see("at some 20 a second", (40..=180).contains(&slow));
+    let (slow, took) = stopped(fault, route, before).await?;
+    let most = took.as_secs() * 20 + 40;
+    fault.did(format!("replayed {slow} in {:.0} s at the usual rate", took.as_secs_f64()));
+    fault.see("at some 20 a second", (20..=most).contains(&slow));
     let left = fault.owed("parked").await;
-    fault.see("stopped, the others are still parked", left > parked - 200);
+    let most = parked - i64::try_from(slow)?;
+    fault.see("stopped, the others are still parked", left == most);
     let group = ["parked", "replay", "--all", "--route", route, "--rate", "2000"];
     let reason = ["--reason", "the target takes them now"];
     let (code, said) = fault.snodo(&[&group[..], &reason].concat()).await?;
@@ -121,21 +119,28 @@ pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.finish().await
 }
 
-/// Replays the group, and interrupts that after a while.
-async fn stopped_after(fault: &Fault<'_>, after: Duration) -> Result<(), Failure> {
+/// Replays the group, and interrupts that once some of it is done: how many were replayed, in which time.
+async fn stopped(
+    fault: &mut Fault<'_>,
+    route: &str,
+    before: i64,
+) -> Result<(u64, Duration), Failure> {
     let replay = Command::new(binaries()?.join("snodo"))
-        .args(["parked", "replay", "--all", "--reason", "the target takes them now"])
+        .args(["parked", "replay", "--all", "--reason", "the target takes them now", "--json"])
         .current_dir(&fault.stage.house.path)
         .kill_on_drop(true)
-        .stdout(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
-        .spawn();
-    let mut replay = replay?;
-    tokio::time::sleep(after).await;
+        .spawn()?;
+    let begun = Instant::now();
+    let some = async |fault: &mut Fault<'_>| Ok(fault.completed(route).await >= before + 60);
+    fault.wait("some to be replayed", LATER, some).await?;
+    let took = begun.elapsed();
     let pid = replay.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        kill_process(pid, Signal::INT)?;
-    }
-    timeout(SOON, replay.wait()).await??;
-    Ok(())
+    kill_process(pid.ok_or("it has ended")?, Signal::INT)?;
+    let output = timeout(SOON, replay.wait_with_output()).await??;
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    // The figures that were looked at may be a second old.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    Ok((told["replayed"].as_u64().unwrap_or(0), took + Duration::from_secs(1)))
 }

@@ -65,7 +65,7 @@ async fn what_is_passed_is_unchanged_and_an_end_is_passed_too() {
         writes.write_all(&sent).await.expect("written");
         writes.shutdown().await.expect("ended");
     };
-    let (_, whole) = tokio::join!(writes, timeout(BOUND, reads.read_to_end(&mut back)));
+    let ((), whole) = tokio::join!(writes, timeout(BOUND, reads.read_to_end(&mut back)));
     whole.expect("in time").expect("read");
     assert!(back == sent);
     assert_eq!(proxy.connections(), 1);
@@ -76,7 +76,7 @@ async fn what_is_held_waits_within_bounds_and_goes_on() {
     let (proxy, mut stream) = before_echo().await;
     proxy.set(Line::up(Flow::Hold));
     // What the system and the proxy hold between them is bounded: at some point nobody takes more.
-    let piece = [7; 64 * 1024];
+    let piece = vec![7; 64 * 1024];
     let mut taken = 0;
     while let Ok(written) = timeout(A_WHILE, stream.write(&piece)).await {
         taken += written.expect("it stands");
