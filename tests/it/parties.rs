@@ -280,10 +280,12 @@ async fn what_lies_in_an_inbox_outlives_kills_and_follows_a_reload() {
     // Killed between fetching and acknowledging, and after: what was not acknowledged is there.
     bus.kill().await.expect("killed");
     let mut bus = start(&house).await;
+    let mut desk = Desk(Client::new(house.http));
     assert_eq!(desk.fetched("").await, all);
     desk.ack(&all[..5]).await;
     bus.kill().await.expect("killed");
     let mut bus = start(&house).await;
+    let mut desk = Desk(Client::new(house.http));
     assert_eq!(desk.fetched("").await, all[5..]);
     let of_party = [("route", "party:fetcher")];
     let known = eventually("its age to show", PATIENCE, async || {

@@ -263,7 +263,11 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
     }
     let started = ledger.start("a", clock.now()).await.expect("started");
     let labels = Labels {
-        subscribers: routes.iter().map(|route| route.name.clone()).collect(),
+        subscribers: ["party:fetcher", "party:neighbour"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(routes.iter().map(|route| route.name.clone()))
+            .collect(),
         inboxes: vec!["party:fetcher".to_owned(), "party:neighbour".to_owned()],
         sources: parties.iter().map(|party| format!("party:{}", party.id)).collect(),
         targets: Vec::new(),

@@ -13,8 +13,12 @@ use super::{
 
 /// Sends a note; the bus's id of it.
 async fn note(bus: &Bus, id: &str, text: &str) -> String {
+    note_of(bus, id, &json!({ "n": 1, "text": text })).await
+}
+
+async fn note_of(bus: &Bus, id: &str, note: &Value) -> String {
     let headers = binary(TOKEN, id).replace(KIND, NOTE);
-    let told = bus.post(&headers, json!({ "n": 1, "text": text }).to_string().as_bytes()).await;
+    let told = bus.post(&headers, note.to_string().as_bytes()).await;
     assert_eq!(status(&told), 202, "{told}");
     body(&told)["id"].as_str().expect("an id").to_owned()
 }
@@ -169,9 +173,9 @@ async fn what_is_asked_wrongly_of_an_inbox_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_holds_no_more_than_it_may_and_always_something() {
     let bus = Bus::within("{ body: 1MiB, waiting_per_route: 12, validation: 10s }").await;
-    let text = "x".repeat(900 << 10);
+    let large = json!({ "n": 1, "any": vec!["x".repeat(60 << 10); 15] });
     for n in 0..6 {
-        note(&bus, &format!("E-{n}"), &text).await;
+        note_of(&bus, &format!("E-{n}"), &large).await;
     }
     let first = fetched(&bus, FETCHER, "?limit=500").await;
     assert_eq!(first.len(), 4, "four mebibytes of bodies");

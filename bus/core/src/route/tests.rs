@@ -633,7 +633,7 @@ fn the_ways_of_a_party_are_refused_in_these_words() {
     };
     assert_eq!(said(&format!("{queue}\ninbox: pull")), ["SN0426 a party has one way to receive"]);
     assert_eq!(said("inbox: push"), ["SN0427 an inbox is `pull`"]);
-    assert_eq!(said("ipa: r_x")[1..], ["SN0428 a party that receives must say how"]);
+    assert_eq!(said(""), ["SN0428 a party that receives must say how"]);
 }
 
 #[test]
@@ -651,7 +651,7 @@ fn mistakes_of_parties_are_said_with_those_of_routes() {
     check("9f86d0", "nothex", &["SN0421"]);
     check("rate: 20/s", "rate: 20/fortnight", &["SN0116"]);
     check("party: region", "party: Region", &["SN0112"]);
-    check("queue:", "webhook:", &["SN0115", "SN0428"]);
+    check("queue:", "webhook:", &["SN0428", "SN0115"]);
     check("queue:", "inbox:", &["SN0427"]);
     check("queue: { vhost: region, name: inbox }", "inbox: push", &["SN0427"]);
     check("limits:", "inbox: pull\nlimits:", &["SN0426"]);
