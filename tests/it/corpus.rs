@@ -10,9 +10,8 @@ use std::{
 
 use serde_json::Value;
 use snodo::{house, settings::Surroundings};
-use snodo_adapters::{http::Http, protocollo::Protocollo};
+use snodo_adapters::catalog;
 use snodo_core::{
-    adapter::Catalog,
     diagnostic::{Problems, SourceFile, render_text},
     route::language,
     schema::Schemas,
@@ -28,8 +27,7 @@ fn corpus() -> PathBuf {
 }
 
 fn checks(folder: &Path) -> usize {
-    let catalog = Catalog::default().with::<Protocollo>().with::<Http>();
-    let (checked, said) = house::check(folder, &Surroundings::default(), &catalog);
+    let (checked, said) = house::check(folder, &Surroundings::default(), &catalog());
     assert!(said.is_empty(), "{}", render_text(&said));
     checked.expect("it checks").routes.iter().count()
 }

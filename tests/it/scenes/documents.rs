@@ -175,7 +175,7 @@ fn eprintln_memory(after: &str, highest: u64) {
 async fn many_documents_and_endless_bodies_leave_memory_small_and_what_is_cited_comes_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let region = region_in(folder.path()).await;
-    let options = NodeOptions::default();
+    let options = NodeOptions { ready_within: node::START, ..NodeOptions::default() };
     let node = PrivateNode::start(&folder.path().join("broker"), options).await.expect("starts");
     let broker = node::settings(&node, folder.path()).expect("written");
     let run = Run { broker, retry: Some(SOON), ..Run::of(region.addr) };
