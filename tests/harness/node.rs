@@ -55,7 +55,7 @@ pub fn settings_of(endpoint: &Endpoint, folder: &Path) -> io::Result<Value> {
         return Err(io::Error::other("a private node has its password as text"));
     };
     let password = folder.join("broker.password");
-    std::fs::write(&password, secret)?;
+    write_secret(&password, secret)?;
     let vhost = segment(&endpoint.vhost);
     let with_user = |node: &String| {
         format!("{}/{vhost}", node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1))
@@ -63,6 +63,14 @@ pub fn settings_of(endpoint: &Endpoint, folder: &Path) -> io::Result<Value> {
     let uris: Vec<String> = endpoint.nodes.iter().map(with_user).collect();
     let management = &endpoint.management;
     Ok(json!({ "uris": uris, "password": { "file": password }, "management": management }))
+}
+
+/// Writes a secret as secrets are kept: for this user alone.
+pub fn write_secret(file: &Path, secret: &str) -> io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)?.write_all(secret.as_bytes())
 }
 
 /// A new, empty vhost on the shared node, as its administrator.

@@ -105,7 +105,7 @@ pub fn settings(url: &str, folder: &Path) -> Option<serde_json::Value> {
     let (user, rest) = url.strip_prefix("postgres://")?.split_once('@')?;
     let (host, database) = rest.split_once('/')?;
     let password = folder.join("ledger.password");
-    fs::write(&password, "trusted\n").ok()?;
+    crate::node::write_secret(&password, "trusted\n").ok()?;
     Some(serde_json::json!({
         "host": host, "database": database, "user": user, "password": { "file": password }
     }))

@@ -96,7 +96,9 @@ async fn bodies_go_as_their_purpose_says_in_turns_and_what_waits_for_a_person_st
 
 const MAIN: &str = "data: data\nledger: { sqlite: ledger.db }\nbroker: { private: true }\n";
 const FAR: &str = "adapters:\n  far:\n    kind: http\n    base: https://servizi.regione.it/x\n    \
-    auth: { bearer: { file: KEY, for: test } }\n    operations: {}\n";
+    auth: { bearer: { file: KEY, for: test } }\n    \
+    operations: { ping: { method: GET, path: /ping, input: far/ping.v1, effect: idempotent, deadline: 5s } }\n";
+const PING: &str = "{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {} }";
 
 fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, HouseFolder) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -104,6 +106,7 @@ fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, HouseFolder) {
     let key = folder.path().join("key");
     fs::write(&key, "hunter2").expect("written");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).expect("set");
+    write(&house, "schemas/far/ping.v1.json", PING);
     for (file, text) in files {
         write(&house, file, &text.replace("KEY", &key.display().to_string()));
     }
@@ -217,6 +220,10 @@ async fn a_running_bus_is_looked_at_as_a_whole() {
     let house = house(folder.path(), &json!({ "private": true }), target, &["thing", "free"]);
     let put = "steps:\n  - put:\n      use: target.put\n      with: { key: \"${ .key }\", n: \"${ .n }\" }\n";
     write(&house, "routes/thing.yaml", &route("thing", put));
+    let kind = fs::read_to_string(house.path.join("schemas/works/free.v1.json"));
+    let mut kind: Value = serde_json::from_str(&kind.expect("there")).expect("JSON");
+    kind["x-unclaimed"] = json!("discard");
+    write(&house, "schemas/works/free.v1.json", &kind.to_string());
     write(&house, "routes/free.yaml", &route("free", &format!("when: .n > 1000\n{put}")));
     let mut bus = start(&house).await;
     let mut client = Client::new(house.http);

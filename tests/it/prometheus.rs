@@ -660,7 +660,8 @@ fn the_dashboard_is_red_where_an_alert_fires() {
     let limit = |alert: &str| {
         let rule = rules.iter().find(|rule| rule["alert"] == alert).expect("the alert");
         let expression = rule["expr"].as_str().unwrap_or_default();
-        expression.rsplit("> ").next().and_then(|n| n.trim().parse::<f64>().ok()).expect("a number")
+        let limit = expression.split_whitespace().skip_while(|word| *word != ">").nth(1);
+        limit.and_then(|limit| limit.parse::<f64>().ok()).expect("a number")
     };
     for (title, alert) in [
         ("Oldest open delivery", "SnodoMessageStuck"),

@@ -17,7 +17,7 @@ use snodo_core::{
 };
 
 use super::target::{Line, digest};
-use crate::{bus::HouseFolder, checker::Effect};
+use crate::{bus::HouseFolder, checker::Effect, node::write_secret};
 
 /// The routes, each with its type; `transit` passes its message on to `idempotent`.
 pub const ROUTES: [&str; 5] = ["register", "idempotent", "recallable", "once", "transit"];
@@ -142,7 +142,7 @@ pub async fn broker(
     let Secret::Text(password) = &endpoint.password else {
         return Err("a private node has its password as text".into());
     };
-    house.write("broker.password", password)?;
+    write_secret(&house.path.join("broker.password"), password)?;
     let node = endpoint.nodes.first().ok_or("a private node has one address")?;
     let uri = node.replacen("amqp://", &format!("amqp://{}@", endpoint.user), 1);
     Ok(json!({
