@@ -56,22 +56,26 @@ pub fn acknowledged<'a>(
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     body: &Bytes,
     limits: &JsonLimits,
-) -> Result<Vec<DeliveryId>, Problem> {
-    http::expect_json(headers)?;
-    let said = json::parse(body, limits).map_err(|error| Rejection::unread(&error, None))?;
-    let Value::Object(said) = said else { return Err(Problem::not_acknowledged(None, ACK)) };
+) -> Result<Vec<DeliveryId>, Box<Problem>> {
+    http::expect_json(headers).map_err(Problem::from)?;
+    let said = json::parse(body, limits).map_err(|error| Rejection::unread(&error, None));
+    let Value::Object(said) = said.map_err(Problem::from)? else { return Err(refused(None)) };
     let known = said.len() == 1;
     let Some(Value::Array(ids)) = said.get("deliveries").filter(|_| known) else {
-        return Err(Problem::not_acknowledged(None, ACK));
+        return Err(refused(None));
     };
     if ids.is_empty() || ids.len() > MOST as usize {
-        return Err(Problem::not_acknowledged(Some("/deliveries".to_owned()), ACK));
+        return Err(refused(Some("/deliveries".to_owned())));
     }
     let read = |(index, id): (usize, &Value)| {
         let id = id.as_str().and_then(|id| id.parse().ok()).map(DeliveryId);
-        id.ok_or_else(|| Problem::not_acknowledged(Some(format!("/deliveries/{index}")), ACK))
+        id.ok_or_else(|| refused(Some(format!("/deliveries/{index}"))))
     };
     ids.iter().enumerate().map(read).collect()
+}
+
+fn refused(pointer: Option<String>) -> Box<Problem> {
+    Box::new(Problem::not_acknowledged(pointer, ACK))
 }
 
 /// What became of an id that a party has acknowledged.

@@ -140,7 +140,8 @@ impl Framed {
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Refused::Framing)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         let is_text = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t';
-        if name.is_empty() || !name.iter().all(is_of_a_name) || !value.iter().all(is_text) {
+        if name.is_empty() || !name.iter().copied().all(is_of_a_name) || !value.iter().all(is_text)
+        {
             return Err(Refused::Framing);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -184,8 +185,8 @@ impl Framed {
 }
 
 /// What hyper takes in the name of a header; it would answer without a word of explanation.
-fn is_of_a_name(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_number(text: &str) -> bool {

@@ -296,11 +296,11 @@ fn key_of(caller: &Caller, incoming: &Incoming) -> IdempotencyKey {
 }
 
 /// A query that is misspelt must not turn a check into a message.
-fn only_checked(query: Option<&str>) -> Result<bool, Problem> {
+fn only_checked(query: Option<&str>) -> Result<bool, Refusal> {
     match query {
         None | Some("" | "check=false") => Ok(false),
         Some("check=true") => Ok(true),
-        Some(_) => Err(Problem::malformed_request("query", "`?check=true`, or no query")),
+        Some(_) => Err(Problem::malformed_request("query", "`?check=true`, or no query").into()),
     }
 }
 

@@ -92,6 +92,12 @@ impl From<Problem> for Refusal {
     }
 }
 
+impl From<Box<Problem>> for Refusal {
+    fn from(problem: Box<Problem>) -> Self {
+        Self { problem, headers: Vec::new() }
+    }
+}
+
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
         Problem::from(rejection).into()
