@@ -96,7 +96,7 @@ async fn bodies_go_as_their_purpose_says_in_turns_and_what_waits_for_a_person_st
 
 const MAIN: &str = "data: data\nledger: { sqlite: ledger.db }\nbroker: { private: true }\n";
 const FAR: &str = "adapters:\n  far:\n    kind: http\n    base: https://servizi.regione.it/x\n    \
-    auth: { bearer: { file: KEY, for: test } }\n    operations: {}\n";
+    auth: { bearer: { file: KEY, for: test } }\n    operations: { put: { method: POST, path: /x, input: test/call.v1, effect: idempotent } }\n";
 
 fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, HouseFolder) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -104,6 +104,7 @@ fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, HouseFolder) {
     let key = folder.path().join("key");
     fs::write(&key, "hunter2").expect("written");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).expect("set");
+    write(&house, "schemas/test/call.v1.json", THING);
     for (file, text) in files {
         write(&house, file, &text.replace("KEY", &key.display().to_string()));
     }
