@@ -211,7 +211,8 @@ fn doctor_without_a_bus_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[tokio::test]
+// The target answers while a command runs, so it needs a thread of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_bus_is_looked_at_as_a_whole() {
     let refuse = async || (StatusCode::CONFLICT, Json(json!({ "reason": "no" })));
     let target =

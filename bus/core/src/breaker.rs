@@ -96,7 +96,7 @@ impl Rate {
     /// longer than `patience`.
     pub fn turn(&mut self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
         let begins = self.next.max(now);
-        let wait = begins - now;
+        let wait = begins.saturating_sub(now);
         if wait > patience {
             return Err(wait);
         }

@@ -38,6 +38,16 @@ impl Engine {
         let seqs: Vec<i64> = keys[..fits].iter().map(|(key, _)| key.seq).collect();
         let given = if seqs.is_empty() { Vec::new() } else { self.ledger.queued(&seqs).await? };
         drop(reading);
+        self.with_bodies(given).await
+    }
+
+    /// The same, each with its body: what is large is not carried by a broker, but an answer holds it.
+    async fn with_bodies(&self, mut given: Vec<Queued>) -> Result<Vec<Queued>, ReadError> {
+        for row in given.iter_mut().filter(|row| row.message.is_claim()) {
+            if let Some(message) = self.ledger.message(row.message.envelope.id).await? {
+                row.message = message;
+            }
+        }
         Ok(given)
     }
 

@@ -132,6 +132,9 @@ fn with_large_bodies(house: &HouseFolder) {
     }
     let sends = "[anagrafe.residence-change.declared.v1, scuola.canteen-enrolment.requested.v1, test.large.v1]";
     set_line(house, "config/parties/comune-sportello.yaml", "sends:", sends).expect("written");
+    let receives = "[{ type: anagrafe.residence-change.registered.v1, all: true, law: dpr-223-1989 }, \
+        { type: test.passed.v1 }]";
+    set_line(house, "config/parties/region.yaml", "receives:", receives).expect("written");
     let limits = "{ body: 4MiB, waiting_per_route: 1000, validation: 2s }";
     set_line(house, "config/snodo.yaml", "limits:", limits).expect("written");
 }
@@ -248,6 +251,7 @@ async fn many_documents_and_endless_bodies_leave_memory_small_and_what_is_cited_
     let short = [("SNODO__LIMITS__DISK_FREE", "1048576GiB")];
     let mut bus = BusProcess::spawn(&house, &short).expect("started");
     bus.ready(PATIENCE).await.expect("who has the ledger is ready");
+    let mut desk = Desk::of(&house);
     let refused = desk.declare("on-a-full-disk").await;
     assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("SN0625")));
     let told = desk.ask("/status", "").await.json();
