@@ -19,7 +19,7 @@ impl Validator {
     pub fn citations(&self, body: &Value) -> Vec<Citation> {
         let mut found = BTreeMap::new();
         if self.0.cites {
-            self.0.walk(&self.0.own, body, String::new(), &mut found);
+            self.0.walk(&self.0.own, body, "", &mut found);
         }
         let cited = |(pointer, document)| Citation { pointer, document };
         found.into_iter().map(cited).collect()
@@ -43,34 +43,34 @@ impl Compiled {
         &self,
         schema: &Value,
         value: &Value,
-        pointer: String,
+        pointer: &str,
         found: &mut BTreeMap<String, Document>,
     ) {
         let Some(schema) = schema.as_object() else { return };
         match self.target(schema) {
             Some((_, true)) => {
                 let document = Document::deserialize(value).ok();
-                found.extend(document.map(|document| (pointer.clone(), document)));
+                found.extend(document.map(|document| (pointer.to_owned(), document)));
             }
-            Some((target, false)) => self.walk(target, value, pointer.clone(), found),
+            Some((target, false)) => self.walk(target, value, pointer, found),
             None => {}
         }
         for part in in_place(schema) {
-            self.walk(part, value, pointer.clone(), found);
+            self.walk(part, value, pointer, found);
         }
         match value {
             Value::Object(fields) => {
                 for (name, child) in fields {
                     let name_in = name.replace('~', "~0").replace('/', "~1");
                     for part in of_field(schema, name) {
-                        self.walk(part, child, format!("{pointer}/{name_in}"), found);
+                        self.walk(part, child, &format!("{pointer}/{name_in}"), found);
                     }
                 }
             }
             Value::Array(items) => {
                 for (at, child) in items.iter().enumerate() {
                     for part in of_item(schema, at) {
-                        self.walk(part, child, format!("{pointer}/{at}"), found);
+                        self.walk(part, child, &format!("{pointer}/{at}"), found);
                     }
                 }
             }
