@@ -44,7 +44,8 @@ impl Keeper {
 
     async fn has(&self, step: &StepKey, documents: &[Document]) -> Result<(), Fault> {
         let keys: Vec<DocumentKey> = documents.iter().map(|document| document.key).collect();
-        let known = self.rows()?.of_delivery(step.delivery, &keys).await.map_err(unread)?;
+        let known =
+            self.rows()?.of_delivery(step.delivery, &keys).await.map_err(|error| unread(&error))?;
         let is_known = |document: &Document| known.contains(document);
         if documents.iter().all(is_known) { Ok(()) } else { Err(unknown()) }
     }
@@ -56,7 +57,9 @@ impl Keeper {
 
     /// A row whose file never came to its place is of a process that died in between: it is made again.
     async fn made_before(&self, step: &StepKey) -> Result<Option<Document>, Fault> {
-        let Some(made) = self.rows()?.made(step).await.map_err(unread)? else { return Ok(None) };
+        let Some(made) = self.rows()?.made(step).await.map_err(|error| unread(&error))? else {
+            return Ok(None);
+        };
         match self.store.read(made.sha256, made.size).await {
             Ok(_) => Ok(Some(made)),
             Err(error) if is_damage(&error) => Ok(None),
@@ -67,7 +70,8 @@ impl Keeper {
     async fn put_away(&self, filing: &Filing<'_>) -> Result<Vec<Filed>, Fault> {
         let rows = self.rows()?;
         rows.file(filing, self.clock.now()).await.map_err(|error| uncommitted(&error))?;
-        let filed = rows.filed(filing.archive, filing.protocol).await.map_err(unread)?;
+        let filed =
+            rows.filed(filing.archive, filing.protocol).await.map_err(|error| unread(&error))?;
         let wanted = |filed: &Filed| filing.documents.contains(&filed.document);
         Ok(filed.into_iter().filter(wanted).collect())
     }
@@ -135,7 +139,9 @@ impl Kept for Keeper {
         archive: &'a str,
         protocol: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Filed>, Fault>> {
-        Box::pin(async move { self.rows()?.filed(archive, protocol).await.map_err(unread) })
+        Box::pin(async move {
+            self.rows()?.filed(archive, protocol).await.map_err(|error| unread(&error))
+        })
     }
 
     fn made<'a>(&'a self, step: &'a StepKey) -> BoxFuture<'a, Result<Option<Document>, Fault>> {
@@ -155,7 +161,9 @@ impl Kept for Keeper {
         days: &'a Days<'a>,
         after: Option<(i16, i64)>,
     ) -> BoxFuture<'a, Result<Vec<Entry>, Fault>> {
-        Box::pin(async move { self.rows()?.entries(days, after).await.map_err(unread) })
+        Box::pin(
+            async move { self.rows()?.entries(days, after).await.map_err(|error| unread(&error)) },
+        )
     }
 }
 
@@ -208,7 +216,7 @@ fn not_now(why: &str) -> Fault {
     storage(format!("a document cannot be kept now: {why}"))
 }
 
-fn unread(error: ReadError) -> Fault {
+fn unread(error: &ReadError) -> Fault {
     storage(format!("the ledger cannot be read: {}", error.0))
 }
 

@@ -117,7 +117,7 @@ struct Told {
 }
 
 impl Told {
-    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let media_type = text(CONTENT_TYPE).and_then(document::media_type).ok_or_else(|| {
             let expected = "one `Content-Type`, such as application/pdf";
@@ -172,7 +172,11 @@ pub(super) async fn get(
     let admits = desk.admits();
     let caller = admits.callers.identify(request.headers())?;
     let key = key.parse().map_err(|_| Problem::not_found())?;
-    let found = desk.rows()?.readable(&caller.id, DocumentKey(key)).await.map_err(unread)?;
+    let found = desk
+        .rows()?
+        .readable(&caller.id, DocumentKey(key))
+        .await
+        .map_err(|error| unread(&error))?;
     let document = found.ok_or_else(Problem::not_found)?;
     let place = Arc::clone(&desk.shelf.out).try_acquire_owned();
     let place = place.map_err(|_| Problem::not_now("documents", SOON))?;
@@ -203,7 +207,8 @@ impl Desk {
         }
         let keys: Vec<DocumentKey> = cited.iter().map(|citation| citation.document.key).collect();
         let now = self.clock.now();
-        let postings = self.rows()?.of_party(&caller.id, &keys).await.map_err(unread)?;
+        let postings =
+            self.rows()?.of_party(&caller.id, &keys).await.map_err(|error| unread(&error))?;
         let citable = postings.into_iter().filter(|posting| posting.is_citable(now));
         let known: Vec<Document> = citable.map(|posting| posting.document).collect();
         Ok(admit_documents(cited, &known))
@@ -288,7 +293,7 @@ impl Desk {
     }
 }
 
-fn unread(error: ReadError) -> Refusal {
+fn unread(error: &ReadError) -> Refusal {
     tracing::warn!(%error, "a question about a document was not answered");
     Problem::not_now("ledger", AGAIN).into()
 }

@@ -167,7 +167,7 @@ async fn what_a_step_makes_or_files_is_made_and_filed_once() {
         let posted = rows(ledger).post(&again, &origin, hours(1)).await.expect("written");
         assert_eq!(posted, Posted::Made(made.clone()));
         let known = rows(ledger).of_delivery(step.delivery, &[made.key, again.key]).await;
-        assert_eq!(known.expect("read"), [made.clone()]);
+        assert_eq!(known.expect("read"), std::slice::from_ref(&made));
         let documents = [made.clone()];
         let filing = Filing {
             archive: "archive",

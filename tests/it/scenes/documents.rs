@@ -26,7 +26,7 @@ const PIECE: usize = 64 << 10;
 
 /// How many clients, and the bytes of each one's document.
 fn load() -> (u64, u64) {
-    let full = std::env::var("SNODO_DOCUMENTS").is_ok_and(|word| word == "full");
+    let full = std::env::var_os("SNODO_DOCUMENTS").is_some_and(|word| word == "full");
     if full { (20, 50 << 20) } else { (4, 5 << 20) }
 }
 
@@ -163,14 +163,10 @@ async fn last_of_region(node: &PrivateNode) -> Option<(usize, String)> {
     last
 }
 
-async fn assert_small(bus: &BusProcess, after: &str) {
+#[expect(clippy::print_stderr, reason = "a figure that is worth a look")]
+fn assert_small(bus: &BusProcess, after: &str) {
     let (_, highest) = bus.memory().expect("it runs");
     assert!(highest <= MOST_MEMORY, "{} MB after {after}", highest / 1_000_000);
-    eprintln_memory(after, highest);
-}
-
-#[expect(clippy::print_stderr, reason = "a figure that is worth a look")]
-fn eprintln_memory(after: &str, highest: u64) {
     eprintln!("peak RSS after {after}: {} MB", highest / 1_000_000);
 }
 
@@ -204,7 +200,7 @@ async fn many_documents_and_endless_bodies_leave_memory_small_and_what_is_cited_
         documents.push((client, document));
     }
     assert!(clients <= 8 || again > 0, "of one party only eight come at once");
-    assert_small(&bus, "documents").await;
+    assert_small(&bus, "documents");
 
     for (path, chunked) in [
         ("/v1/messages", false),
@@ -217,7 +213,7 @@ async fn many_documents_and_endless_bodies_leave_memory_small_and_what_is_cited_
         assert!(sent < most, "{sent} bytes of {path} left the client");
         assert!(status == 413 || status == 0, "{status}: {path}");
     }
-    assert_small(&bus, "endless bodies").await;
+    assert_small(&bus, "endless bodies");
 
     let mut event = residence("with-documents", "RSSMRA80A01G273Z");
     event["data"]["attachments"] = documents.iter().map(|(_, document)| document.clone()).collect();
@@ -242,10 +238,10 @@ async fn many_documents_and_endless_bodies_leave_memory_small_and_what_is_cited_
         let other = desk.ask(&path, REGION_TOKEN).await;
         assert_eq!(other.status, 404, "nothing that cites it is owed to the region");
     }
-    assert_small(&bus, "documents out").await;
+    assert_small(&bus, "documents out");
 
     large_bodies(&mut desk, &node).await;
-    assert_small(&bus, "large bodies").await;
+    assert_small(&bus, "large bodies");
     assert!(bus.terminate().await.expect("it ends").success(), "{}", desk.log());
 
     let short = [("SNODO__LIMITS__DISK_FREE", "1048576GiB")];
