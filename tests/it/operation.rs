@@ -143,7 +143,7 @@ fn every_environment_is_checked_and_each_mistake_has_its_place_in_the_file_at_fa
     let key_at_fault = "SN0455 config/snodo.yaml:8".to_owned();
     assert_eq!(checked(&house, &[]), (2, vec![key_at_fault.clone()]));
     assert_eq!(checked(&house, &["--env", "test"]), (0, vec![]));
-    let mut expected = vec![
+    let mut expected = [
         "SN0455 config/snodo.yaml:8",
         "SN0442 config/env/trial.yaml:2",
         "SN0456 config/env/leaky.yaml:4",

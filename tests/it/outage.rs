@@ -84,7 +84,7 @@ impl Process {
         let own = || Arc::clone(&engine);
         let (relay, feeder) = (Relay::new(own()), Feeder::new(own()));
         let (sweeper, breakers) = (Sweeper::new(own(), false), Breakers::new(own()));
-        Self { shelf, relay, feeder, sweeper, breakers, engine }
+        Self { engine, shelf, relay, feeder, sweeper, breakers }
     }
 
     /// Every loop once; what the broker was given meanwhile.
