@@ -192,7 +192,7 @@ mod tests {
             let found = validator.citations(body).into_iter();
             found.map(|found| found.pointer).collect::<Vec<_>>()
         };
-        let expected = ["/a~1b", "/attachments/0", "/attachments/1", "/pair/1", "/signed"];
+        let expected = ["/attachments/0", "/attachments/1", "/a~1b", "/pair/1", "/signed"];
         assert_eq!(places("suap.form.v1", &form), expected);
         let expected: Vec<String> = expected.iter().map(|at| format!("/form{at}")).collect();
         assert_eq!(places("suap.around.v1", &around), expected);
