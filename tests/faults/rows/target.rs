@@ -85,6 +85,8 @@ pub(super) async fn fails(fault: &mut Fault<'_>) -> Result<(), Failure> {
             Ok(fault.completed("register").await > registered + 10)
         })
         .await?;
+    let breaker = "a breaker per target: each delivery goes on at its own waits";
+    fault.report.not_built.push(breaker.to_owned());
     fault.stage.target.behave(Manner::Does);
     fault.finish().await
 }

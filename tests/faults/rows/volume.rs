@@ -76,7 +76,7 @@ async fn fresh(fault: &mut Fault<'_>, number: u64) -> Result<Duration, Failure> 
 
 /// F67: at 20 a second where nobody says otherwise; can be stopped; each once.
 pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
-    const PARKED: i64 = 4_000;
+    const PARKED: i64 = 2_000;
     let route = "idempotent";
     fault.begin(RATE).await?;
     fault.stage.rest().await;
@@ -84,7 +84,7 @@ pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.stage.target.behave(Manner::Says(refuses, |_| true));
     fault.stage.drive(Load { rate: 500, only: Some(route) })?;
     fault
-        .wait("four thousand to be parked", LATER, async |fault| {
+        .wait("two thousand to be parked", LATER, async |fault| {
             if fault.figure("snodo_deliveries_created_total", &[("route", route)]).await >= PARKED {
                 fault.stage.rest().await;
             }
@@ -92,6 +92,8 @@ pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
         })
         .await?;
     fault.stage.rest().await;
+    fault.wait("all of them", LATER, async |fault| Ok(fault.owed("open").await == 0)).await?;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     let parked = fault.owed("parked").await;
     fault.did(format!("had the target refuse {parked} messages, which were parked"));
     fault.stage.target.behave(Manner::Does);
