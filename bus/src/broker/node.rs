@@ -273,6 +273,7 @@ impl PrivateNode {
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
             .env("HOME", &self.folder)
+            .env("ERL_CRASH_DUMP", self.folder.join("erl_crash.dump"))
             .env("ERL_EPMD_PORT", epmd.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
