@@ -9,8 +9,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Engine;
 use crate::broker::{Copy, Settlement};
 
-/// KiB of all such bodies in hand.
-const ALL: u32 = 64 << 10;
+/// KiB of all such bodies in hand. Read and mapped, a body takes several times its length.
+const ALL: u32 = 24 << 10;
 
 /// Room for bodies.
 #[derive(Debug)]
