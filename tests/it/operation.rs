@@ -13,14 +13,14 @@ use axum::{Json, Router, http::StatusCode, routing::post};
 use serde_json::{Value, json};
 use snodo::engine::retention::Retention;
 use snodo_tests::{
-    bus::{HouseFolder, binaries},
+    bus::{BusProcess, HouseFolder, binaries},
     client::{Client, post_message},
     wait::eventually,
 };
 
 use super::{
     stage::Stage,
-    workshop::{TOKEN, command, event, figures, house, route, serve, start, write},
+    workshop::{TOKEN, command, event, figures, house, route, serve, write},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -141,7 +141,7 @@ fn every_environment_is_checked_and_each_mistake_has_its_place_in_the_file_at_fa
     let key_at_fault = "SN0455 config/snodo.yaml:8".to_owned();
     assert_eq!(checked(&house, &[]), (2, vec![key_at_fault.clone()]));
     assert_eq!(checked(&house, &["--env", "test"]), (0, vec![]));
-    let mut expected = vec![
+    let mut expected = [
         "SN0455 config/snodo.yaml:8",
         "SN0442 config/env/trial.yaml:2",
         "SN0456 config/env/leaky.yaml:4",
@@ -209,7 +209,8 @@ fn doctor_without_a_bus_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[tokio::test]
+/// Two threads: the target answers while a command is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_bus_is_looked_at_as_a_whole() {
     let refuse = async || (StatusCode::CONFLICT, Json(json!({ "reason": "no" })));
     let target =
@@ -218,7 +219,9 @@ async fn a_running_bus_is_looked_at_as_a_whole() {
     let house = house(folder.path(), &json!({ "private": true }), target, &["thing"]);
     let put = "steps:\n  - put:\n      use: target.put\n      with: { key: \"${ .key }\", n: \"${ .n }\" }\n";
     write(&house, "routes/thing.yaml", &route("thing", put));
-    let mut bus = start(&house).await;
+    // It starts a broker of its own.
+    let mut bus = BusProcess::spawn(&house, &[]).expect("started");
+    bus.ready(Duration::from_mins(3)).await.expect("ready");
     let mut client = Client::new(house.http);
     for n in 0..10 {
         let event = event("thing", n, n);
