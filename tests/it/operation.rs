@@ -13,14 +13,14 @@ use axum::{Json, Router, http::StatusCode, routing::post};
 use serde_json::{Value, json};
 use snodo::engine::retention::Retention;
 use snodo_tests::{
-    bus::{HouseFolder, binaries},
+    bus::{BusProcess, HouseFolder, binaries},
     client::{Client, post_message},
     wait::eventually,
 };
 
 use super::{
     stage::Stage,
-    workshop::{TOKEN, command, event, figures, house, route, serve, start, write},
+    workshop::{TOKEN, command, event, figures, house, route, serve, write},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -96,9 +96,7 @@ async fn bodies_go_as_their_purpose_says_in_turns_and_what_waits_for_a_person_st
 
 const MAIN: &str = "data: data\nledger: { sqlite: ledger.db }\nbroker: { private: true }\n";
 const FAR: &str = "adapters:\n  far:\n    kind: http\n    base: https://servizi.regione.it/x\n    \
-    auth: { bearer: { file: KEY, for: test } }\n    \
-    operations: { ping: { method: GET, path: /ping, input: far/ping.v1, effect: idempotent, deadline: 5s } }\n";
-const PING: &str = "{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {} }";
+    auth: { bearer: { file: KEY, for: test } }\n    operations: { put: { method: POST, path: /x, input: test/call.v1, effect: idempotent } }\n";
 
 fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, HouseFolder) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -106,7 +104,7 @@ fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, HouseFolder) {
     let key = folder.path().join("key");
     fs::write(&key, "hunter2").expect("written");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).expect("set");
-    write(&house, "schemas/far/ping.v1.json", PING);
+    write(&house, "schemas/test/call.v1.json", THING);
     for (file, text) in files {
         write(&house, file, &text.replace("KEY", &key.display().to_string()));
     }
@@ -211,30 +209,27 @@ fn doctor_without_a_bus_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-// The target answers while a command runs, so it needs a thread of its own.
+/// Two threads: the target answers while a command is waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_bus_is_looked_at_as_a_whole() {
     let refuse = async || (StatusCode::CONFLICT, Json(json!({ "reason": "no" })));
     let target =
         serve(Router::new().route("/put", post(refuse)).route("/also", post(refuse))).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let house = house(folder.path(), &json!({ "private": true }), target, &["thing", "free"]);
+    let house = house(folder.path(), &json!({ "private": true }), target, &["thing"]);
     let put = "steps:\n  - put:\n      use: target.put\n      with: { key: \"${ .key }\", n: \"${ .n }\" }\n";
     write(&house, "routes/thing.yaml", &route("thing", put));
-    let kind = fs::read_to_string(house.path.join("schemas/works/free.v1.json"));
-    let mut kind: Value = serde_json::from_str(&kind.expect("there")).expect("JSON");
-    kind["x-unclaimed"] = json!("discard");
-    write(&house, "schemas/works/free.v1.json", &kind.to_string());
-    write(&house, "routes/free.yaml", &route("free", &format!("when: .n > 1000\n{put}")));
-    let mut bus = start(&house).await;
+    // It starts a broker of its own.
+    let mut bus = BusProcess::spawn(&house, &[]).expect("started");
+    bus.ready(Duration::from_mins(3)).await.expect("ready");
     let mut client = Client::new(house.http);
-    for n in 0..12 {
-        let word = if n < 10 { "thing" } else { "free" };
-        let answer = client.send(&post_message(TOKEN, &event(word, n, n))).await.expect("answered");
+    for n in 0..10 {
+        let event = event("thing", n, n);
+        let answer = client.send(&post_message(TOKEN, &event)).await.expect("answered");
         assert_eq!(answer.status, 202);
     }
     eventually("ten are parked", Duration::from_mins(1), || async {
-        let parked = told(&house, &["top"]).1["routes"][1]["parked"] == 10;
+        let parked = told(&house, &["top"]).1["routes"][0]["parked"] == 10;
         parked.then_some(())
     })
     .await;

@@ -285,6 +285,11 @@ impl Engine {
         self.targets.holds(route)
     }
 
+    /// Whether a route calls any target: what the ledger itself applies is no call.
+    pub fn calls_out(&self, route: &str) -> bool {
+        locked(&self.targets.inner).calls.contains_key(route)
+    }
+
     /// Whether more of a route's deliveries than a few would only wait for a place at their target.
     pub fn is_crowded(&self, route: &str) -> bool {
         self.targets.is_crowded(route)

@@ -22,9 +22,11 @@ const BATCH: usize = 256;
 /// Batches of one queue that are under way at once.
 const BATCHES: usize = 4;
 /// Copies of one queue that are worked on one by one at once. Each may wait for its target.
-const SINGLES: usize = 64;
+const SINGLES: usize = 128;
 /// And where their target has no place free: more would only wait for it, claimed.
 const FEW: usize = 4;
+/// The same of a route that calls nobody: each waits for commits alone, and those come in groups.
+const WITHIN: usize = 1024;
 /// How long a copy is kept back that could not be written down: the ledger is away, and the broker
 /// would hand it over again at once.
 const KEPT_BACK: Duration = Duration::from_secs(2);
@@ -106,6 +108,7 @@ enum Single {
 /// How many copies of a queue are worked on one by one.
 fn at_once(engine: &Engine, source: &Source) -> usize {
     match source {
+        Source::Route(route) if !engine.calls_out(route) => WITHIN,
         Source::Route(route) if engine.is_crowded(route) => FEW,
         Source::Route(_) | Source::Unrouted | Source::Poison => SINGLES,
     }
