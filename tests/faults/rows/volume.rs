@@ -80,6 +80,7 @@ pub(super) async fn replayed(fault: &mut Fault<'_>) -> Result<(), Failure> {
     let route = "idempotent";
     fault.begin(RATE).await?;
     fault.stage.rest().await;
+    fault.stage.settle().await?;
     let refuses = Saying::status(422);
     fault.stage.target.behave(Manner::Says(refuses, |_| true));
     fault.stage.drive(Load { rate: 500, only: Some(route) })?;
@@ -128,7 +129,16 @@ async fn stopped(
     before: i64,
 ) -> Result<(u64, Duration), Failure> {
     let replay = Command::new(binaries()?.join("snodo"))
-        .args(["parked", "replay", "--all", "--reason", "the target takes them now", "--json"])
+        .args([
+            "parked",
+            "replay",
+            "--all",
+            "--route",
+            route,
+            "--reason",
+            "the target takes them now",
+            "--json",
+        ])
         .current_dir(&fault.stage.house.path)
         .kill_on_drop(true)
         .stdout(std::process::Stdio::piped())
