@@ -229,6 +229,8 @@ fn settings(house: &HouseFolder, places: &Places) -> Value {
             "target": {
                 "kind": "http",
                 "base": format!("http://{}", places.target),
+                // Each delivery is to meet its own faults, however many meet them at once.
+                "limits": { "breaker": false },
                 "operations": {
                     "idempotent": operation("/idempotent", json!("idempotent")),
                     "recallable": operation("/recallable", json!({ "recallable": "find" })),
