@@ -308,13 +308,13 @@ pub(super) async fn watch_consumers(
         held.mark_unchanged();
         metrics.consumer(&route, up.into_iter().all(|up| up), engine.is_held(&route));
         let news = select_all(states.iter_mut().map(|state| Box::pin(state.changed())));
-        tokio::select! {
-            Ok(()) = held.changed() => {}
-            (Ok(()), ..) = news => {}
-            else => {
-                metrics.consumer(&route, false, false);
-                return;
-            }
+        let over = tokio::select! {
+            told = held.changed() => told.is_err(),
+            (told, ..) = news => told.is_err(),
+        };
+        if over {
+            metrics.consumer(&route, false, false);
+            return;
         }
     }
 }
