@@ -59,6 +59,7 @@ use claims::Claims;
 use holds::Holds;
 use output::Outputs;
 use relay::{Depths, Outbox};
+pub use targets::Calls;
 use targets::Targets;
 
 /// How long a claim is leased beyond the deadline of the call it is needed for.

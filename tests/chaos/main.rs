@@ -3,23 +3,15 @@
 //!
 //! Invariant: exit 0 means that every planned run struck and passed; whatever else happened is exit 1.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    pin::pin,
-    process::ExitCode,
-};
+use std::{fs, path::Path, pin::pin, process::ExitCode};
 
 use clap::Parser;
 use futures_util::{StreamExt as _, stream};
-use snodo_tests::{
-    bus::binaries,
-    chaos::{
-        Failure,
-        plan::{LedgerKind, Strike, Wish, runs},
-        report::{self, RunReport},
-    },
+use snodo_tests::chaos::{
+    Failure,
+    plan::{LedgerKind, Strike, Wish, runs},
+    report::{self, RunReport},
+    session::{self, ledger, say, target_folder},
 };
 
 use crate::lane::Lane;
@@ -56,10 +48,6 @@ fn strike(name: &str) -> Result<Strike, String> {
     Strike::named(name).ok_or_else(|| "the runs are kill-bus, kill-broker, CP1 … CP17".to_owned())
 }
 
-fn ledger(name: &str) -> Result<LedgerKind, String> {
-    LedgerKind::named(name).ok_or_else(|| "the ledgers are sqlite and postgres".to_owned())
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     match session(Options::parse()).await {
@@ -72,13 +60,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whoever reads no longer does not stop the session.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
 async fn session(options: Options) -> Result<bool, Failure> {
-    let seed = options.seed.unwrap_or_else(drawn);
+    let seed = options.seed.unwrap_or_else(session::seed);
     let wish = Wish { short: options.short, only: options.only, ledger: options.ledger, seed };
     let target = target_folder()?;
     let folder = target.join(format!("run/chaos-{}", std::process::id()));
@@ -96,12 +79,6 @@ async fn session(options: Options) -> Result<bool, Failure> {
         fs::remove_dir_all(&folder)?;
     }
     Ok(well)
-}
-
-/// Small, so that people can type it.
-fn drawn() -> u64 {
-    uuid::Uuid::now_v7().as_fields().3.iter().fold(0, |seed, byte| seed * 31 + u64::from(*byte))
-        % 1_000_000
 }
 
 /// The runs of one ledger: the kills one after the other, then the crash points, some beside each other. With a guard switched off the first that fails is enough.
@@ -132,10 +109,4 @@ async fn lane(
         }
     }
     Ok(reports)
-}
-
-/// Cargo's target folder: two above this program.
-fn target_folder() -> io::Result<PathBuf> {
-    let folder = binaries()?.canonicalize()?;
-    folder.parent().map(Path::to_owned).ok_or_else(|| io::Error::other("no target folder"))
 }

@@ -51,7 +51,7 @@ impl<'a> Scene<'a> {
     pub(crate) async fn judge(&mut self) -> Result<(), Failure> {
         let judged = self.stage.judge().await?;
         let Judged { accepted, effects, uncertain, replayed, reconciled, verdicts } = judged;
-        self.report.judged(&verdicts);
+        self.report.verdicts = verdicts;
         (self.report.accepted, self.report.effects) = (accepted, effects);
         (self.report.uncertain, self.report.parked) = (uncertain, replayed);
         self.report.reconciled = reconciled;

@@ -325,7 +325,7 @@ impl<'a> Fault<'a> {
         self.stage.rest().await;
         self.stage.settle().await?;
         let judged = self.stage.judge().await?;
-        self.report.judged(&judged);
+        self.report.judged = judged;
         Ok(())
     }
 }

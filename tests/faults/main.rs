@@ -4,19 +4,16 @@
 //! Invariant: exit 0 means that every planned run passed or said why it cannot be run here; whatever
 //! else happened is exit 1.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    pin::pin,
-    process::ExitCode,
-};
+use std::{fs, io, pin::pin, process::ExitCode};
 
 use clap::Parser;
 use futures_util::{StreamExt as _, stream};
 use snodo_tests::{
-    bus::binaries,
-    chaos::{Failure, plan::LedgerKind},
+    chaos::{
+        Failure,
+        plan::LedgerKind,
+        session::{self, ledger, say, target_folder},
+    },
     faults::{
         plan::{Company, Row, Run, Wish, runs},
         report::{self, FaultReport},
@@ -54,10 +51,6 @@ fn row(name: &str) -> Result<Row, String> {
     Row::named(name).ok_or_else(|| "no such row; `make faults` runs them all".to_owned())
 }
 
-fn ledger(name: &str) -> Result<LedgerKind, String> {
-    LedgerKind::named(name).ok_or_else(|| "the ledgers are sqlite and postgres".to_owned())
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     match session(Options::parse()).await {
@@ -70,13 +63,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whoever reads no longer does not stop the session.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
 async fn session(options: Options) -> Result<bool, Failure> {
-    let seed = options.seed.unwrap_or_else(drawn);
+    let seed = options.seed.unwrap_or_else(session::seed);
     let Options { short, only, ledger, .. } = options;
     let planned = runs(&Wish { short, only, ledger, seed });
     let target = target_folder()?;
@@ -117,16 +105,4 @@ async fn play(
         tell(&reports)?;
     }
     Ok(reports)
-}
-
-/// Small, so that people can type it.
-fn drawn() -> u64 {
-    uuid::Uuid::now_v7().as_fields().3.iter().fold(0, |seed, byte| seed * 31 + u64::from(*byte))
-        % 1_000_000
-}
-
-/// Cargo's target folder: two above this program.
-fn target_folder() -> io::Result<PathBuf> {
-    let folder = binaries()?.canonicalize()?;
-    folder.parent().map(Path::to_owned).ok_or_else(|| io::Error::other("no target folder"))
 }

@@ -11,6 +11,7 @@ pub mod house;
 pub mod office;
 pub mod plan;
 pub mod report;
+pub mod session;
 pub mod stage;
 pub mod target;
 

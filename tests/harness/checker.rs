@@ -64,6 +64,20 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    /// What must be zero and is not, in words.
+    pub fn failures(&self) -> Vec<String> {
+        let must_not = [
+            (self.unexpected, "unexpected"),
+            (self.lost, "lost"),
+            (self.duplicate_effects, "duplicate effects"),
+            (self.stuck, "stuck"),
+            (self.altered, "altered"),
+            (self.double_terminal, "double terminal"),
+        ];
+        let counted = must_not.into_iter().filter(|(count, _)| *count > 0);
+        counted.map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
     /// Whether nothing that must be zero is not.
     pub fn all_well(&self) -> bool {
         Self { recovered: 0, ..*self } == Self::default()

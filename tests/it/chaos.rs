@@ -74,12 +74,12 @@ type Change<T> = fn(&mut T);
 fn a_run_passes_only_if_it_struck_and_carried_and_harmed_nothing() {
     assert_eq!(good_run().failures(), Vec::<String>::new());
     let changes: [(Change<RunReport>, &str); 11] = [
-        (|run| run.lost = 1, "1 lost"),
-        (|run| run.unexpected = 1, "1 unexpected"),
-        (|run| run.duplicate_effects = 2, "2 duplicate effects"),
-        (|run| run.stuck = 1, "1 stuck"),
-        (|run| run.altered = 1, "1 altered"),
-        (|run| run.double_terminal = 1, "1 double terminal"),
+        (|run| run.verdicts.lost = 1, "1 lost"),
+        (|run| run.verdicts.unexpected = 1, "1 unexpected"),
+        (|run| run.verdicts.duplicate_effects = 2, "2 duplicate effects"),
+        (|run| run.verdicts.stuck = 1, "1 stuck"),
+        (|run| run.verdicts.altered = 1, "1 altered"),
+        (|run| run.verdicts.double_terminal = 1, "1 double terminal"),
         (|run| run.reconciled = 3, "3 reconciled"),
         (|run| run.fired = 0, "struck 0 of 5 times"),
         (|run| run.accepted = 0, "nothing was accepted"),

@@ -61,7 +61,7 @@ fn good_run(row: &str) -> FaultReport {
     report.did("harmed it");
     report.see("it lives", true);
     let reconciled = u64::from(row.reconciled == Reconciled::Surely);
-    report.judged(&Judged { accepted: 9, effects: 9, reconciled, ..Judged::default() });
+    report.judged = Judged { accepted: 9, effects: 9, reconciled, ..Judged::default() };
     report
 }
 
@@ -72,15 +72,15 @@ type Change = fn(&mut FaultReport);
 fn a_run_passes_only_if_it_saw_what_it_was_to_see_and_harmed_nothing() {
     assert_eq!(good_run("F01").failures(), Vec::<String>::new());
     let changes: [(Change, &str); 12] = [
-        (|run| run.lost = 1, "1 lost"),
-        (|run| run.unexpected = 1, "1 unexpected"),
-        (|run| run.duplicate_effects = 2, "2 duplicate effects"),
-        (|run| run.stuck = 1, "1 stuck"),
-        (|run| run.altered = 1, "1 altered"),
-        (|run| run.double_terminal = 1, "1 double terminal"),
+        (|run| run.judged.verdicts.lost = 1, "1 lost"),
+        (|run| run.judged.verdicts.unexpected = 1, "1 unexpected"),
+        (|run| run.judged.verdicts.duplicate_effects = 2, "2 duplicate effects"),
+        (|run| run.judged.verdicts.stuck = 1, "1 stuck"),
+        (|run| run.judged.verdicts.altered = 1, "1 altered"),
+        (|run| run.judged.verdicts.double_terminal = 1, "1 double terminal"),
         (|run| run.order_breaks = 1, "1 order breaks"),
-        (|run| run.reconciled = 3, "3 reconciled"),
-        (|run| run.accepted = 0, "nothing was accepted"),
+        (|run| run.judged.reconciled = 3, "3 reconciled"),
+        (|run| run.judged.accepted = 0, "nothing was accepted"),
         (|run| run.seen.clear(), "nothing was looked at"),
         (|run| run.see("an alarm", false), "not seen: an alarm"),
         (|run| run.mistakes.push("a gap".to_owned()), "a gap"),
@@ -100,7 +100,7 @@ fn a_run_passes_only_if_it_saw_what_it_was_to_see_and_harmed_nothing() {
 fn what_was_lost_with_its_queue_must_be_sent_again_and_elsewhere_nothing_may() {
     let with = |row: &str, reconciled| {
         let mut run = good_run(row);
-        run.reconciled = reconciled;
+        run.judged.reconciled = reconciled;
         run.failures()
     };
     assert_eq!(with("F06", 0), ["nothing was reconciled"]);

@@ -145,25 +145,21 @@ impl Release {
     }
 
     /// How many of the old ones may go now, at most `room`.
-    pub fn let_old(&mut self, now: Duration, room: usize) -> usize {
+    pub fn let_old(&mut self, now: Duration, room: u32) -> u32 {
         self.pass(now);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "between zero and the rate"
         )]
-        let free = (self.old as usize).min(room);
-        #[expect(clippy::cast_precision_loss, reason = "no more than the rate")]
-        let taken = free as f64;
-        self.old -= taken;
+        let free = (self.old as u32).min(room);
+        self.old -= f64::from(free);
         free
     }
 
     /// Gives back what was let go and is not there.
-    pub fn give_back(&mut self, many: usize) {
-        #[expect(clippy::cast_precision_loss, reason = "no more than was let go")]
-        let many = many as f64;
-        self.old = (self.old + many).min(self.per_second);
+    pub fn give_back(&mut self, many: u32) {
+        self.old = (self.old + f64::from(many)).min(self.per_second);
     }
 }
 
@@ -236,7 +232,7 @@ mod tests {
         }
         assert!((499..=501).contains(&old) && (499..=501).contains(&fresh), "{old} {fresh}");
         let mut quiet = Release::new(100, Duration::ZERO);
-        let old: usize = (1..=100).map(|tenth| quiet.let_old(SECOND * tenth / 10, 1000)).sum();
+        let old: u32 = (1..=100).map(|tenth| quiet.let_old(SECOND * tenth / 10, 1000)).sum();
         assert!((949..=1000).contains(&old), "{old}");
         assert!(quiet.let_old(SECOND * 100, 1000) <= 100, "no burst");
     }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION},
+    response::Response,
+};
 use snodo_core::{
     ids::Digest,
     party::{Parties, Party, Rate},
@@ -101,6 +104,12 @@ impl Allowance {
             (HeaderName::from_static("x-ratelimit-remaining"), self.remaining.into()),
             (HeaderName::from_static("x-ratelimit-reset"), self.reset.as_secs().into()),
         ]
+    }
+
+    /// Tells the party on an answer what is left of its rate, where it has one.
+    pub(super) fn tell(this: Option<Self>, mut response: Response) -> Response {
+        response.headers_mut().extend(this.into_iter().flat_map(Self::headers));
+        response
     }
 }
 

@@ -37,14 +37,11 @@ use tokio::{
 use super::{
     Desk,
     auth::{Allowance, Caller},
-    problems::{AGAIN, Refusal, Refused},
+    problems::{AGAIN, Refusal, Refused, unanswered, untaken},
 };
 use crate::{
     documents::{Incoming, Store},
-    ledger::{
-        CommitError, ReadError,
-        documents::{DocumentRows, Origin, Posted},
-    },
+    ledger::documents::{DocumentRows, Origin, Posted},
 };
 
 /// Documents that come in at once, of all parties and of one.
@@ -154,13 +151,11 @@ pub(super) async fn post(
     let document = desk.keep(caller, told, incoming).await?;
     desk.metrics.document_taken(document.size);
     let mut response = (StatusCode::CREATED, Json(&document)).into_response();
-    let headers = response.headers_mut();
     // A key is hexadecimal digits and `-`: always a header.
     if let Ok(value) = HeaderValue::try_from(format!("/v1/documents/{}", document.key)) {
-        headers.insert(LOCATION, value);
+        response.headers_mut().insert(LOCATION, value);
     }
-    headers.extend(allowance.into_iter().flat_map(Allowance::headers));
-    Ok(response)
+    Ok(Allowance::tell(allowance, response))
 }
 
 /// `GET /v1/documents/{key}`.
@@ -176,7 +171,7 @@ pub(super) async fn get(
         .rows()?
         .readable(&caller.id, DocumentKey(key))
         .await
-        .map_err(|error| unread(&error))?;
+        .map_err(|error| unanswered(&error))?;
     let document = found.ok_or_else(Problem::not_found)?;
     let place = Arc::clone(&desk.shelf.out).try_acquire_owned();
     let place = place.map_err(|_| Problem::not_now("documents", SOON))?;
@@ -207,8 +202,8 @@ impl Desk {
         }
         let keys: Vec<DocumentKey> = cited.iter().map(|citation| citation.document.key).collect();
         let now = self.clock.now();
-        let postings =
-            self.rows()?.of_party(&caller.id, &keys).await.map_err(|error| unread(&error))?;
+        let postings = self.rows()?.of_party(&caller.id, &keys).await;
+        let postings = postings.map_err(|error| untaken("a message", &error))?;
         let citable = postings.into_iter().filter(|posting| posting.is_citable(now));
         let known: Vec<Document> = citable.map(|posting| posting.document).collect();
         Ok(admit_documents(cited, &known))
@@ -252,7 +247,7 @@ impl Desk {
         };
         let origin = Origin::Party(caller.id.to_string());
         let posted = self.rows()?.post(&document, &origin, self.clock.now()).await;
-        match posted.map_err(|error| uncommitted(&error))? {
+        match posted.map_err(|error| untaken("a document", &error))? {
             Posted::New => {}
             Posted::Made(_) | Posted::Doomed => {
                 return Err(Problem::not_now("documents", SOON).into());
@@ -291,16 +286,6 @@ impl Desk {
         }
         Ok(response)
     }
-}
-
-fn unread(error: &ReadError) -> Refusal {
-    tracing::warn!(%error, "a question about a document was not answered");
-    Problem::not_now("ledger", AGAIN).into()
-}
-
-fn uncommitted(error: &CommitError) -> Refusal {
-    tracing::warn!(%error, "a document was not taken");
-    Problem::not_now("ledger", AGAIN).into()
 }
 
 /// A full disk is told as such, whatever the watermark saw.

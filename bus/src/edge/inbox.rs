@@ -25,7 +25,7 @@ use super::{
     Desk,
     auth::{Allowance, Caller},
     body,
-    problems::{AGAIN, Refusal},
+    problems::{AGAIN, Refusal, unanswered},
 };
 
 /// `?limit=…`.
@@ -59,10 +59,9 @@ pub(super) async fn get(
         return Err(Problem::no_inbox().into());
     }
     let mut response = desk.waiting(caller, most).await?.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(inbox::BATCH));
-    headers.extend(allowance.into_iter().flat_map(Allowance::headers));
-    Ok(response)
+    let kind = HeaderValue::from_static(inbox::BATCH);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(Allowance::tell(allowance, response))
 }
 
 /// `POST /v1/inbox/ack`.
@@ -83,9 +82,8 @@ pub(super) async fn ack(
     })?;
     let deliveries: Vec<Value> =
         ids.iter().zip(acked).map(|(id, acked)| answer(*id, acked)).collect();
-    let mut response = Json(json!({ "deliveries": deliveries })).into_response();
-    response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
-    Ok(response)
+    let response = Json(json!({ "deliveries": deliveries })).into_response();
+    Ok(Allowance::tell(allowance, response))
 }
 
 fn answer(id: DeliveryId, acked: Acked) -> Value {
@@ -113,10 +111,8 @@ impl Desk {
     /// What waits for a party, as a batch of events.
     async fn waiting(&self, caller: &Caller, most: u32) -> Result<Bytes, Refusal> {
         let _place = self.shares.batches.acquire().await;
-        let given = self.engine.fetchable(&caller.subscriber, most).await.map_err(|error| {
-            tracing::warn!(%error, "an inbox could not be read");
-            Refusal::from(Problem::ask_again("ledger", AGAIN))
-        })?;
+        let given = self.engine.fetchable(&caller.subscriber, most).await;
+        let given = given.map_err(|error| unanswered(&error))?;
         let text = inbox::batch(given.iter().map(|given| (given.id, &*given.message)));
         let share = body::room(text.len(), &self.shares);
         let share = share.ok_or_else(|| Problem::ask_again("memory", AGAIN))?;

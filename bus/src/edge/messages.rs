@@ -29,14 +29,14 @@ use super::{
     admit::{self, Gate, Turned},
     auth::{Allowance, Caller},
     body,
-    problems::{AGAIN, Refusal},
+    problems::{AGAIN, Refusal, unanswered, untaken},
     story,
 };
 use crate::{
     clock::cpu_of_this_thread,
     engine::accept::{AcceptAnswer, Admitted},
     faults::{self, CrashPoint},
-    ledger::{CommitError, ReadError, Subscriber},
+    ledger::Subscriber,
     metrics::{IngressResult, Metrics},
 };
 
@@ -113,9 +113,8 @@ impl Desk {
         };
         faults::crash(CrashPoint::Cp2);
         if only_checked {
-            let mut response = self.checked(caller, &arrived).await?;
-            response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
-            return Ok((None, response));
+            let response = self.checked(caller, &arrived).await?;
+            return Ok((None, Allowance::tell(allowance, response)));
         }
         let kind = &arrived.incoming.kind;
         if self.room.is_closed(&self.engine.routes(), kind) {
@@ -124,9 +123,8 @@ impl Desk {
         if self.room.is_full(&self.engine.routes(), kind, &*self.ledger).await {
             return Err(Problem::not_now("cap", AGAIN).into());
         }
-        let (result, mut response) = self.accept(caller, arrived).await?;
-        response.headers_mut().extend(allowance.into_iter().flat_map(Allowance::headers));
-        Ok((Some(result), response))
+        let (result, response) = self.accept(caller, arrived).await?;
+        Ok((Some(result), Allowance::tell(allowance, response)))
     }
 
     /// What a sender is told of a message that would be taken: whether it would be new, or is the repeat
@@ -206,7 +204,7 @@ impl Desk {
         let label = Subscriber::clone(&caller.subscriber);
         match self.engine.reject(label, key, Digest::of(body), turned.refusal.problem.code).await {
             Ok(()) => turned.refusal,
-            Err(error) => not_now(&error),
+            Err(error) => untaken("a refusal", &error),
         }
     }
 
@@ -235,7 +233,7 @@ impl Desk {
             Ok(AcceptAnswer::Repeated { id, same_body: false }) => {
                 Err(Problem::conflict(id).into())
             }
-            Err(error) => Err(not_now(&error)),
+            Err(error) => Err(untaken("a message", &error)),
         }
     }
 
@@ -282,11 +280,6 @@ fn named(incoming: &Incoming) -> (String, String) {
     (incoming.source.clone(), incoming.sender_id.clone())
 }
 
-fn unanswered(error: &ReadError) -> Refusal {
-    tracing::warn!(%error, "a question about a message was not answered");
-    Problem::ask_again("ledger", AGAIN).into()
-}
-
 fn key_of(caller: &Caller, incoming: &Incoming) -> IdempotencyKey {
     IdempotencyKey {
         party: caller.id.to_string(),
@@ -307,11 +300,6 @@ fn only_checked(query: Option<&str>) -> Result<bool, Refusal> {
 fn malformed_query() -> Problem {
     let expected = "`?source=…&id=…`, each once, at most 1 KiB, without control characters";
     Problem::malformed_request("query", expected)
-}
-
-fn not_now(error: &CommitError) -> Refusal {
-    tracing::warn!(%error, "a message was not taken into custody");
-    Refusal::from(Problem::not_now("ledger", AGAIN))
 }
 
 fn accepted(id: MessageId, replayed: bool) -> Response {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a problem holds no text of the request but a JSON pointer; everything else is ours.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use axum::{
     body::Body,
@@ -18,6 +18,8 @@ use snodo_core::{
     admission::Rejection,
     problem::{self, Problem},
 };
+
+use crate::ledger::ReadError;
 
 /// What the door refuses, before there is a request that a handler could look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,18 @@ impl Refused {
     pub(super) fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|refused| refused.word() == word)
     }
+}
+
+/// A question that the ledger did not answer: to ask again changes nothing.
+pub(super) fn unanswered(error: &ReadError) -> Refusal {
+    tracing::warn!(%error, "a question was not answered");
+    Problem::ask_again("ledger", AGAIN).into()
+}
+
+/// `what` was not taken, since the ledger does not do what it should.
+pub(super) fn untaken(what: &'static str, error: &dyn fmt::Display) -> Refusal {
+    tracing::warn!(%error, what, "nothing was taken");
+    Problem::not_now("ledger", AGAIN).into()
 }
 
 impl From<Refused> for Refusal {

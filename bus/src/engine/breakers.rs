@@ -12,7 +12,7 @@ use snodo_core::breaker::{Seen, next_probe};
 use super::{Engine, sweep::SweepError};
 use crate::{
     broker::Copy,
-    ledger::{Queued, ReadError, TargetAway},
+    ledger::{ReadError, TargetAway},
 };
 
 /// Between looks at the lines.
@@ -121,19 +121,6 @@ impl Engine {
         seqs.sort_unstable();
         seqs.truncate(TRIES);
         let rows = self.ledger.queued(&seqs).await?;
-        Ok(rows.into_iter().map(|row| self.copy_of(row)).collect())
-    }
-
-    fn copy_of(&self, row: Queued) -> Copy {
-        let shard = self.shard(&row.subscriber, row.key);
-        Copy {
-            delivery: row.id,
-            seq: row.seq,
-            round: row.round,
-            route_digest: row.route_digest,
-            alone: row.alone,
-            shard,
-            message: row.message,
-        }
+        Ok(rows.iter().map(|row| self.copy_of(row)).collect())
     }
 }

@@ -308,7 +308,9 @@ impl Feeder {
             return Ok(Fed { found: 0, whole: true });
         }
         self.recount(subscriber).await?;
-        let limit = self.page(subscriber);
+        let ahead = engine.depths.of(subscriber);
+        let released = engine.targets.let_old(subscriber, engine.clock.uptime(), ahead);
+        let limit = released.unwrap_or(PAGE).min(PAGE);
         let (mut after, mut fed) = (0, Fed::default());
         while limit > 0
             && fed.found == 0
@@ -331,19 +333,11 @@ impl Feeder {
                 break;
             }
         }
-        if limit < PAGE {
-            let unused = (limit as usize).saturating_sub(fed.found);
-            engine.targets.let_go(subscriber, unused, limit > 0 && fed.whole);
+        if let Some(released) = released {
+            let found = u32::try_from(fed.found).unwrap_or(released);
+            engine.targets.let_go(subscriber, released.saturating_sub(found), fed.whole);
         }
         Ok(fed)
-    }
-
-    /// How many keys are read at once: after an outage no more than may be let go.
-    fn page(&self, subscriber: &str) -> u32 {
-        let engine = &self.engine;
-        let ahead = engine.depths.of(subscriber);
-        let free = engine.targets.let_old(subscriber, engine.clock.uptime(), ahead);
-        free.map_or(PAGE, |free| u32::try_from(free).map_or(PAGE - 1, |free| free.min(PAGE - 1)))
     }
 
     /// Other processes take copies from the same queue: a full one is counted again now and then.
@@ -379,22 +373,26 @@ impl Engine {
             return None;
         }
         let hold = self.holds.take((row.id, row.round), row.message.data.len() + HEADERS)?;
-        let shard = self.shard(&row.subscriber, row.key);
         Some(Outgoing {
             to: address_of(&row.subscriber),
+            copy: self.copy_of(&row),
             subscriber: row.subscriber,
-            copy: Copy {
-                delivery: row.id,
-                seq: row.seq,
-                round: row.round,
-                route_digest: row.route_digest,
-                alone: row.alone,
-                shard,
-                message: row.message,
-            },
             attempts: row.attempts,
             give_up_at: row.give_up_at,
             hold,
         })
+    }
+
+    /// The copy of a queued row, as its queue gets it.
+    pub(super) fn copy_of(&self, row: &Queued) -> Copy {
+        Copy {
+            delivery: row.id,
+            seq: row.seq,
+            round: row.round,
+            route_digest: row.route_digest,
+            alone: row.alone,
+            shard: self.shard(&row.subscriber, row.key),
+            message: Arc::clone(&row.message),
+        }
     }
 }

@@ -29,7 +29,18 @@ const FULL: Duration = Duration::from_secs(5);
 /// After which a delivery that met a target which is away may be published again: then it is held.
 const AWAY: Duration = Duration::from_secs(5);
 /// Old copies that are with the broker at one time after an outage, so that fresh ones are soon served.
-const AHEAD: usize = 256;
+const AHEAD: u32 = 256;
+
+/// Whom a route calls, as of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// Nobody: what the ledger itself applies is no call.
+    Nobody,
+    /// A target that has no place free.
+    Crowded,
+    /// Targets with places.
+    Free,
+}
 
 /// The targets of one process.
 #[derive(Debug)]
@@ -127,13 +138,13 @@ impl Targets {
         locked(&self.inner).held.contains(subscriber)
     }
 
-    /// Whether a route calls a target that has no place free.
-    fn is_crowded(&self, route: &str) -> bool {
+    fn calls(&self, route: &str) -> Calls {
         let inner = locked(&self.inner);
-        let mut targets = inner.calls.get(route).into_iter().flatten();
-        targets.any(|name| {
+        let Some(targets) = inner.calls.get(route) else { return Calls::Nobody };
+        let is_full = |name: &String| {
             inner.by_name.get(name).is_some_and(|target| target.places.available_permits() == 0)
-        })
+        };
+        if targets.iter().any(is_full) { Calls::Crowded } else { Calls::Free }
     }
 
     /// Nobody gets a place any more: what waits for one goes back to the ledger.
@@ -151,15 +162,15 @@ impl Targets {
     }
 
     /// How many that have waited may be published now; none said: as many as there is room for.
-    pub(super) fn let_old(&self, subscriber: &str, now: Duration, ahead: i64) -> Option<usize> {
+    pub(super) fn let_old(&self, subscriber: &str, now: Duration, ahead: i64) -> Option<u32> {
         let mut inner = locked(&self.inner);
         let release = inner.releases.get_mut(subscriber)?;
-        let room = AHEAD.saturating_sub(usize::try_from(ahead).unwrap_or(0));
+        let room = AHEAD.saturating_sub(u32::try_from(ahead).unwrap_or(0));
         Some(release.let_old(now, room))
     }
 
     /// So many of those that were let go were not there; `whole`: and nothing waits any more.
-    pub(super) fn let_go(&self, subscriber: &str, unused: usize, whole: bool) {
+    pub(super) fn let_go(&self, subscriber: &str, unused: u32, whole: bool) {
         let mut inner = locked(&self.inner);
         if whole {
             inner.releases.remove(subscriber);
@@ -285,14 +296,9 @@ impl Engine {
         self.targets.holds(route)
     }
 
-    /// Whether a route calls any target: what the ledger itself applies is no call.
-    pub fn calls_out(&self, route: &str) -> bool {
-        locked(&self.targets.inner).calls.contains_key(route)
-    }
-
-    /// Whether more of a route's deliveries than a few would only wait for a place at their target.
-    pub fn is_crowded(&self, route: &str) -> bool {
-        self.targets.is_crowded(route)
+    /// Whom a route calls, and whether more of its deliveries than a few would only wait for a place.
+    pub fn calls(&self, route: &str) -> Calls {
+        self.targets.calls(route)
     }
 
     /// At the end of a process: what waits for a place at its target goes back to the ledger at once.

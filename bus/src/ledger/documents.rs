@@ -2,7 +2,8 @@
 //!
 //! Invariant: a file is in its place only while its row is there. The row is written before the file is put
 //! there, and deleted after the file is gone; in between it is `doomed`, and nothing may refer to it. A
-//! document that a message cites, or that is filed, is `kept`: that is written in the commit that cites it.
+//! document that a message cites, or that is filed, is `kept`: that is written in the commit that cites it,
+//! and taken back in the one in which the last of them is forgotten.
 
 use std::time::Duration;
 
@@ -250,6 +251,22 @@ pub(super) fn pins<'b>(messages: &[NewMessage<'b>]) -> Vec<Statement<'b>> {
     statements
 }
 
+/// Messages go, or their bodies do, and with them what they cite. A document that nothing else cites and
+/// that is not filed is as one that was never claimed.
+pub(super) fn unpins<'b>(messages: &Rows<'b>) -> [Statement<'b>; 2] {
+    let over = |sql: &'static str| Statement::over(sql, vec![], messages.clone());
+    [
+        over(
+            "UPDATE document SET kept = 0 WHERE kept = 1 AND seq IN (SELECT p.document FROM {rows} \
+             JOIN document_pin AS p ON p.message = k_seq) \
+             AND NOT EXISTS (SELECT 1 FROM document_pin AS o WHERE o.document = document.seq \
+             AND o.message NOT IN (SELECT k_seq FROM {rows})) \
+             AND NOT EXISTS (SELECT 1 FROM filing AS f WHERE f.document = document.seq)",
+        ),
+        over("DELETE FROM document_pin WHERE message IN (SELECT k_seq FROM {rows})"),
+    ]
+}
+
 fn insert_document(rows: Rows<'_>, now: Timestamp) -> Statement<'_> {
     Statement::over(
         "INSERT INTO document (key, party, delivery, step, sha256, size, media_type, name, posted_at) \
@@ -371,8 +388,10 @@ impl SqlLedger {
     async fn forget_documents(&self, now: Timestamp, limit: u32) -> Result<u64, CommitError> {
         let before = now.before(CLAIM_WITHIN);
         let delete = Statement::new(
-            "DELETE FROM document WHERE kept = 0 AND seq IN (SELECT seq FROM document \
-             WHERE kept = 0 AND posted_at <= {0} ORDER BY posted_at LIMIT {1}) RETURNING sha256",
+            // A message may have cited it while its last one went: the pin is the word that counts.
+            "DELETE FROM document WHERE kept = 0 AND seq IN (SELECT d.seq FROM document AS d \
+             WHERE d.kept = 0 AND d.posted_at <= {0} AND NOT EXISTS (SELECT 1 FROM document_pin AS p \
+             WHERE p.document = d.seq) ORDER BY d.posted_at LIMIT {1}) RETURNING sha256",
             vec![before.0.into(), limit.into()],
         );
         let mut tx = self.database.begin().await.map_err(super::store::not_committed)?;

@@ -15,6 +15,7 @@ use snodo_core::{
 use super::{
     Forget, Forgotten, IdleKey, ReadError,
     database::{GroupError, Tx, unreadable},
+    documents::unpins,
     statement::{Columns, Found, Kind::Blob, Kind::Int, Kind::Text, Rows, Statement},
     store::SqlLedger,
 };
@@ -76,6 +77,7 @@ async fn messages(
         tx.one(look_again(looks)).await?;
     }
     if !bodies.is_empty() {
+        tx.run(&unpins(&bodies)).await?;
         let gone = tx.run(&without_bodies(&bodies)).await?;
         told.bodies += gone[0].len() as u64;
         told.results += gone[1].len() as u64;
@@ -142,6 +144,7 @@ async fn remove(tx: &mut Tx, rows: &Rows<'_>, told: &mut Forgotten) -> Result<()
         Statement::over(sql, vec![], rows.clone())
     };
     let of_message = |sql: &'static str| Statement::over(sql, vec![], rows.clone());
+    tx.run(&unpins(rows)).await?;
     let gone = tx
         .run(&[
             of_message("DELETE FROM body WHERE seq IN (SELECT k_seq FROM {rows}) RETURNING seq"),

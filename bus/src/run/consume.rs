@@ -13,7 +13,7 @@ use crate::{
         Copy, Received, Settlement,
         consume::{Consumer, Settler, Tag},
     },
-    engine::{Engine, Lane},
+    engine::{Calls, Engine, Lane},
     faults,
 };
 
@@ -108,9 +108,12 @@ enum Single {
 /// How many copies of a queue are worked on one by one.
 fn at_once(engine: &Engine, source: &Source) -> usize {
     match source {
-        Source::Route(route) if !engine.calls_out(route) => WITHIN,
-        Source::Route(route) if engine.is_crowded(route) => FEW,
-        Source::Route(_) | Source::Unrouted | Source::Poison => SINGLES,
+        Source::Route(route) => match engine.calls(route) {
+            Calls::Nobody => WITHIN,
+            Calls::Crowded => FEW,
+            Calls::Free => SINGLES,
+        },
+        Source::Unrouted | Source::Poison => SINGLES,
     }
 }
 

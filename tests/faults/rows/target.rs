@@ -18,6 +18,8 @@ use super::RATE;
 use crate::fault::Fault;
 
 const SOON: Duration = Duration::from_secs(30);
+/// A target that is away is asked every half minute at least.
+const CLOSES: Duration = Duration::from_mins(1);
 
 /// F29: a call ends at its own deadline; a channel that the broker closes in silence is replaced.
 pub(super) async fn hangs(fault: &mut Fault<'_>) -> Result<(), Failure> {
@@ -64,7 +66,8 @@ pub(super) async fn hangs(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.finish().await
 }
 
-/// F53: tried again by the route's own waits; nothing is parked while its time is not over.
+/// F53: tried again by the route's own waits, or held where the target has a breaker; nothing is parked
+/// while its time is not over.
 pub(super) async fn fails(fault: &mut Fault<'_>) -> Result<(), Failure> {
     fault.begin(RATE).await?;
     fault.did("had the target answer 500 to everything for ten seconds");
@@ -85,10 +88,28 @@ pub(super) async fn fails(fault: &mut Fault<'_>) -> Result<(), Failure> {
             Ok(fault.completed("register").await > registered + 10)
         })
         .await?;
-    let breaker = "a breaker per target: each delivery goes on at its own waits";
-    fault.report.not_built.push(breaker.to_owned());
+    fault.did("gave the target its breaker, and reloaded");
+    fault.rewrite("config/snodo.yaml", |settings| {
+        settings.replace("\"breaker\":false", "\"breaker\":true")
+    })?;
+    let (reloaded, said) = fault.snodo(&["reload"]).await?;
+    fault.see(format!("it is taken ({})", said.trim()), reloaded == 0);
+    fault
+        .see_within("its circuit opens, and its routes are held", SOON, async |fault| {
+            Ok(circuit(fault).await == (2, 1))
+        })
+        .await?;
     fault.stage.target.behave(Manner::Does);
+    fault
+        .see_within("it closes by itself", CLOSES, async |fault| Ok(circuit(fault).await == (0, 0)))
+        .await?;
     fault.finish().await
+}
+
+/// Whether the target counts as away (2), and whether a route that calls it is held (1).
+async fn circuit(fault: &mut Fault<'_>) -> (i64, i64) {
+    let state = fault.figure("snodo_circuit_state", &[("target", "target")]).await;
+    (state, fault.figure("snodo_route_held", &[("route", "once")]).await)
 }
 
 /// The times between two answers to one message.

@@ -26,24 +26,13 @@ pub struct RunReport {
     pub fired: u32,
     /// The fewest deliveries open at a strike that counted.
     pub open_at_kill: u64,
-    /// Effects of messages for which no 202 was seen: allowed.
-    pub recovered: u64,
     /// Deliveries that a person had to decide.
     pub uncertain: u64,
     /// Copies sent again because their queue seemed lost: none was.
     pub reconciled: u64,
-    /// Effects of messages that nobody sent.
-    pub unexpected: u64,
-    /// Accepted, and gone.
-    pub lost: u64,
-    /// Effects that happened twice.
-    pub duplicate_effects: u64,
-    /// Still open after the quiet time.
-    pub stuck: u64,
-    /// Effects with another content.
-    pub altered: u64,
-    /// Deliveries that ended twice.
-    pub double_terminal: u64,
+    /// What the checker counted.
+    #[serde(flatten)]
+    pub verdicts: Verdicts,
     /// Deliveries that were parked and tried again by a person.
     #[serde(skip)]
     pub parked: u64,
@@ -69,15 +58,9 @@ impl RunReport {
             effects: 0,
             fired: 0,
             open_at_kill: 0,
-            recovered: 0,
             uncertain: 0,
             reconciled: 0,
-            unexpected: 0,
-            lost: 0,
-            duplicate_effects: 0,
-            stuck: 0,
-            altered: 0,
-            double_terminal: 0,
+            verdicts: Verdicts::default(),
             parked: 0,
             wanted: run.times,
             mistakes: Vec::new(),
@@ -91,39 +74,12 @@ impl RunReport {
         self.fired += 1;
     }
 
-    /// Takes over the checker's counts.
-    pub fn judged(&mut self, verdicts: &Verdicts) {
-        let Verdicts {
-            lost,
-            unexpected,
-            duplicate_effects,
-            stuck,
-            altered,
-            double_terminal,
-            recovered,
-        } = *verdicts;
-        (self.lost, self.unexpected, self.duplicate_effects) =
-            (lost, unexpected, duplicate_effects);
-        (self.stuck, self.altered, self.recovered) = (stuck, altered, recovered);
-        self.double_terminal = double_terminal;
-    }
-
     /// Why it did not pass; nothing where it did.
     pub fn failures(&self) -> Vec<String> {
-        let must_not = [
-            (self.reconciled, "reconciled"),
-            (self.unexpected, "unexpected"),
-            (self.lost, "lost"),
-            (self.duplicate_effects, "duplicate effects"),
-            (self.stuck, "stuck"),
-            (self.altered, "altered"),
-            (self.double_terminal, "double terminal"),
-        ];
-        let mut why: Vec<String> = must_not
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
+        let mut why = self.verdicts.failures();
+        if self.reconciled > 0 {
+            why.push(format!("{} reconciled", self.reconciled));
+        }
         if self.fired < self.wanted || self.fired == 0 {
             why.push(format!("struck {} of {} times", self.fired, self.wanted));
         }
@@ -177,7 +133,7 @@ pub fn line(run: &RunReport) -> String {
         run.effects,
         run.fired,
         run.open_at_kill,
-        run.recovered,
+        run.verdicts.recovered,
         run.uncertain,
         run.parked,
         run.seconds,

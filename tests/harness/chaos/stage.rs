@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Serialize;
+
 use super::{
     Failure,
     books::Books,
@@ -61,7 +63,7 @@ pub struct Stage {
 }
 
 /// What became of everything on a stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Judged {
     /// Messages for which a 202 was seen.
     pub accepted: u64,
@@ -74,6 +76,7 @@ pub struct Judged {
     /// Copies sent again because their queue seemed to have lost them.
     pub reconciled: u64,
     /// The checker's counts.
+    #[serde(flatten)]
     pub verdicts: Verdicts,
 }
 

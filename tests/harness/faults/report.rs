@@ -8,10 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::plan::{Reconciled, Run};
-use crate::{
-    chaos::{plan::LedgerKind, stage::Judged},
-    checker::Verdicts,
-};
+use crate::chaos::{plan::LedgerKind, stage::Judged};
 
 /// Something that the row says must be seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,30 +40,9 @@ pub struct FaultReport {
     /// Parts of the row that speak of what Snodo does not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_built: Vec<String>,
-    /// Messages for which a 202 was seen.
-    pub accepted: u64,
-    /// Effects that the far sides and the register hold.
-    pub effects: u64,
-    /// Effects of messages for which no 202 was seen: allowed.
-    pub recovered: u64,
-    /// Deliveries that a person had to decide.
-    pub uncertain: u64,
-    /// Deliveries that were parked and tried again by a person.
-    pub replayed: u64,
-    /// Copies sent again because their queue had lost them.
-    pub reconciled: u64,
-    /// Effects of messages that nobody sent.
-    pub unexpected: u64,
-    /// Accepted, and gone.
-    pub lost: u64,
-    /// Effects that happened twice.
-    pub duplicate_effects: u64,
-    /// Still open after the quiet time.
-    pub stuck: u64,
-    /// Effects with another content.
-    pub altered: u64,
-    /// Deliveries that ended twice.
-    pub double_terminal: u64,
+    /// What became of everything.
+    #[serde(flatten)]
+    pub judged: Judged,
     /// Effects of a key out of their order, where the route keeps one.
     pub order_breaks: u64,
     /// What else was wrong: the register, the equations, the invariants, the run itself.
@@ -89,18 +65,7 @@ impl FaultReport {
             seen: Vec::new(),
             skipped: None,
             not_built: Vec::new(),
-            accepted: 0,
-            effects: 0,
-            recovered: 0,
-            uncertain: 0,
-            replayed: 0,
-            reconciled: 0,
-            unexpected: 0,
-            lost: 0,
-            duplicate_effects: 0,
-            stuck: 0,
-            altered: 0,
-            double_terminal: 0,
+            judged: Judged::default(),
             order_breaks: 0,
             mistakes: Vec::new(),
             seconds: 0,
@@ -118,51 +83,25 @@ impl FaultReport {
         self.seen.push(Seen { what: what.into(), held });
     }
 
-    /// Takes over what was judged.
-    pub fn judged(&mut self, judged: &Judged) {
-        let Judged { accepted, effects, uncertain, replayed, reconciled, verdicts } = *judged;
-        (self.accepted, self.effects, self.uncertain) = (accepted, effects, uncertain);
-        (self.replayed, self.reconciled) = (replayed, reconciled);
-        let Verdicts {
-            lost,
-            unexpected,
-            duplicate_effects,
-            stuck,
-            altered,
-            double_terminal,
-            recovered,
-        } = verdicts;
-        (self.lost, self.unexpected, self.duplicate_effects) =
-            (lost, unexpected, duplicate_effects);
-        (self.stuck, self.altered, self.recovered) = (stuck, altered, recovered);
-        self.double_terminal = double_terminal;
-    }
-
     /// Why it did not pass; nothing where it did, or was not run.
     pub fn failures(&self) -> Vec<String> {
-        let must_not = [
-            (self.unexpected, "unexpected"),
-            (self.lost, "lost"),
-            (self.duplicate_effects, "duplicate effects"),
-            (self.stuck, "stuck"),
-            (self.altered, "altered"),
-            (self.double_terminal, "double terminal"),
-            (self.order_breaks, "order breaks"),
-        ];
-        let counted = must_not.iter().filter(|(count, _)| *count > 0);
-        let mut why: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
+        let Judged { accepted, effects, reconciled, verdicts, .. } = self.judged;
+        let mut why = verdicts.failures();
+        if self.order_breaks > 0 {
+            why.push(format!("{} order breaks", self.order_breaks));
+        }
         let unseen = self.seen.iter().filter(|seen| !seen.held);
         why.extend(unseen.map(|seen| format!("not seen: {}", seen.what)));
         why.extend(self.mistakes.iter().cloned());
         if self.skipped.is_some() {
             return why;
         }
-        match (self.may_reconcile, self.reconciled) {
-            (Reconciled::Never, 1..) => why.push(format!("{} reconciled", self.reconciled)),
+        match (self.may_reconcile, reconciled) {
+            (Reconciled::Never, 1..) => why.push(format!("{reconciled} reconciled")),
             (Reconciled::Surely, 0) => why.push("nothing was reconciled".to_owned()),
             _ => {}
         }
-        for (count, what) in [(self.accepted, "accepted"), (self.effects, "done")] {
+        for (count, what) in [(accepted, "accepted"), (effects, "done")] {
             if count == 0 {
                 why.push(format!("nothing was {what}"));
             }
@@ -204,8 +143,8 @@ pub fn line(run: &FaultReport) -> String {
         "{:<4} {:<8} {:>8} {:>7} {:>5} {:>5}  {verdict}",
         run.name,
         run.ledger.word(),
-        run.accepted,
-        run.effects,
+        run.judged.accepted,
+        run.judged.effects,
         format!("{held}/{}", run.seen.len()),
         run.seconds,
     )
@@ -221,7 +160,7 @@ pub fn verdict(runs: &[FaultReport], wanted: usize) -> (String, bool) {
     }
     let well = failed.is_empty() && runs.len() == wanted && wanted > 0;
     let skipped = runs.iter().filter(|run| run.skipped.is_some()).count();
-    let effects: u64 = runs.iter().map(|run| run.effects).sum();
+    let effects: u64 = runs.iter().map(|run| run.judged.effects).sum();
     let _ = write!(
         words,
         "{}: {} of {wanted} runs passed, {skipped} skipped, {effects} effects",

@@ -18,12 +18,13 @@ use snodo_core::{
     document::{Document, DocumentKey},
     ids::{DeliveryId, StepKey},
     kept::{Days, Filing},
+    message_state::DeliveryState,
     timestamp::Timestamp,
 };
 use snodo_tests::simulation::clock::WorldClock;
 
 use super::{
-    super::ledger::bench::{Bench, accept, emission, id_of, register_effect, v},
+    super::ledger::bench::{Bench, accept, created_of, emission, id_of, register_effect, v},
     document,
 };
 
@@ -75,6 +76,43 @@ async fn a_document_that_nobody_cites_in_a_day_goes_and_one_that_is_cited_stays(
         assert_eq!(rows(ledger).doom(hours(48), 10).await.expect("done"), [left.sha256]);
         rows(ledger).gone(&[left.sha256]).await.expect("written");
         assert_eq!(rows(ledger).doom(hours(99), 10).await.expect("done"), []);
+    }
+}
+
+#[tokio::test]
+async fn what_a_forgotten_message_cited_goes_unless_it_is_filed_or_cited_elsewhere() {
+    for bench in Bench::each().await {
+        let ledger = &*bench.ledger;
+        let mut cited = Vec::new();
+        for (n, name) in ["alone", "filed", "shared"].into_iter().enumerate() {
+            cited.push(post(ledger, name, name.as_bytes(), hours(n as u64)).await);
+        }
+        let [alone, filed, shared] = &cited[..] else { panic!("three") };
+        let mut message = citing("a", &["one"], alone);
+        if let Action::Accept(accept) = &mut message {
+            accept.documents = cited.iter().map(|document| document.key).collect();
+        }
+        let [a, b] = [bench.one(message).await, bench.one(citing("b", &["one"], shared)).await]
+            .map(|accepted| created_of(&accepted).swap_remove(0));
+        let step = StepKey { delivery: a.id, step: "archive".to_owned() };
+        let documents = std::slice::from_ref(filed);
+        let filing =
+            Filing { archive: "archive", protocol: "0000001/2026", documents, step: &step };
+        rows(ledger).file(&filing, hours(3)).await.expect("filed");
+        bench.settle(&a, Vec::new()).await;
+        assert_eq!(bench.row(b.seq).await.state, DeliveryState::Queued);
+
+        // First its body goes, and what it cited with it; then the message itself can.
+        let month = Duration::from_hours(24 * 31);
+        for (turn, messages) in [(1, 0), (13, 1)] {
+            let now = NOON.after(month * turn);
+            assert_eq!(bench.turn(now).await.messages, messages);
+            rows(ledger).forget(now, 10).await.expect("done");
+            assert!(!has(ledger, "region", alone).await, "nothing cites it any more");
+            assert!(has(ledger, "region", filed).await, "it is filed");
+            assert!(has(ledger, "region", shared).await, "another message cites it");
+        }
+        bench.check().await;
     }
 }
 

@@ -28,7 +28,7 @@ impl Bench {
     }
 
     /// One turn, as the engine makes it.
-    async fn turn(&self, now: Timestamp) -> Forgotten {
+    pub(crate) async fn turn(&self, now: Timestamp) -> Forgotten {
         let kept = self.ledger.kept(now, KEEP.looks_before(now), 100).await.expect("readable");
         let new = kept.iter().filter(|one| one.is_new);
         let walked = new.map(|one| one.seq).max();
@@ -43,7 +43,7 @@ impl Bench {
         created
     }
 
-    async fn settle(&self, of: &Created, emits: Vec<Emission>) -> Vec<Created> {
+    pub(crate) async fn settle(&self, of: &Created, emits: Vec<Emission>) -> Vec<Created> {
         let settle = Action::Settle {
             seq: of.seq,
             id: of.id,
