@@ -122,6 +122,9 @@ pub fn main(catalog: &Catalog) -> ExitCode {
     }
 }
 
+/// Threads for what blocks: files, large bodies to check. Each keeps of its allocator what it has used.
+const BLOCKING: usize = 8;
+
 /// Help and version are answers; anything else is a mistake on the command line.
 fn usage(error: &clap::Error) -> Exit {
     let _ = error.print();
@@ -156,7 +159,8 @@ fn run(common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
     let dropped = log::start(checked.settings.log);
     let (house, around, catalog) = (common.house.clone(), common.around(), catalog.clone());
     let check = Arc::new(move || house::check(&house, &around, &catalog));
-    let runtime = tokio::runtime::Runtime::new()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING).build()?;
     runtime.block_on(crate::run::run(checked, check, &dropped)).map_err(Failure::failed)?;
     Ok(Exit::Done)
 }

@@ -9,8 +9,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Engine;
 use crate::broker::{Copy, Settlement};
 
-/// KiB of all such bodies in hand. Read and mapped, a body takes several times its length.
-const ALL: u32 = 24 << 10;
+/// KiB of all such bodies in hand: those of one at the limit. Read and mapped, a body takes several times
+/// its length, and what it took goes back to the kernel a second later.
+const ALL: u32 = 4 << 10;
 
 /// Room for bodies.
 #[derive(Debug)]
