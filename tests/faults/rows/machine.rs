@@ -27,9 +27,9 @@ const SOON: Duration = Duration::from_secs(30);
 
 /// F43: nothing more is taken, what is under way is finished, exit 0, nothing to void at the next start.
 pub(super) async fn told_to_stop(fault: &mut Fault<'_>) -> Result<(), Failure> {
-    fault.begin(RATE * 3).await?;
+    fault.begin(RATE * 5).await?;
     for _ in 0..2 {
-        fault.stage.wait_open(5, SOON).await?;
+        fault.stage.wait_open(1, SOON).await?;
         let mut bus = fault.stage.bus.take().ok_or("no bus runs")?;
         let begun = Instant::now();
         fault.did("SIGTERM under load");
