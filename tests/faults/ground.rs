@@ -104,7 +104,7 @@ impl Ground {
         let place = self.place(&run.slug()).await?;
         let endpoint = place.endpoint.clone();
         let proxy = Proxy::amqp(Far::Tcp(place.amqp)).await?;
-        house.write("broker.password", &place.password)?;
+        node::write_secret(&house.path.join("broker.password"), &place.password)?;
         let broker = json!({
             "uris": [format!("amqp://{}@{}/{}", place.user, proxy.address(), place.vhost)],
             "password": { "file": house.path.join("broker.password") },

@@ -3,10 +3,12 @@
 //! Invariant: a process that this file starts ends with its value, at the latest.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -67,18 +69,24 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 /// port of a bus that restarts. (Not even a client that finds nobody there: it may reach itself.)
 const PORTS: std::ops::Range<u16> = 10_000..20_000;
 
-/// A port of the loopback that nobody uses now.
+/// What this process has given out: a port is often bound long after it was drawn.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port of the loopback that nobody uses now, and that this process has not given out before.
 pub fn free_port() -> io::Result<SocketAddr> {
-    let mut bound = Err(io::ErrorKind::AddrInUse.into());
+    let mut given = GIVEN.lock().map_err(|_| io::Error::other("a port was drawn in a panic"))?;
     for _ in 0..100 {
         let drawn = u16::try_from(uuid::Uuid::now_v7().as_u128() % PORTS.len() as u128);
         let port = PORTS.start + drawn.unwrap_or(0);
-        bound = TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
-        if bound.is_ok() {
-            break;
+        let bound =
+            TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
+        if let Ok(address) = bound
+            && given.insert(port)
+        {
+            return Ok(address);
         }
     }
-    bound
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// The folder in which cargo put this program, and `snodo` beside it.

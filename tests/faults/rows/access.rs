@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use snodo_core::ids::Digest;
-use snodo_tests::chaos::Failure;
+use snodo_tests::{chaos::Failure, node::write_secret};
 
 use super::RATE;
 use crate::{fault::Fault, ground::all_rights};
@@ -80,7 +80,7 @@ pub(super) async fn password_changed(fault: &mut Fault<'_>) -> Result<(), Failur
     fault.did(format!("counted {denied} logins to the management interface that were denied"));
     fault.see("nor is the management interface asked in a hot loop", denied <= 3);
     fault.did("wrote the new password into its file");
-    fault.stage.house.write("broker.password", &password)?;
+    write_secret(&fault.stage.house.path.join("broker.password"), &password)?;
     see_back(fault, pid).await?;
     fault.finish().await
 }
