@@ -120,7 +120,7 @@ async fn bus(folder: &Path) -> Result<Measured, Failure> {
 }
 
 /// Ten-second probes, doubling and then halving the distance, until the highest rate that holds is known;
-/// then a minute of it; lower where it does not hold for so long.
+/// then a minute of it; a tenth lower where it does not hold for so long.
 async fn search(mut server: Server) -> Result<Measured, Failure> {
     let (mut holds, mut fails) = (0, MOST);
     while fails - holds > 1 {
@@ -131,10 +131,12 @@ async fn search(mut server: Server) -> Result<Measured, Failure> {
             None => fails = next,
         }
     }
-    for rate in (1..=holds).rev() {
+    let mut rate = holds;
+    while rate > 0 {
         if let Some(measured) = server.holds(rate * STEP, HOLD_SECONDS).await? {
             return Ok(measured);
         }
+        rate = (rate * 9 / 10).min(rate - 1);
     }
     Err("not even the lowest rate holds".into())
 }

@@ -16,6 +16,7 @@ use snodo_tests::{bench_house as house, bus::binaries};
 
 mod bare;
 mod compare;
+mod documents;
 mod http;
 mod ledger;
 mod load;
@@ -110,6 +111,9 @@ fn all(only: &[&str]) -> Result<(), Failure> {
             let measured = in_process_of_its_own(&folder, name)?;
             table.add(name, &measured, Some(&relay));
         }
+    }
+    if wanted("documents") {
+        documents::run(&folder, &mut table)?;
     }
     if wanted("http") || wanted("latency") {
         let runtime = tokio::runtime::Runtime::new()?;
