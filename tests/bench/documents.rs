@@ -62,7 +62,8 @@ fn plain_files(folder: &Path) -> Result<Measured, Failure> {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || write(client))).collect();
+        let threads: Vec<_> =
+            (0..CLIENTS).map(|client| scope.spawn(move || write(client))).collect();
         threads.into_iter().try_for_each(|thread| match thread.join() {
             Ok(written) => written.map_err(Failure::from),
             Err(_) => Err("a thread that writes files has panicked".into()),
