@@ -78,7 +78,8 @@ pub fn check(
     let schemas = Arc::new(schemas);
     let adapters = settings.as_ref().map(|settings| &settings.adapters);
     let instances = open(adapters.into_iter().flatten(), catalog, &schemas, &mut problems);
-    let (compiled, mistakes) = compile(&house_of(files, &schemas, &instances));
+    let (compiled, mistakes) =
+        compile(&House { strict: around.strict, ..house_of(files, &schemas, &instances) });
     said.extend(mistakes);
     said.extend(problems.sorted());
     sort(&mut said);
@@ -118,6 +119,7 @@ fn house_of(files: Files, schemas: &Arc<Schemas>, instances: &Instances) -> Hous
         parties: files.parties,
         schemas: Arc::clone(schemas),
         operations: operations.collect(),
+        strict: false,
     }
 }
 

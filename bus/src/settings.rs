@@ -225,6 +225,8 @@ pub struct Surroundings {
     pub env: Option<String>,
     /// Variables; only `SNODO__…` are read.
     pub variables: HashMap<String, String>,
+    /// `--strict`: say where the inference of types ends.
+    pub strict: bool,
 }
 
 impl Surroundings {
@@ -235,7 +237,7 @@ impl Surroundings {
             .filter(|(name, _)| name.starts_with("SNODO_"))
             .collect();
         let env = env.or_else(|| variables.get("SNODO_ENV").cloned());
-        Self { env: env.filter(|name| !name.is_empty()), variables }
+        Self { env: env.filter(|name| !name.is_empty()), variables, strict: false }
     }
 }
 

@@ -566,6 +566,11 @@ async fn a_copy_without_a_word_from_the_broker_is_unknown_and_may_go_out_again()
     let pid = i32::try_from(node.pid().expect("it runs")).ok().and_then(Pid::from_raw);
     let pid = pid.expect("a process id");
     kill_process(pid, Signal::STOP).expect("frozen");
+    let stat = format!("/proc/{}/stat", pid.as_raw_pid());
+    until("it stands still", BOUND, || {
+        std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") T "))
+    })
+    .await;
     assert_eq!(publisher.publish(&to_route("a"), copy(2)).await, Confirm::Unknown);
     kill_process(pid, Signal::CONT).expect("thawed");
     eventually("it goes out again", BOUND, || async {

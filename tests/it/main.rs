@@ -26,4 +26,5 @@ mod security;
 mod simulation;
 mod stage;
 mod tidy;
+mod typing;
 mod workshop;

@@ -21,6 +21,22 @@ pub(crate) fn date(text: &str) -> Option<Date> {
     shaped.then(|| text.parse().ok())?.filter(|date: &Date| date.year() > 0)
 }
 
+/// A date as Italian offices and old systems write it: `24/11/2026`, `24.11.2026`, or as `date` reads it.
+pub(crate) fn written(text: &str) -> Option<Date> {
+    let text = text.trim();
+    let sign = ['/', '.'].into_iter().find(|sign| text.contains(*sign));
+    let Some(sign) = sign else { return date(text) };
+    let mut parts = text.split(sign);
+    let mut number = |digits: std::ops::RangeInclusive<usize>| {
+        let part = parts.next()?;
+        let right = digits.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<i16>().ok().filter(|_| right)
+    };
+    let (day, month, year) = (number(1..=2)?, number(1..=2)?, number(4..=4)?);
+    let date = Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
+    (parts.next().is_none() && year > 0).then_some(date)
+}
+
 fn later(date: Date, days: i64) -> Option<Date> {
     date.checked_add(days.days()).ok().filter(|date| date.year() > 0)
 }

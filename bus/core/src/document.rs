@@ -41,10 +41,13 @@ pub struct Document {
     #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))]
     pub sha256: Digest,
     /// Its bytes.
+    #[schemars(extend("minimum" = 1))]
     pub size: u64,
     /// Its media type.
+    #[schemars(length(min = 1, max = 200))]
     pub media_type: String,
     /// Its file name.
+    #[schemars(length(min = 1, max = 200))]
     pub name: String,
 }
 

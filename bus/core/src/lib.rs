@@ -35,5 +35,7 @@ pub mod schema;
 pub mod template;
 pub mod timestamp;
 pub mod topology;
+#[expect(clippy::float_cmp, reason = "the bounds of a schema are compared as they are written")]
+mod types;
 pub mod verdict;
 pub mod yaml;

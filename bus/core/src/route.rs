@@ -31,7 +31,6 @@ mod describe;
 pub(crate) mod file;
 pub mod language;
 mod order;
-mod paths;
 mod refusal;
 mod walk;
 

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod citations;
+pub(crate) mod holds;
 pub mod published;
 mod reference;
 mod vet;
@@ -181,6 +182,12 @@ impl Schemas {
     /// The schema document of `kind`, as its author wrote it, if there is one.
     pub fn document(&self, kind: &str) -> Option<&Arc<Value>> {
         self.documents.get(kind)
+    }
+
+    /// A type and its schema document, if there is one.
+    pub(crate) fn entry(&self, kind: &str) -> Option<(&str, &Value)> {
+        let (kind, document) = self.documents.get_key_value(kind)?;
+        Some((kind, document))
     }
 
     /// The compiled schema of `kind`, if there is one.

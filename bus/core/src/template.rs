@@ -24,6 +24,7 @@ pub(crate) mod cover;
 mod functions;
 mod jq;
 mod native;
+pub(crate) mod tree;
 mod vet;
 
 /// What expressions see: `.`, `$steps`, `$message`, `$party`, `$item`.
@@ -384,5 +385,17 @@ fn poison(code: &str, text: impl Into<String>) -> Fault {
     Fault::new(FaultClass::Poison, code, text)
 }
 
+/// The functions that a route may use, for the test that each has a type.
 #[cfg(test)]
-mod tests;
+pub(crate) fn allowed_for_tests() -> &'static [(&'static str, &'static [usize])] {
+    vet::ALLOWED
+}
+
+/// The tree of an expression.
+#[cfg(test)]
+pub(crate) fn parse_for_tests(source: &str) -> Option<jaq_core::load::parse::Term<&str>> {
+    vet::parse(source).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

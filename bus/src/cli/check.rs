@@ -20,6 +20,9 @@ pub(super) struct Check {
     /// How mistakes are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Say also where the types end that can be known before a message has come
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,7 +37,7 @@ enum Format {
 
 impl Check {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
-        let (in_order, said) = looked_at(common, catalog);
+        let (in_order, said) = self.looked_at(common, catalog);
         let format = if common.json { Format::Json } else { self.format };
         match say(format, &said) {
             // Whoever read goes away, the mistakes stay: the exit code still says them.
@@ -46,33 +49,34 @@ impl Check {
         }
         Ok(if in_order { Exit::Done } else { Exit::Mistakes })
     }
-}
 
-/// The house as its environment runs it; with `--env all` as each of them does. What several have to say
-/// of one place is said once.
-fn looked_at(common: &Common, catalog: &Catalog) -> (bool, Vec<Diagnostic>) {
-    let each = match common.env.as_deref() {
-        Some("all") => house::environments(&common.house),
-        _ => Vec::new(),
-    };
-    if each.is_empty() && common.env.as_deref() != Some("all") {
-        let (checked, said) = house::check(&common.house, &common.around(), catalog);
-        return (checked.is_some(), said);
-    }
-    let (mut in_order, mut all) = (true, Vec::new());
-    // A house without environments runs as its main file says.
-    let each = if each.is_empty() { vec![None] } else { each.into_iter().map(Some).collect() };
-    for env in each {
-        let around = Surroundings { env, ..common.around() };
-        let (checked, said) = house::check(&common.house, &around, catalog);
-        in_order &= checked.is_some();
-        for one in said {
-            if !all.contains(&one) {
-                all.push(one);
+    /// The house as its environment runs it; with `--env all` as each of them does. What several have to say
+    /// of one place is said once.
+    fn looked_at(&self, common: &Common, catalog: &Catalog) -> (bool, Vec<Diagnostic>) {
+        let each = match common.env.as_deref() {
+            Some("all") => house::environments(&common.house),
+            _ => Vec::new(),
+        };
+        if each.is_empty() && common.env.as_deref() != Some("all") {
+            let around = Surroundings { strict: self.strict, ..common.around() };
+            let (checked, said) = house::check(&common.house, &around, catalog);
+            return (checked.is_some(), said);
+        }
+        let (mut in_order, mut all) = (true, Vec::new());
+        // A house without environments runs as its main file says.
+        let each = if each.is_empty() { vec![None] } else { each.into_iter().map(Some).collect() };
+        for env in each {
+            let around = Surroundings { env, strict: self.strict, ..common.around() };
+            let (checked, said) = house::check(&common.house, &around, catalog);
+            in_order &= checked.is_some();
+            for one in said {
+                if !all.contains(&one) {
+                    all.push(one);
+                }
             }
         }
+        (in_order, all)
     }
-    (in_order, all)
 }
 
 fn say(format: Format, said: &[Diagnostic]) -> io::Result<()> {

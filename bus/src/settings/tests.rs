@@ -28,7 +28,11 @@ fn house(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn around(env: Option<&str>, variables: &[(&str, &str)]) -> Surroundings {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Surroundings { env: env.map(str::to_owned), variables: variables.iter().map(owned).collect() }
+    Surroundings {
+        env: env.map(str::to_owned),
+        variables: variables.iter().map(owned).collect(),
+        ..Surroundings::default()
+    }
 }
 
 fn read(files: &[(&str, &str)], around: &Surroundings) -> (Option<Settings>, Vec<String>) {

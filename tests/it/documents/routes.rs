@@ -21,9 +21,9 @@ const DOCUMENT: &str = include_str!("../../../schemas/documents/document.v1.json
 const FORM: &str = r#"{
   "type": "object", "additionalProperties": false, "required": ["note"],
   "properties": {
-    "note": { "type": "string" },
-    "papers": { "type": "array", "items": { "$ref": "../documents/document.v1.json" } },
-    "told": { "type": "object", "additionalProperties": true }
+    "note": { "type": "string", "minLength": 1 },
+    "papers": { "type": "array", "maxItems": 100, "items": { "$ref": "../documents/document.v1.json" } },
+    "told": true
   }
 }"#;
 const DONE: &str = r#"{

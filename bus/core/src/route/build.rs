@@ -20,13 +20,19 @@ use crate::{
     diagnostic::{Place, Problems, Words, help_with_nearest},
     ids::Digest,
     schema::{Schemas, Validator},
-    template::{Template, compile::Templates},
+    template::{
+        Condition, Template,
+        compile::{Seen, Templates},
+    },
+    types::{Kind, Type, library::Library},
     yaml::{Node, fields::At},
 };
 
 mod choices;
+mod fit;
 mod keys;
 mod reads;
+mod sees;
 mod steps;
 
 use reads::Results;
@@ -36,6 +42,11 @@ pub(super) struct Targets<'h> {
     pub(super) schemas: &'h Schemas,
     pub(super) operations: &'h BTreeMap<String, Vec<Operation>>,
     validators: HashMap<(String, String), Option<Validator>>,
+    /// The types of the schemas; none where types are not checked, as in the ledger's copies: what was
+    /// accepted once still runs where a later version of the check would refuse it.
+    library: Option<Library<'h>>,
+    /// Whether the places are said where inference ends.
+    strict: bool,
 }
 
 impl<'h> Targets<'h> {
@@ -43,7 +54,12 @@ impl<'h> Targets<'h> {
         schemas: &'h Schemas,
         operations: &'h BTreeMap<String, Vec<Operation>>,
     ) -> Self {
-        Self { schemas, operations, validators: HashMap::new() }
+        Self { schemas, operations, validators: HashMap::new(), library: None, strict: false }
+    }
+
+    /// The same, and types are checked.
+    pub(super) fn typed(self, strict: bool) -> Self {
+        Self { library: Some(Library::new(self.schemas)), strict, ..self }
     }
 
     /// The compiled input of an operation, compiled once for all routes.
@@ -62,18 +78,18 @@ pub(super) fn build(
     problems: &mut Problems,
 ) -> Option<Route> {
     let body = known_type(written, &written.from, targets.schemas, problems);
-    let mut builder = Builder {
-        written,
-        body,
-        results: Results::default(),
-        templates: Templates::new(&written.file, problems),
-        targets,
-    };
+    let mut templates = Templates::new(&written.file, problems);
+    templates.sees = targets.library.as_ref().map(|library| {
+        let of = library.of_kind(&written.from.value).map(|node| library.type_of(node));
+        sees::begin(&written.from.value, of.unwrap_or_else(Type::unknown))
+    });
+    let mut builder = Builder { written, results: Results::default(), templates, targets };
     let actor = written.actor.as_ref().map(|node| builder.actor(node));
-    let when = written.when.as_ref().map(|node| builder.condition(node, "when").0);
     let order = written.order.as_ref().map(|order| builder.order(order));
+    let when = written.when.as_ref().map(|node| builder.route_when(node));
     builder.check_clock();
     let steps = builder.steps(&written.steps);
+    builder.say_unknowns();
     builder.templates.finish();
     body?;
     let schema = targets.schemas.validator(&written.from.value).cloned();
@@ -127,7 +143,6 @@ fn known_type<'h>(
 
 struct Builder<'b, 'h, 't> {
     written: &'b RouteFile,
-    body: Option<&'h Arc<Value>>,
     results: Results<'b>,
     templates: Templates<'b>,
     targets: &'t mut Targets<'h>,
@@ -135,13 +150,37 @@ struct Builder<'b, 'h, 't> {
 
 impl Builder<'_, '_, '_> {
     fn actor(&mut self, node: &Node) -> Option<Template> {
-        self.part(node, "actor")
+        let (template, of, seen) = self.part(node, "actor");
+        let words = ["the actor", "text", "write `system`, or a field that says who acts"];
+        let right = self.is_one_of(node, (&of, &seen), &[Kind::Text], words);
+        template.filter(|_| right)
     }
 
-    fn part(&mut self, node: &Node, at: &str) -> Option<Template> {
-        let template = self.templates.template(node, at);
-        self.check_seen();
-        template
+    /// The route's own `when`: what it shows holds in every step.
+    fn route_when(&mut self, node: &Node) -> Option<Condition> {
+        let (condition, _, ways) = self.condition(node, "when");
+        self.templates.sees = ways.yes;
+        condition
+    }
+
+    /// A template, its type, and the expressions in it.
+    fn part(&mut self, node: &Node, at: &str) -> (Option<Template>, Type, Vec<Seen>) {
+        let (template, of) = self.templates.template(node, at);
+        let seen = self.templates.seen();
+        self.check_reads(&seen);
+        (template, of, seen)
+    }
+
+    /// Where inference ends, if that is asked for.
+    fn say_unknowns(&mut self) {
+        let mut notes = std::mem::take(&mut self.templates.notes.unknowns);
+        notes.retain(|_| self.targets.strict);
+        for (span, why) in notes {
+            let help = "it is checked when a message has come; `snodo explain SN0290`";
+            let words = Words::new("the type is not known here", why, help);
+            let place = Place::new(&self.written.file, span);
+            self.templates.problems.warning("SN0290", place, words);
+        }
     }
 
     /// Every step as written, those of branches included.

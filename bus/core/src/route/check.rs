@@ -41,6 +41,8 @@ pub struct House {
     pub schemas: Arc<Schemas>,
     /// The operations of every adapter instance.
     pub operations: BTreeMap<String, Vec<Operation>>,
+    /// Whether to say where the inference of types ends (SN0290).
+    pub strict: bool,
 }
 
 /// What runs.
@@ -90,7 +92,7 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
         .iter()
         .filter_map(|file| party::read(file, &house.schemas, &laws, &mut problems))
         .collect();
-    let mut targets = Targets::new(&house.schemas, &house.operations);
+    let mut targets = Targets::new(&house.schemas, &house.operations).typed(house.strict);
     let built: Vec<Option<Route>> =
         files.iter().map(|file| build(file, &mut targets, &mut problems)).collect();
     let mut graph = Graph {

@@ -23,21 +23,3 @@ impl Use {
 pub(super) fn is_taken(output: &Value) -> bool {
     output["properties"].get(REFUSED).is_some()
 }
-
-/// The schema of a result that may be a refusal: what the operation gives, none of it for sure.
-pub(super) fn with_refusal(output: &Value) -> Value {
-    let mut schema = output.clone();
-    let Value::Object(keywords) = &mut schema else { return Value::Bool(true) };
-    if keywords.contains_key("$ref") || !keywords.contains_key("properties") {
-        return Value::Bool(true);
-    }
-    keywords.remove("required");
-    let no = json!({
-        "type": "object",
-        "properties": { "code": { "type": "string" }, "reason": { "type": ["string", "null"] } },
-        "required": ["code", "reason"],
-        "additionalProperties": false,
-    });
-    keywords["properties"][REFUSED] = no;
-    schema
-}

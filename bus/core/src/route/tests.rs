@@ -76,7 +76,7 @@ fn schemas() -> Schemas {
             "flag": { "type": "boolean" }, "key": text, "plate": text, "list": { "type": "array" },
             "amount": text, "perhaps": { "type": "array" },
         }),
-        &["flag", "key", "list"],
+        &["flag", "key", "list", "child"],
     );
     outcome["x-unclaimed"] = json!("discard");
     add("demo.outcome.v1", outcome);
@@ -141,6 +141,7 @@ fn house(routes: &[&str]) -> House {
         parties: Vec::new(),
         schemas: Arc::new(schemas()),
         operations: operations(),
+        strict: false,
     }
 }
 
@@ -505,33 +506,33 @@ fn what_an_expression_reads_is_checked_against_the_schemas() {
       --> routes/r0.yaml:14:45
        |
     14 |         subject: Change of residence of ${ .aplicant.familyName } ${ .applicant.email }
-       |                                             ^^^^^^^^ not in the schema
+       |                                             ^^^^^^^^ is object {applicant, bodies, count, declaredBy, …}
        |
-    help: write `applicant`, the nearest of the declared fields
+    help: write .applicant, the nearest of the declared fields
 
     error[SN0209]: the text would say "null"
       --> routes/r0.yaml:14:70
        |
     14 |         subject: Change of residence of ${ .aplicant.familyName } ${ .applicant.email }
-       |                                                                      ^^^^^^^^^^^^^^^^ it may be null
+       |                                                                      ^^^^^^^^^^^^^^^^ is text or null
        |
-    help: give a default with `// "…"`, or make the field required in the schema
+    help: write a default with `// "…"`, or make the field required in the schema
 
-    error[SN0211]: the field `applicant` is required by `anagrafe.residence-change.registered.v1`
+    error[SN0211]: the required field `applicant` is missing
       --> routes/r0.yaml:19:9
        |
     19 |         protocol: ${ $steps.register.numero }
-       |         ^^^^^^^^ `applicant` is missing here
+       |         ^^^^^^^^ is object {movers, nota}; `applicant` of `anagrafe.residence-change.registered.v1` wants object {email, familyName, givenName, taxCode}
        |
-    help: add `applicant: ${ … }`
+    help: write `applicant: ${ … }`
 
     error[SN0201]: there is no field `numero`
       --> routes/r0.yaml:19:38
        |
     19 |         protocol: ${ $steps.register.numero }
-       |                                      ^^^^^^ not in the schema
+       |                                      ^^^^^^ is object {number, year}
        |
-    help: write `number`, the nearest of the declared fields
+    help: write .number, the nearest of the declared fields
 
     error[SN0123]: the step `announce` has not run yet
       --> routes/r0.yaml:20:47
@@ -541,13 +542,13 @@ fn what_an_expression_reads_is_checked_against_the_schemas() {
        |
     help: the steps that run before are `register`
 
-    error[SN0212]: `anagrafe.residence-change.registered.v1` has no field `nota`
+    error[SN0212]: the target has no field `nota`
       --> routes/r0.yaml:21:9
        |
     21 |         nota?: ${ .notes }
-       |         ^^^^^ no such field
+       |         ^^^^^ is object {movers, nota}; `anagrafe.residence-change.registered.v1` wants object {applicant, movers, note, protocol}
        |
-    help: write `note`, the nearest of the fields of the target
+    help: write note, the nearest of the target's fields
     "##);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an expression is parsed and vetted here, dead branches included; nothing runs.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use jaq_core::{
     load::{
@@ -24,7 +24,12 @@ use super::{
 };
 use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
-    yaml::{Content, Node, offsets},
+    types::{
+        self, List, Object, Text, Type,
+        infer::{Context, Finding, Inference, Note},
+        numbers::concatenated,
+    },
+    yaml::{Content, Key, Node, offsets},
 };
 
 /// Compiles the templates of one route, whose expressions become one program.
@@ -36,17 +41,33 @@ pub(crate) struct Templates<'c> {
     leaves: Vec<Leaf>,
     seen: Vec<Seen>,
     item: bool,
+    /// The types of what expressions see; none where types are not checked, as in the ledger's copies.
+    pub(crate) sees: Option<Context>,
+    /// What was seen before the branches of a `choose`: a condition that is impossible only because an
+    /// earlier branch took its value is no mistake of type.
+    pub(crate) before: Option<Context>,
+    pub(crate) notes: Notes,
 }
 
-/// One expression that was compiled, as the checks of the graph and of types need it.
+/// Where inference ends, and where a message may stop though its types are right.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) unknowns: Vec<Note>,
+    pub(crate) may_stop: Vec<Note>,
+}
+
+/// What is known where a condition holds, and where it does not.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    pub(crate) yes: Option<Context>,
+    pub(crate) no: Option<Context>,
+}
+
+/// One expression that was compiled, as the checks of the graph need it.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// Where it stands in the file.
     pub(crate) span: Range<usize>,
-    /// Whether it is written into a text.
-    pub(crate) interpolated: bool,
-    /// The path that it is, where it is nothing else.
-    pub(crate) whole: Option<Read>,
     /// Every plain path that it reads.
     pub(crate) reads: Vec<Read>,
     /// Whether it reads `$item` in any way.
@@ -66,6 +87,16 @@ pub(crate) struct Read {
 
 /// A name of a path, with its place in the file.
 pub(crate) type Name = (String, Range<usize>);
+
+/// What an expression is for.
+enum Wanted<'w> {
+    /// A value of any type.
+    Value,
+    /// What a text says.
+    Text,
+    /// A condition, and what it tells.
+    Truth(&'w mut Ways),
+}
 
 /// Text with the place of each of its bytes.
 pub(super) struct Located<'t> {
@@ -98,6 +129,9 @@ impl<'c> Templates<'c> {
             leaves: Vec::new(),
             seen: Vec::new(),
             item: false,
+            sees: None,
+            before: None,
+            notes: Notes::default(),
         }
     }
 
@@ -116,15 +150,20 @@ impl<'c> Templates<'c> {
         self.program.fill(self.parts);
     }
 
-    /// Compiles a template that stands at `at` of its step.
-    pub(crate) fn template(&mut self, node: &Node, at: &str) -> Option<Template> {
-        let shape = self.shape(node, at);
+    /// Compiles a template that stands at `at` of its step; with the type of what it renders.
+    pub(crate) fn template(&mut self, node: &Node, at: &str) -> (Option<Template>, Type) {
+        let (shape, of) = self.shape(node, at);
         let jq = self.part();
-        Some(Template { shape: shape?, jq })
+        (shape.map(|shape| Template { shape, jq }), of)
     }
 
-    /// Compiles a bare jq condition.
-    pub(crate) fn condition(&mut self, node: &Node, at: &str) -> Option<Condition> {
+    /// Compiles a bare jq condition; with what is known where it holds and where not.
+    pub(crate) fn condition(&mut self, node: &Node, at: &str) -> (Option<Condition>, Ways) {
+        let mut ways = Ways { yes: self.sees.clone(), no: self.sees.clone() };
+        (self.asked(node, at, &mut ways), ways)
+    }
+
+    fn asked(&mut self, node: &Node, at: &str, ways: &mut Ways) -> Option<Condition> {
         let text = match &node.content {
             Content::Text(text) => text.clone(),
             Content::Plain(Value::Bool(boolean)) => boolean.to_string(),
@@ -145,7 +184,7 @@ impl<'c> Templates<'c> {
         }
         let offsets = offsets(self.file, &node.span, &text);
         let located = Located { text: &text, offsets: &offsets };
-        let expression = self.expression(&located, at, false);
+        let (expression, _) = self.expression(&located, at, Wanted::Truth(ways));
         let jq = self.part();
         let leaf = Leaf { at: at.to_owned(), source: text.trim().to_owned() };
         Some(Condition { expression: expression?, leaf, jq })
@@ -161,35 +200,41 @@ impl<'c> Templates<'c> {
         Some(Part { program: Arc::clone(&self.program), number: self.parts.len() - 1, leaves })
     }
 
-    fn shape(&mut self, node: &Node, at: &str) -> Option<Shape> {
+    fn shape(&mut self, node: &Node, at: &str) -> (Option<Shape>, Type) {
         match &node.content {
-            Content::Refused => None,
-            Content::Plain(value) => Some(Shape::Literal(value.clone())),
+            Content::Refused => (None, Type::never()),
+            Content::Plain(value) => (Some(Shape::Literal(value.clone())), Type::of(value)),
             Content::Text(text) => self.text(node, text, at),
             Content::List(items) => {
                 let items = items.iter().enumerate();
-                let shapes: Vec<Option<Shape>> =
-                    items.map(|(index, item)| self.shape(item, &join(at, &index))).collect();
-                Some(Shape::List(shapes.into_iter().collect::<Option<_>>()?).folded())
+                let (shapes, types): (Vec<_>, Vec<_>) =
+                    items.map(|(index, item)| self.shape(item, &join(at, &index))).unzip();
+                let shapes = shapes.into_iter().collect::<Option<_>>();
+                (shapes.map(|shapes| Shape::List(shapes).folded()), Type::list(List::tuple(types)))
             }
-            Content::Map(fields) => {
-                let mut shapes = Vec::new();
-                for (key, value) in fields {
-                    let name = key.text.strip_suffix('?').unwrap_or(&key.text);
-                    shapes.push(self.shape(value, &join(at, &name)).map(|shape| Field {
-                        name: name.to_owned(),
-                        optional: name.len() < key.text.len(),
-                        shape,
-                    }));
-                }
-                Some(Shape::Object(shapes.into_iter().collect::<Option<_>>()?).folded())
-            }
+            Content::Map(fields) => self.map(fields, at),
         }
     }
 
-    fn text(&mut self, node: &Node, text: &str, at: &str) -> Option<Shape> {
+    fn map(&mut self, written: &[(Key, Node)], at: &str) -> (Option<Shape>, Type) {
+        let (mut fields, mut types) = (Vec::new(), BTreeMap::new());
+        for (key, value) in written {
+            let name = key.text.strip_suffix('?').unwrap_or(&key.text);
+            let optional = name.len() < key.text.len();
+            let (shape, of) = self.shape(value, &join(at, &name));
+            let required = !(optional && of.null);
+            let of = if optional { of.not_null() } else { of };
+            types.insert(name.into(), types::Field { value: of, required });
+            fields.push(shape.map(|shape| Field { name: name.to_owned(), optional, shape }));
+        }
+        let fields = fields.into_iter().collect::<Option<_>>();
+        let shape = fields.map(|fields| Shape::Object(fields).folded());
+        (shape, Type::object(Object::closed(types)))
+    }
+
+    fn text(&mut self, node: &Node, text: &str, at: &str) -> (Option<Shape>, Type) {
         if !text.contains("${") {
-            return Some(Shape::Literal(Value::String(text.to_owned())));
+            return (Some(Shape::Literal(Value::String(text.to_owned()))), Type::word(text));
         }
         let offsets = offsets(self.file, &node.span, text);
         let located = Located { text, offsets: &offsets };
@@ -200,34 +245,46 @@ impl<'c> Templates<'c> {
             .is_some_and(|rest| closing(rest).map(|end| end + 1) == Some(rest.len()))
         {
             let inner = located.part(start + 2..start + whole.len() - 1);
-            return self.expression(&inner, at, false).map(Shape::Value);
+            let (expression, of) = self.expression(&inner, at, Wanted::Value);
+            return (expression.map(Shape::Value), of);
         }
-        self.pieces(&located, at).map(Shape::Text)
+        let (pieces, of) = self.pieces(&located, at);
+        (pieces.map(Shape::Text), of)
     }
 
-    fn pieces(&mut self, located: &Located<'_>, at: &str) -> Option<Vec<Piece>> {
+    fn pieces(&mut self, located: &Located<'_>, at: &str) -> (Option<Vec<Piece>>, Type) {
         let text = located.text;
         let (mut pieces, mut from, mut good) = (Vec::new(), 0, true);
+        let mut all = Text::literals(vec!["".into()]);
+        let mut append = |of: &Type| match &of.text {
+            Some(text) => all = concatenated(&all, text),
+            None => all = Text::default(),
+        };
         while let Some(start) = text[from..].find("${").map(|start| from + start) {
             if start > from {
                 pieces.push(Piece::Text(text[from..start].to_owned()));
+                append(&Type::word(&text[from..start]));
             }
             let Some(length) = closing(&text[start + 2..]) else {
                 self.unclosed(&located.span(&(start..text.len())));
-                return None;
+                return (None, Type::never());
             };
             let inner = located.part(start + 2..start + 2 + length);
             let leaf = Leaf { at: at.to_owned(), source: inner.text.trim().to_owned() };
-            match self.expression(&inner, at, true) {
-                Some(expression) => pieces.push(Piece::Expression(expression, leaf)),
-                None => good = false,
+            match self.expression(&inner, at, Wanted::Text) {
+                (Some(expression), of) => {
+                    append(&of);
+                    pieces.push(Piece::Expression(expression, leaf));
+                }
+                (None, _) => good = false,
             }
             from = start + 3 + length;
         }
         if from < text.len() {
             pieces.push(Piece::Text(text[from..].to_owned()));
+            append(&Type::word(&text[from..]));
         }
-        good.then_some(pieces)
+        if good { (Some(pieces), Type::text(all)) } else { (None, Type::never()) }
     }
 
     fn unclosed(&mut self, span: &Range<usize>) {
@@ -239,33 +296,78 @@ impl<'c> Templates<'c> {
         self.error("SN0120", span.clone(), words);
     }
 
-    /// Parses and vets one expression.
+    /// Parses, vets and types one expression.
     fn expression(
         &mut self,
         located: &Located<'_>,
         at: &str,
-        interpolated: bool,
-    ) -> Option<Expression> {
+        wanted: Wanted<'_>,
+    ) -> (Option<Expression>, Type) {
         let source = located.text;
         let term = match vet::parse(source) {
             Ok(term) => term,
             Err(mistakes) => {
                 self.mistakes(located, mistakes);
-                return None;
+                return (None, Type::never());
             }
         };
         let mistakes = vet::vet(source, &term, self.item);
         if !mistakes.is_empty() {
             self.mistakes(located, mistakes);
-            return None;
+            return (None, Type::never());
         }
-        self.see(located, &term, interpolated);
+        self.see(located, &term);
+        let Some(of) = self.typed(located, &term, wanted) else { return (None, Type::never()) };
         let leaf = Leaf { at: at.to_owned(), source: source.trim().to_owned() };
         if let Some(native) = Native::of(&term) {
-            return Some(Expression::Native(native, leaf));
+            return (Some(Expression::Native(native, leaf)), of);
         }
         self.leaves.push(leaf);
-        Some(Expression::Jq(self.leaves.len() - 1))
+        (Some(Expression::Jq(self.leaves.len() - 1)), of)
+    }
+
+    /// The type of what an expression gives; none where something is wrong with it, which was said.
+    fn typed(
+        &mut self,
+        located: &Located<'_>,
+        term: &Term<&str>,
+        wanted: Wanted<'_>,
+    ) -> Option<Type> {
+        let Some(sees) = &self.sees else { return Some(Type::unknown()) };
+        let mut inference = Inference::new(located.text);
+        let of = match wanted {
+            Wanted::Value => inference.value(term, sees),
+            Wanted::Text => {
+                let of = inference.value(term, sees);
+                inference.as_text(term, &of)
+            }
+            Wanted::Truth(ways) => {
+                *ways = Ways {
+                    yes: Some(sees.where_is(term, true)),
+                    no: Some(sees.where_is(term, false)),
+                };
+                let of = inference.truth_of(term, sees);
+                let only_taken = !inference.findings.is_empty()
+                    && inference.findings.iter().all(Finding::is_never_equal);
+                match self.before.as_ref().filter(|_| only_taken) {
+                    Some(before) => {
+                        inference = Inference::new(located.text);
+                        inference.truth_of(term, before)
+                    }
+                    None => of,
+                }
+            }
+        };
+        let place = |(span, why): Note| (located.span(&span), why);
+        self.notes.unknowns.extend(inference.unknowns.into_iter().map(place));
+        self.notes.may_stop.extend(inference.may_stop.into_iter().map(place));
+        let right = inference.findings.is_empty();
+        for finding in inference.findings {
+            let label = format!("is {}", finding.is);
+            let words = Words::new(finding.title, label, format!("write {}", finding.write));
+            self.error(finding.code, located.span(&finding.span), words);
+        }
+        right.then_some(of)
     }
 
     fn mistakes(&mut self, located: &Located<'_>, mistakes: Vec<vet::Mistake>) {
@@ -279,16 +381,15 @@ impl<'c> Templates<'c> {
         }
     }
 
-    fn see(&mut self, located: &Located<'_>, term: &Term<&str>, interpolated: bool) {
+    fn see(&mut self, located: &Located<'_>, term: &Term<&str>) {
         let mut reads = Vec::new();
         read(located, term, true, &mut reads);
-        let whole = whole(located, term);
         let text = located.text;
         let start = text.len() - text.trim_start().len();
         let span = located.span(&(start..text.trim_end().len()));
         let cover = Cover::of(located, term);
         let reads_item = text.contains("$item");
-        self.seen.push(Seen { span, interpolated, whole, reads, reads_item, cover });
+        self.seen.push(Seen { span, reads, reads_item, cover });
     }
 
     fn error(&mut self, code: &'static str, span: Range<usize>, words: Words) {

@@ -16,6 +16,7 @@ pub(super) enum Function {
     Cents,
     Number,
     Csv,
+    Date,
     AddDays,
     AddWorkingDays,
     AgeOn,
@@ -28,6 +29,7 @@ pub(super) enum Argument {
     Number,
     Text,
     Separator,
+    WrittenDate,
     Date,
     Days,
     WorkingDays,
@@ -38,14 +40,22 @@ pub(super) enum Argument {
 pub(super) struct Unreadable(pub(super) Option<Argument>);
 
 impl Function {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Cents, Self::Number, Self::Csv, Self::AddDays, Self::AddWorkingDays, Self::AgeOn];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Cents,
+        Self::Number,
+        Self::Csv,
+        Self::Date,
+        Self::AddDays,
+        Self::AddWorkingDays,
+        Self::AgeOn,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cents => "cents",
             Self::Number => "number",
             Self::Csv => "csv",
+            Self::Date => "date",
             Self::AddDays => "add_days",
             Self::AddWorkingDays => "add_working_days",
             Self::AgeOn => "age_on",
@@ -61,7 +71,7 @@ impl Function {
 
     pub(super) fn arities(self) -> &'static [usize] {
         match self {
-            Self::Cents | Self::Number => &[1],
+            Self::Cents | Self::Number | Self::Date => &[1],
             Self::Csv => &[1, 2],
             Self::AddDays | Self::AddWorkingDays | Self::AgeOn => &[2],
         }
@@ -73,6 +83,7 @@ impl Function {
             Self::Cents => &[Argument::Amount],
             Self::Number => &[Argument::Number],
             Self::Csv => &[Argument::Text, Argument::Separator],
+            Self::Date => &[Argument::WrittenDate],
             Self::AddDays => &[Argument::Date, Argument::Days],
             Self::AddWorkingDays => &[Argument::Date, Argument::WorkingDays],
             Self::AgeOn => &[Argument::Date, Argument::Date],
@@ -98,6 +109,7 @@ impl Function {
                 let separator = given.get(1).map_or(Some(csv::SEPARATOR), |one| separator(one))?;
                 Value::from(csv::rows(text(0)?, separator)?)
             }
+            Self::Date => Value::from(calendar::written(text(0)?)?.to_string()),
             Self::AddDays => Value::from(calendar::add_days(text(0)?, given.get(1)?.as_i64()?)?),
             Self::AddWorkingDays => {
                 Value::from(calendar::add_working_days(text(0)?, given.get(1)?.as_i64()?)?)
@@ -115,6 +127,7 @@ impl Argument {
             Self::Number => number(value).is_some(),
             Self::Text => value.is_string(),
             Self::Separator => separator(value).is_some(),
+            Self::WrittenDate => value.as_str().and_then(calendar::written).is_some(),
             Self::Date => value.as_str().and_then(calendar::date).is_some(),
             Self::Days => value.as_i64().is_some_and(|days| days.abs() <= calendar::MOST_DAYS),
             Self::WorkingDays => {
@@ -130,6 +143,7 @@ impl Argument {
             Self::Number => "a number, or a number as text, such as \"12,5\" or \"-3\"",
             Self::Text => "text",
             Self::Separator => "a separator of one character, such as \";\"",
+            Self::WrittenDate => "a date, such as \"24/11/2026\" or \"2026-11-24\"",
             Self::Date => "a date as text, such as \"2026-11-24\"",
             Self::Days => "a whole number of days, at most 36525 either way",
             Self::WorkingDays => "a whole number of working days, at most 1000 either way",

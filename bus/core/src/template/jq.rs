@@ -171,11 +171,12 @@ type Own = JustLut<Val>;
 
 /// Our own functions, by name and number of arguments.
 fn own() -> impl Iterator<Item = native::Fun<Own>> {
-    let all: [native::Filter<RunPtr<Own>>; 7] = [
+    let all: [native::Filter<RunPtr<Own>>; 8] = [
         ("cents", v(1), |cv| bome(apply(Function::Cents, 1, cv))),
         ("number", v(1), |cv| bome(apply(Function::Number, 1, cv))),
         ("csv", v(1), |cv| bome(apply(Function::Csv, 1, cv))),
         ("csv", v(2), |cv| bome(apply(Function::Csv, 2, cv))),
+        ("date", v(1), |cv| bome(apply(Function::Date, 1, cv))),
         ("add_days", v(2), |cv| bome(apply(Function::AddDays, 2, cv))),
         ("add_working_days", v(2), |cv| bome(apply(Function::AddWorkingDays, 2, cv))),
         ("age_on", v(2), |cv| bome(apply(Function::AgeOn, 2, cv))),

@@ -37,12 +37,12 @@ fn templates<T>(text: &str, run: impl FnOnce(&mut Templates<'_>, &yaml::Node) ->
 }
 
 fn template(text: &str) -> Template {
-    templates(text, |templates, node| templates.template(node, "with"))
+    templates(text, |templates, node| templates.template(node, "with").0)
 }
 
 fn condition(text: &str) -> Condition {
     let quoted = json!(text).to_string();
-    templates(&quoted, |templates, node| templates.condition(node, "when"))
+    templates(&quoted, |templates, node| templates.condition(node, "when").0)
 }
 
 fn in_scope<T>(body: &Value, run: impl FnOnce(&Scope<'_>) -> T) -> T {
@@ -52,6 +52,13 @@ fn in_scope<T>(body: &Value, run: impl FnOnce(&Scope<'_>) -> T) -> T {
 
 pub(super) fn render(text: &str, body: &Value) -> Result<Value, Fault> {
     in_scope(body, |scope| template(text).render(scope))
+}
+
+/// What an expression gives of each message; the words of the fault where it gives none.
+pub(crate) fn values(expression: &str, bodies: &[Value]) -> Vec<Result<Value, String>> {
+    let made = template(&json!(format!("${{ {expression} }}")).to_string());
+    let one = |body| in_scope(body, |scope| made.render(scope)).map_err(|fault| fault.to_string());
+    bodies.iter().map(one).collect()
 }
 
 pub(super) fn mistakes(text: &str) -> Vec<&'static str> {

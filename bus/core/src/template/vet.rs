@@ -34,6 +34,7 @@ pub(super) const ALLOWED: &[(&str, &[usize])] = &[
     ("cents", &[1]),
     ("contains", &[1]),
     ("csv", &[1, 2]),
+    ("date", &[1]),
     ("del", &[1]),
     ("empty", &[0]),
     ("endswith", &[1]),

@@ -17,7 +17,7 @@ impl Builder<'_, '_, '_> {
         branches: &[BranchFile],
         covers: &[Option<Cover>],
     ) {
-        if branches.iter().any(|branch| branch.when.is_none()) {
+        if branches.iter().any(|branch| branch.when.is_none()) || self.templates.sees.is_none() {
             return;
         }
         let (label, help) = match self.left_out(covers) {
@@ -44,7 +44,10 @@ impl Builder<'_, '_, '_> {
         if !covers.iter().all(|cover| cover.path.is_same(&first.path)) {
             return LeftOut::Unknown;
         }
-        let Some(mut values) = self.may_be(&first.path).values else { return LeftOut::Unknown };
+        let sees = self.templates.sees.as_ref();
+        let Some(mut values) = sees.and_then(|sees| sees.values(&first.path)) else {
+            return LeftOut::Unknown;
+        };
         let taken = |value: &Value| {
             covers.iter().any(|cover| cover.values.iter().any(|(taken, _)| taken == value))
         };

@@ -7,17 +7,18 @@ use crate::{
     diagnostic::Words,
     route::{Order, file::OrderFile},
     schedule::{Period, Schedule},
-    template::{
-        Template,
-        compile::{Read, Seen},
-    },
+    template::{Template, compile::Read},
     timestamp::Timestamp,
+    types::{Kind, Type},
     yaml::{Content, Node},
 };
 
+/// What tells messages apart.
+const KEYS: [Kind; 2] = [Kind::Text, Kind::Number];
+
 impl Builder<'_, '_, '_> {
     pub(super) fn order(&mut self, order: &OrderFile) -> Option<Order> {
-        let key = self.templates.template(&order.key, "order_by");
+        let (key, of) = self.templates.template(&order.key, "order_by");
         let seen = self.templates.seen();
         if key.is_some() && seen.is_empty() {
             let help = "write `order_by: ${ … }` with a field of the message";
@@ -28,41 +29,37 @@ impl Builder<'_, '_, '_> {
             );
             self.error("SN0154", order.key.span.clone(), words);
         }
-        for one in &seen {
-            self.check_order(one);
-        }
-        let (on_park, shards) = (order.on_park, order.shards);
-        let written = match &order.key.content {
-            Content::Text(text) => text.clone(),
-            _ => String::new(),
-        };
-        Some(Order { key: key?, written, on_park, shards })
-    }
-
-    fn check_order(&mut self, seen: &Seen) {
+        let reads = seen.iter().flat_map(|seen| &seen.reads);
         let of_step = |read: &&Read| read.variable.as_deref() == Some("$steps");
-        if let Some(read) = seen.reads.iter().find(of_step) {
+        let mut right = true;
+        if let Some(read) = reads.clone().find(of_step) {
             let help = "take a field of the message: `${ .… }`";
             let words = Words::new(
                 "the order is fixed when a message is accepted, before any step",
                 "no step has run then",
                 help,
             );
-            self.error("SN0150", read.span(), words);
-        } else if self.check_reads(seen) {
-            self.check_key(seen);
+            let span = read.span();
+            self.error("SN0150", span, words);
+        } else {
+            let write = "take a field that is text or a number, or write several into a text: \
+                         `${ .a }/${ .b }`";
+            let words = ["the key of an order", "text or a number", write];
+            right = self.is_one_of(&order.key, (&of, &seen), &KEYS, words);
         }
+        let (on_park, shards) = (order.on_park, order.shards);
+        let written = match &order.key.content {
+            Content::Text(text) => text.clone(),
+            _ => String::new(),
+        };
+        Some(Order { key: key.filter(|_| right)?, written, on_park, shards })
     }
 
     /// The key of the items of an `each`: it must tell them apart.
     pub(super) fn item_key(&mut self, node: &Node) -> Option<Template> {
-        let key = self.templates.template(node, "key");
-        let seen = self.templates.seen();
-        for one in &seen {
-            if self.check_reads(one) && one.interpolated {
-                self.check_text(one);
-            }
-        }
+        let (key, of, seen) = self.part(node, "key");
+        let words = ["`key`", "text or a number", "take a field that tells the items apart"];
+        let right = self.is_one_of(node, (&of, &seen), &KEYS, words);
         if key.is_some() && !seen.iter().any(|seen| seen.reads_item) {
             let help =
                 "write `key: ${ $item.… }` with a field that every item has, and no two alike";
@@ -70,56 +67,29 @@ impl Builder<'_, '_, '_> {
                 Words::new("`key` must tell the items apart", "the same for every item", help);
             self.error("SN0148", node.span.clone(), words);
         }
-        key
+        key.filter(|_| right)
     }
 
-    /// The list of an `each`.
-    pub(super) fn each(&mut self, node: &Node) -> Option<Template> {
-        let each = self.templates.template(node, "each");
-        let seen = self.templates.seen();
-        let sound = seen.iter().filter(|seen| !self.check_reads(seen)).count() == 0;
-        let first = seen.first().filter(|seen| sound && !seen.interpolated);
-        let whole = first.and_then(|seen| Some((seen, seen.whole.as_ref()?)));
-        if let Some((seen, read)) = whole {
-            let may_be = self.may_be(read);
-            let what = may_be.kind.as_deref().filter(|kind| *kind != "array");
-            if what.is_some() {
-                let help = "take a field that is a list, or make one: `${ [ … ] }`";
-                let words = Words::new("`each` is a list", "not a list", help);
-                self.error("SN0203", seen.span.clone(), words);
-            } else if may_be.nullable {
-                let help = "give a default with `// []`, or make the field required in the schema";
-                let words = Words::new("`each` is never null", "it may be null", help);
-                self.error("SN0202", seen.span.clone(), words);
-            }
-        }
-        each
+    /// The list of an `each`, and the type of its items.
+    pub(super) fn each(&mut self, node: &Node) -> (Option<Template>, Type) {
+        let (each, of, seen) = self.part(node, "each");
+        let write = "take a field that is a list, or make one: `${ [ … ] }`";
+        let words = ["`each`", "a list", write];
+        let right = self.is_one_of(node, (&of, &seen), &[Kind::List], words);
+        let item = of.list.as_ref().map_or_else(Type::unknown, |list| list.element());
+        (each.filter(|_| right), item)
     }
 
-    /// The key of an order: a path that is text or a number, and never null.
-    fn check_key(&mut self, seen: &Seen) {
-        if seen.interpolated {
-            return self.check_text(seen);
-        }
-        let Some(read) = &seen.whole else { return };
-        let may_be = self.may_be(read);
-        let kind = match may_be.kind.as_deref() {
-            None | Some("string" | "integer" | "number") => None,
-            Some("array") => Some("it is a list"),
-            Some("object") => Some("it is an object"),
-            Some("boolean") => Some("it is true or false"),
-            Some(_) => Some("it is neither"),
-        };
-        if let Some(kind) = kind {
-            let help = "take a field that is text or a number, or write several into a text: \
-                        `${ .a }/${ .b }`";
-            let words = Words::new("the key of an order is text or a number", kind, help);
-            self.error("SN0203", seen.span.clone(), words);
-        } else if may_be.nullable {
-            let help = "make the field required in the schema, or give a default with `// \"…\"`";
-            let words = Words::new("the key of an order is never null", "it may be null", help);
-            self.error("SN0202", seen.span.clone(), words);
-        }
+    /// To whom a message goes: a party or a list of them.
+    pub(super) fn addressees(&mut self, node: &Node) -> Option<Template> {
+        let (to, of, seen) = self.part(node, "to");
+        let write = "write the id of a party, or a list of ids";
+        let words = ["`to`", "the id of a party or a list of them", write];
+        let right = self.is_one_of(node, (&of, &seen), &[Kind::Text, Kind::List], words);
+        let ids = of.list.as_ref().map(|list| list.element());
+        let right =
+            right && ids.is_none_or(|of| self.is_one_of(node, (&of, &seen), &[Kind::Text], words));
+        to.filter(|_| right)
     }
 
     /// The type that a clock gives must take what a clock says.

@@ -2,24 +2,23 @@
 //!
 //! Invariant: what an operation promises and what a type asks for is what the run will check.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
-use serde_json::Value;
-
-use super::{Builder, known_type, transpose};
+use super::{Builder, known_type, sees, transpose};
 use crate::{
     adapter::Operation,
     diagnostic::{Words, help_with_nearest},
     route::{
         Branch, Choose, Emit, IfRefused, Step, Use, Verb,
         file::{BranchFile, StepFile, VerbFile},
-        paths, refusal,
+        refusal,
     },
     template::Condition,
-    yaml::{Content, Node, fields::At},
+    types::{Type, infer::Context, library::Library},
+    yaml::{Node, fields::At},
 };
 
-impl<'b> Builder<'b, '_, '_> {
+impl<'b, 'h> Builder<'b, 'h, '_> {
     /// `None` where something of one of them is wrong, which was said.
     pub(super) fn steps(&mut self, steps: &'b [StepFile]) -> Option<Vec<Step>> {
         let built: Vec<Option<Step>> = steps.iter().map(|step| self.step(step)).collect();
@@ -28,11 +27,22 @@ impl<'b> Builder<'b, '_, '_> {
 
     fn step(&mut self, step: &'b StepFile) -> Option<Step> {
         let Some(when) = &step.when else { return self.one(step) };
-        let before = self.results.len();
-        let (when, _) = self.condition(when, "when");
+        let (before, start) = (self.results.len(), self.templates.sees.clone());
+        let (when, _, ways) = self.condition(when, "when");
+        self.templates.sees = ways.yes;
         let inner = self.one(step);
-        self.results.leave_choose(before);
+        self.leave_choose(before, start);
         Some(Step::conditional(when?, inner?))
+    }
+
+    /// Steps from `mark` on may have run; `start` is what was seen before them.
+    fn leave_choose(&mut self, mark: usize, start: Option<Context>) {
+        self.templates.sees = start;
+        for done in self.results.leave_choose(mark) {
+            if let Some(sees) = &mut self.templates.sees {
+                sees.add_step(done.id, &done.of, false);
+            }
+        }
     }
 
     fn one(&mut self, step: &'b StepFile) -> Option<Step> {
@@ -40,20 +50,24 @@ impl<'b> Builder<'b, '_, '_> {
             VerbFile::Use { target, if_refused } => self.call(step, target, *if_refused),
             VerbFile::Refused => {
                 // `$item` may be meant: what is wrong with the verb was said, not more.
-                self.templates.with_item(true);
+                self.with_item(Some(Type::unknown()));
                 self.part(&step.with, "with");
-                self.templates.with_item(false);
-                (None, None)
+                self.with_item(None);
+                (None, Type::unknown())
             }
             VerbFile::Emit { kind, each, key, to } => {
-                (self.emit(step, kind, [each.as_ref(), key.as_ref(), to.as_ref()]), None)
+                let verb = self.emit(step, kind, [each.as_ref(), key.as_ref(), to.as_ref()]);
+                (verb, Type::null())
             }
             VerbFile::Choose { key, branches, whole } => {
-                let choose = self.choose(key.clone(), branches, *whole);
-                let result = choose.as_ref().map(|choose| Arc::new(choose.result_schema()));
-                (choose.map(Verb::Choose), result)
+                let names = branches.iter().map(BranchFile::name);
+                let of = sees::chosen(names);
+                (self.choose(key.clone(), branches, *whole).map(Verb::Choose), of)
             }
         };
+        if let Some(sees) = &mut self.templates.sees {
+            sees.add_step(&step.id.value, &result, true);
+        }
         self.results.done(&step.id.value, result);
         Some(Step { id: step.id.value.clone(), verb: verb? })
     }
@@ -64,12 +78,17 @@ impl<'b> Builder<'b, '_, '_> {
         branches: &'b [BranchFile],
         whole: bool,
     ) -> Option<Choose> {
-        let before = self.results.len();
+        let (before, start) = (self.results.len(), self.templates.sees.clone());
         let (mut built, mut covers) = (Vec::new(), Vec::new());
+        let mut left = start.clone();
         for branch in branches {
+            self.templates.sees.clone_from(&left);
             let (when, cover) = match &branch.when {
                 Some(node) => {
-                    let (when, cover) = self.condition(node, "when");
+                    self.templates.before.clone_from(&start);
+                    let (when, cover, ways) = self.condition(node, "when");
+                    self.templates.before = None;
+                    (self.templates.sees, left) = (ways.yes, ways.no);
                     (Some(when), cover)
                 }
                 None => (None, None),
@@ -78,12 +97,12 @@ impl<'b> Builder<'b, '_, '_> {
             let mark = self.results.len();
             let steps = self.steps(&branch.steps);
             self.results.leave_branch(mark);
-            let name = branch.steps.first().map_or(Branch::NOTHING, |step| &step.id.value);
-            built.push((name, transpose(when), steps));
+            built.push((branch.name(), transpose(when), steps));
         }
-        self.results.leave_choose(before);
+        self.leave_choose(before, start);
         self.check_idle(branches, &covers);
-        if whole {
+        let nothing_left = left.is_some_and(|left| left.is_impossible());
+        if whole && !nothing_left {
             self.check_whole(key, branches, &covers);
         }
         let branches = built.into_iter().map(|(name, when, steps)| {
@@ -92,15 +111,25 @@ impl<'b> Builder<'b, '_, '_> {
         Some(Choose { branches: branches.collect::<Option<_>>()? })
     }
 
+    fn with_item(&mut self, item: Option<Type>) {
+        self.templates.with_item(item.is_some());
+        if let Some(sees) = &mut self.templates.sees {
+            sees.set_item(item);
+        }
+    }
+
     fn call(
         &mut self,
         step: &StepFile,
         target: &At<String>,
         if_refused: IfRefused,
-    ) -> (Option<Verb>, Option<Arc<Value>>) {
-        let with = self.part(&step.with, "with");
-        let Some((instance, operation)) = self.operation(target) else { return (None, None) };
-        let fits = self.object(&step.with, &operation.input, &target.value);
+    ) -> (Option<Verb>, Type) {
+        let (with, of, seen) = self.part(&step.with, "with");
+        let Some((instance, operation)) = self.operation(target) else {
+            return (None, Type::unknown());
+        };
+        let input = Some(Library::guest(&operation.input));
+        let fits = self.fit(&step.with, (&of, &seen), (input, &target.value));
         let result = self.result(target, operation, if_refused);
         let schema = self.targets.input(instance, operation);
         if schema.is_none() {
@@ -112,33 +141,28 @@ impl<'b> Builder<'b, '_, '_> {
         let verb = with.zip(schema).filter(|_| fits).map(|(with, schema)| {
             Verb::Use(Use { instance, operation: operation.clone(), with, if_refused, schema })
         });
-        (verb, Some(result))
+        (verb, result)
     }
 
-    /// The schema of what `$steps.<id>` reads.
+    /// The type of what `$steps.<id>` reads.
     fn result(
         &mut self,
         target: &At<String>,
-        operation: &Operation,
+        operation: &'h Operation,
         if_refused: IfRefused,
-    ) -> Arc<Value> {
-        if if_refused == IfRefused::Park {
-            return Arc::clone(&operation.output);
-        }
-        if refusal::is_taken(&operation.output) {
+    ) -> Type {
+        if if_refused == IfRefused::Continue && refusal::is_taken(&operation.output) {
             let title =
                 format!("the result of `{}` has a field `refused` of its own", target.value);
             let help = "leave `if_refused` out, and tell the two apart by the result's own field";
             let words = Words::new(title, "a refusal could not be told from it", help);
             self.error("SN0146", target.span.clone(), words);
         }
-        Arc::new(refusal::with_refusal(&operation.output))
+        let library = self.targets.library.as_ref();
+        library.map_or_else(Type::unknown, |library| sees::result(library, operation, if_refused))
     }
 
-    fn operation<'r>(&mut self, target: &'r At<String>) -> Option<(&'r str, &'r Operation)>
-    where
-        Self: 'r,
-    {
+    fn operation<'r>(&mut self, target: &'r At<String>) -> Option<(&'r str, &'h Operation)> {
         let operations = self.targets.operations;
         let (instance, name) = target.value.split_once('.').unwrap_or((&target.value, ""));
         let Some(known) = operations.get(instance) else {
@@ -169,14 +193,19 @@ impl<'b> Builder<'b, '_, '_> {
         [each, key, to]: [Option<&Node>; 3],
     ) -> Option<Verb> {
         let schemas = self.targets.schemas;
-        let document = known_type(self.written, kind, schemas, self.templates.problems);
-        let listed = each.map(|node| self.each(node));
-        self.templates.with_item(each.is_some());
+        let known = known_type(self.written, kind, schemas, self.templates.problems);
+        let (listed, item) = match each.map(|node| self.each(node)) {
+            Some((listed, item)) => (Some(listed), Some(item)),
+            None => (None, None),
+        };
+        self.with_item(item);
         let key = key.map(|node| self.item_key(node));
-        let to = to.map(|node| self.part(node, "to"));
-        let with = self.part(&step.with, "with");
-        self.templates.with_item(false);
-        let fits = document.is_none_or(|document| self.object(&step.with, document, &kind.value));
+        let to = to.map(|node| self.addressees(node));
+        let (with, of, seen) = self.part(&step.with, "with");
+        self.with_item(None);
+        let library = self.targets.library.as_ref();
+        let target = known.and_then(|_| library?.of_kind(&kind.value));
+        let fits = self.fit(&step.with, (&of, &seen), (target, &kind.value));
         let schema = schemas.validator(&kind.value).cloned();
         let emit = Emit {
             kind: kind.value.clone(),
@@ -188,39 +217,6 @@ impl<'b> Builder<'b, '_, '_> {
         };
         fits.then_some(Verb::Emit(emit))
     }
-
-    /// Whether the names of a `with` fit its target, as far as they are written out.
-    fn object(&mut self, with: &Node, schema: &Value, target: &str) -> bool {
-        let Content::Map(fields) = &with.content else { return true };
-        let names = fields.iter().map(|(key, _)| {
-            let name = key.text.strip_suffix('?');
-            (name.unwrap_or(&key.text), name.is_some())
-        });
-        let names: Vec<(&str, bool)> = names.collect();
-        let paths::Mismatch { missing, unknown, declared } = paths::compare(schema, &names);
-        for name in &missing {
-            let optional = names.iter().any(|(written, _)| written == name);
-            let (label, help) = if optional {
-                (format!("`{name}?` is left out when null"), format!("write `{name}:` without `?`"))
-            } else {
-                (format!("`{name}` is missing here"), format!("add `{name}: ${{ … }}`"))
-            };
-            let title = format!("the field `{name}` is required by `{target}`");
-            let first =
-                fields.first().map_or_else(|| with.span.clone(), |(key, _)| key.span.clone());
-            self.error("SN0211", first, Words::new(title, label, help));
-        }
-        for name in &unknown {
-            let help = help_with_nearest(name, declared.iter().copied(), "fields of the target");
-            let title = format!("`{target}` has no field `{name}`");
-            let key = fields
-                .iter()
-                .find(|(key, _)| key.text.strip_suffix('?').unwrap_or(&key.text) == *name);
-            let span = key.map_or_else(|| with.span.clone(), |(key, _)| key.span.clone());
-            self.error("SN0212", span, Words::new(title, "no such field", help));
-        }
-        missing.is_empty() && unknown.is_empty()
-    }
 }
 
 impl Step {
@@ -231,18 +227,5 @@ impl Step {
         let taken = Branch { name, when: Some(when), steps: vec![step] };
         let left_out = Branch { name: Branch::NOTHING.to_owned(), when: None, steps: Vec::new() };
         Self { id, verb: Verb::Choose(Choose { branches: vec![taken, left_out] }) }
-    }
-}
-
-impl Choose {
-    /// What `$steps.<id>` reads: which branch was taken.
-    fn result_schema(&self) -> Value {
-        let names: Vec<&str> = self.branches.iter().map(|branch| branch.name.as_str()).collect();
-        serde_json::json!({
-            "type": "object",
-            "properties": { "branch": { "enum": names } },
-            "required": ["branch"],
-            "additionalProperties": false,
-        })
     }
 }

@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Arc};
 use super::{is_name, twice};
 use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
-    route::IfRefused,
+    route::{Branch, IfRefused},
     yaml::{
         Content, Node,
         fields::{At, Fields, Known, list},
@@ -57,6 +57,13 @@ pub(in crate::route) struct BranchFile {
     /// None for `otherwise`.
     pub(in crate::route) when: Option<Node>,
     pub(in crate::route) steps: Vec<StepFile>,
+}
+
+impl BranchFile {
+    /// What traces, the ledger and `$steps.<id>.branch` call it.
+    pub(in crate::route) fn name(&self) -> &str {
+        self.steps.first().map_or(Branch::NOTHING, |step| &step.id.value)
+    }
 }
 
 pub(in crate::route) const STEP: Known = Known {

@@ -34,7 +34,7 @@ steps:
         - when: .outcome == "refused"
           then: []
         - otherwise:
-            - ask: { emit: demo.any.v1, with: { by: "${ add_working_days(.key; 10) }" } }
+            - ask: { emit: demo.any.v1, with: { by: "${ add_working_days(date(.key); 10) }" } }
   - spread:
       emit: demo.any.v1
       each: ${ .list }
@@ -57,7 +57,7 @@ steps:
 const OF_ROUTES: &[(&str, &str, &str, &str)] = &[
     (
         "a value of the enum has no branch",
-        "        - otherwise:\n            - ask: { emit: demo.any.v1, with: { by: \"${ add_working_days(.key; 10) }\" } }\n",
+        "        - otherwise:\n            - ask: { emit: demo.any.v1, with: { by: \"${ add_working_days(date(.key); 10) }\" } }\n",
         "",
         "SN0140",
     ),
@@ -93,7 +93,7 @@ const OF_ROUTES: &[(&str, &str, &str, &str)] = &[
         "SN0144",
     ),
     ("an id that another branch has", "- ask:", "- enrol:", "SN0122"),
-    ("a step of another branch", "add_working_days(.key; 10)", "$steps.enrol.at", "SN0123"),
+    ("a step of another branch", "add_working_days(date(.key); 10)", "$steps.enrol.at", "SN0123"),
     (
         "a step that may not have run, in a text",
         "with: { cents: \"${ cents(.amount // \\\"0\\\") }\" }",
@@ -164,12 +164,17 @@ const OF_ROUTES: &[(&str, &str, &str, &str)] = &[
     ("an amount that is no text", "cents(.amount // \\\"0\\\")", "cents(19.99)", "SN0222"),
     (
         "a date that does not exist",
-        "add_working_days(.key; 10)",
+        "add_working_days(date(.key); 10)",
         "add_days(\\\"2026-02-29\\\"; 1)",
         "SN0222",
     ),
-    ("days that are no whole number", "(.key; 10)", "(.key; 1.5)", "SN0222"),
-    ("a function with too few arguments", "add_working_days(.key; 10)", "add_days(.key)", "SN0119"),
+    ("days that are no whole number", "(date(.key); 10)", "(date(.key); 1.5)", "SN0222"),
+    (
+        "a function with too few arguments",
+        "add_working_days(date(.key); 10)",
+        "add_days(.key)",
+        "SN0119",
+    ),
     ("a function that is nearly called so", "add_working_days(", "add_workin_days(", "SN0119"),
     ("a field within a function's argument", "cents(.amount //", "cents(.amout //", "SN0201"),
     ("a key that is the same for every item", "key: ${ $item.id }", "key: ${ .key }", "SN0148"),
@@ -247,7 +252,7 @@ const BRANCHES: &str = r#"        - when: .outcome == "accepted"
         - when: .outcome == "refused"
           then: []
         - otherwise:
-            - ask: { emit: demo.any.v1, with: { by: "${ add_working_days(.key; 10) }" } }
+            - ask: { emit: demo.any.v1, with: { by: "${ add_working_days(date(.key); 10) }" } }
 "#;
 
 /// Branches in so many `choose`, the outermost among them.
