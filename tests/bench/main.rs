@@ -26,6 +26,7 @@ mod relay;
 mod route;
 mod sink;
 mod stages;
+mod thousand;
 
 use measure::Measured;
 
@@ -114,6 +115,9 @@ fn all(only: &[&str]) -> Result<(), Failure> {
     }
     if wanted("documents") {
         documents::run(&folder, &mut table)?;
+    }
+    if wanted("check-1000-routes") || wanted("start-1000-routes") {
+        thousand::run(&folder, &wanted, &mut table)?;
     }
     if wanted("http") || wanted("latency") {
         let runtime = tokio::runtime::Runtime::new()?;

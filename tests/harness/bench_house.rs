@@ -127,8 +127,13 @@ pub fn add_order(house: &HouseFolder) -> Result<(), Failure> {
     house.write("routes/order.yaml", ORDER)?;
     let register = fs::read_to_string(house.path.join("schemas/bench/register.v1.json"))?;
     house.write("schemas/bench/order.v1.json", &register)?;
-    let sends = "[bench.fast.v1, bench.register.v1, bench.order.v1]";
-    Ok(set_line(house, "config/parties/sender.yaml", "sends:", sends)?)
+    send_also(house, "bench.order.v1")
+}
+
+/// Lets the sender send one more type.
+pub fn send_also(house: &HouseFolder, kind: &str) -> Result<(), Failure> {
+    let sends = format!("[bench.fast.v1, bench.register.v1, {kind}]");
+    Ok(set_line(house, "config/parties/sender.yaml", "sends:", &sends)?)
 }
 
 /// Has the house use a node that is not its own, and declares what it needs there.

@@ -191,7 +191,11 @@ impl<'s> Inference<'s> {
         if !(both(Kind::Text) || both(Kind::List) || both(Kind::Object)) {
             let (whole, part) = if turned { (&given.of, input) } else { (input, &given.of) };
             let title = format!("`{}` of {part} in {whole} is false without a word", call.name);
-            let write = "text in text, or a list in a list; `any(.[]; . == …)` for one element";
+            let write = if input.null || given.of.null {
+                "a default with `// \"\"` where it may be null"
+            } else {
+                "text in text, or a list in a list; `any(.[]; . == …)` for one element"
+            };
             return self.wrong(call.term, "SN0220", title, input, write);
         }
         given.each(Stream::one(Type::boolean()))

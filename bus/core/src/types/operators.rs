@@ -163,10 +163,6 @@ impl<'s> Inference<'s> {
         [a, b]: [&Type; 2],
         [left, right]: [&Term<&str>; 2],
     ) -> Stream {
-        let is_null = |term: &Term<&str>| match term {
-            Term::Call("null", arguments) => arguments.is_empty(),
-            _ => false,
-        };
         let boolean = Stream::one(Type::boolean());
         if is_null(left) || is_null(right) {
             return boolean;
@@ -183,7 +179,10 @@ impl<'s> Inference<'s> {
             return boolean;
         }
         let write = nearest_literal(a, b).or_else(|| nearest_literal(b, a));
-        let write = write.unwrap_or_else(|| "values of one kind".to_owned());
+        let write = write.unwrap_or_else(|| match (&a.text, &b.text) {
+            (Some(_), Some(_)) => "one of the values that it may have".to_owned(),
+            _ => "values of one kind".to_owned(),
+        });
         let word = [right, left].into_iter().find(|side| literal_text(side).is_some());
         let title = format!("{a} is never equal to {b}");
         match word {
@@ -231,6 +230,10 @@ impl Type {
             || numbers()
             || texts()
     }
+}
+
+fn is_null(term: &Term<&str>) -> bool {
+    matches!(term, Term::Call("null", arguments) if arguments.is_empty())
 }
 
 fn sign(op: Math) -> &'static str {
