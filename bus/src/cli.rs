@@ -29,6 +29,7 @@ mod client;
 mod desk;
 mod doctor;
 mod explain;
+mod graph;
 mod group;
 mod help;
 mod schema;
@@ -69,6 +70,8 @@ enum Command {
     Run,
     /// Show what the routes do, and the older versions by which deliveries are still owed
     Describe(desk::Describe),
+    /// Draw who sends what, which route takes it and what comes of it, for Mermaid
+    Graph,
     /// Have the running bus read the house again: routes, schemas, parties
     Reload(desk::Reload),
     /// Send a message to the bus and print its id
@@ -137,6 +140,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Check(check) => check.run(common, catalog),
         Command::Run => run(common, catalog),
         Command::Describe(describe) => block_on(describe.run(common, catalog)),
+        Command::Graph => graph::run(common, catalog),
         Command::Reload(reload) => block_on(reload.run(common, catalog)),
         Command::Send(send) => block_on(send.run(common)),
         Command::Explain(explain) => explain.run(common),

@@ -449,6 +449,25 @@ fn the_language_of_routes_is_printed_for_editors() {
 }
 
 #[test]
+fn the_house_is_drawn_as_it_is() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (code, out, err) = run(&repository, &["graph"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    for line in [
+        "flowchart LR",
+        "route_residence_change[\"residence-change\"]",
+        "type_anagrafe_residence_change_declared_v1 --> route_residence_change",
+        "route_residence_change -.->|\"register\"| target_protocollo",
+        "route_residence_change --> type_anagrafe_residence_change_registered_v1",
+        "type_protocollo_day_closed_v1 -->|\"clock\"| route_daily_register",
+    ] {
+        assert!(lines.contains(&line), "{line} is not in\n{out}");
+    }
+    assert_eq!(run(&repository, &["graph"]).1, out, "the same house, the same text");
+}
+
+#[test]
 fn what_is_published_cannot_change() {
     let house = house(CONFIG);
     let schema = house.path().join("schemas/town/told.v1.json");

@@ -28,6 +28,7 @@ mod build;
 mod bundle;
 mod check;
 mod describe;
+mod graph;
 pub(crate) mod file;
 pub mod language;
 mod order;
@@ -36,6 +37,7 @@ mod walk;
 
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile};
+pub use graph::mermaid;
 pub use order::{OnPark, Order, Place};
 
 /// One route.

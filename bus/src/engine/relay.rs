@@ -66,6 +66,9 @@ impl Outbox {
     }
 }
 
+/// How long a row waits at least for room in a queue of ours.
+const ROOM: Duration = Duration::from_secs(2);
+
 /// How many copies of each route are with the broker, as far as this process knows.
 #[derive(Debug, Default)]
 pub(super) struct Depths(Mutex<HashMap<Subscriber, Depth>>);
@@ -229,11 +232,14 @@ impl Engine {
         }
     }
 
-    /// A party's queue that is not there is a fault of this delivery; a full queue of ours is not.
+    /// A party's queue that is not there is a fault of this delivery; a full queue of ours is not, and its
+    /// rows wait for room, however short the waits of their route are.
     fn handed_back(&self, outgoing: &Outgoing, confirm: Confirm) -> Return {
-        let own = is_party(&outgoing.to);
-        let class =
-            if own { FaultClass::Transient { retry_after: None } } else { FaultClass::Outage };
+        let class = if is_party(&outgoing.to) {
+            FaultClass::Transient { retry_after: None }
+        } else {
+            FaultClass::NotNow { wait: ROOM.mul_f64(1.0 + self.chance.jitter().clamp(0.0, 1.0)) }
+        };
         let fault = match confirm {
             Confirm::Returned => Fault::new(class, "SN0820", "no queue took the copy"),
             _ => Fault::new(class, "SN0821", "the broker refused the copy: its queue is full"),

@@ -55,41 +55,52 @@ impl Builder<'_, '_, '_> {
         if values.is_empty() { LeftOut::Nothing } else { LeftOut::Values(values) }
     }
 
-    /// A branch that an earlier one leaves nothing for.
-    pub(super) fn check_idle(&mut self, branches: &[BranchFile], covers: &[Option<Cover>]) {
-        let always = |branch: &BranchFile| {
-            branch.when.as_ref().is_some_and(|when| match &when.content {
-                Content::Plain(Value::Bool(always)) => *always,
-                Content::Text(text) => text.trim() == "true",
-                _ => false,
-            })
-        };
+    /// A branch for which nothing is left: by the branches before it, or by the types of what it asks.
+    pub(super) fn check_idle(
+        &mut self,
+        branches: &[BranchFile],
+        covers: &[Option<Cover>],
+        impossible: &[bool],
+    ) {
         for (index, branch) in branches.iter().enumerate() {
-            let before = &branches[..index];
-            if before.iter().any(always) {
+            let idle = |label, help| Words::new("this branch is never taken", label, help);
+            if branches[..index].iter().any(is_always) {
                 let help = "delete it, or give the branch before it a condition of its own";
-                let words =
-                    Words::new("this branch is never taken", "one before it always is", help);
-                self.error("SN0144", branch.key.clone(), words);
-                return;
-            }
-            let Some(cover) = &covers[index] else { continue };
-            let same =
-                || covers[..index].iter().flatten().filter(|known| known.path.is_same(&cover.path));
-            let taken = |value: &Value| {
-                same().any(|known| known.values.iter().any(|(taken, _)| taken == value))
-            };
-            if cover.values.iter().all(|(value, _)| taken(value)) {
-                let help = "delete it, or test another value";
-                let words = Words::new(
-                    "this branch is never taken",
-                    "an earlier branch takes this value",
-                    help,
+                return self.error(
+                    "SN0144",
+                    branch.key.clone(),
+                    idle("one before it always is", help),
                 );
+            }
+            if let Some(cover) =
+                covers[index].as_ref().filter(|cover| is_taken(&covers[..index], cover))
+            {
+                let words =
+                    idle("an earlier branch takes this value", "delete it, or test another value");
                 self.error("SN0144", first_place(cover), words);
+            } else if impossible[index] {
+                let help = "delete it, or correct the condition: by its type no value comes here";
+                self.error("SN0144", branch.key.clone(), idle("no value is left for it", help));
             }
         }
     }
+}
+
+/// Whether a branch is taken whatever comes.
+fn is_always(branch: &BranchFile) -> bool {
+    branch.when.as_ref().is_some_and(|when| match &when.content {
+        Content::Plain(Value::Bool(always)) => *always,
+        Content::Text(text) => text.trim() == "true",
+        _ => false,
+    })
+}
+
+/// Whether branches before it take every value of a cover.
+fn is_taken(before: &[Option<Cover>], cover: &Cover) -> bool {
+    let same = || before.iter().flatten().filter(|known| known.path.is_same(&cover.path));
+    let taken =
+        |value: &Value| same().any(|known| known.values.iter().any(|(taken, _)| taken == value));
+    cover.values.iter().all(|(value, _)| taken(value))
 }
 
 /// Values as people list them: `"a", "b" and null`.

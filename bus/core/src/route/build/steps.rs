@@ -80,19 +80,20 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
     ) -> Option<Choose> {
         let (before, start) = (self.results.len(), self.templates.sees.clone());
         let (mut built, mut covers) = (Vec::new(), Vec::new());
-        let mut left = start.clone();
+        let (mut left, mut impossible) = (start.clone(), Vec::new());
         for branch in branches {
             self.templates.sees.clone_from(&left);
-            let (when, cover) = match &branch.when {
-                Some(node) => {
-                    self.templates.before.clone_from(&start);
-                    let (when, cover, ways) = self.condition(node, "when");
-                    self.templates.before = None;
-                    (self.templates.sees, left) = (ways.yes, ways.no);
-                    (Some(when), cover)
-                }
-                None => (None, None),
-            };
+            let (mut when, mut cover, mut never) = (None, None, false);
+            if let Some(node) = &branch.when {
+                self.templates.before.clone_from(&start);
+                let (condition, found, ways) = self.condition(node, "when");
+                self.templates.before = None;
+                never =
+                    condition.is_some() && ways.yes.as_ref().is_some_and(Context::is_impossible);
+                (self.templates.sees, left) = (ways.yes, ways.no);
+                (when, cover) = (Some(condition), found);
+            }
+            impossible.push(never);
             covers.push(cover);
             let mark = self.results.len();
             let steps = self.steps(&branch.steps);
@@ -100,7 +101,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             built.push((branch.name(), transpose(when), steps));
         }
         self.leave_choose(before, start);
-        self.check_idle(branches, &covers);
+        self.check_idle(branches, &covers, &impossible);
         let nothing_left = left.is_some_and(|left| left.is_impossible());
         if whole && !nothing_left {
             self.check_whole(key, branches, &covers);
