@@ -117,17 +117,17 @@ pub(crate) fn run(
     if wanted("check-1000-routes") {
         let mut seconds = (0..TURNS).map(|_| check(&written)).collect::<Result<Vec<f64>, _>>()?;
         seconds.sort_by(f64::total_cmp);
-        add(table, "check-1000-routes", seconds[TURNS / 2], json!({ "turns": seconds }));
+        add(table, "check-1000-routes", seconds[TURNS / 2], &json!({ "turns": seconds }));
     }
     if wanted("start-1000-routes") {
         let runtime = tokio::runtime::Runtime::new()?;
         let (answered, ready) = runtime.block_on(start(&written))?;
-        add(table, "start-1000-routes", answered, json!({ "all_consumers_seconds": ready }));
+        add(table, "start-1000-routes", answered, &json!({ "all_consumers_seconds": ready }));
     }
     Ok(())
 }
 
-fn add(table: &mut Table, name: &str, seconds: f64, stages: Value) {
+fn add(table: &mut Table, name: &str, seconds: f64, stages: &Value) {
     let words = format!("{name:18} {seconds:.2} s {stages}");
     let run = json!({
         "name": name, "messages": ROUTES, "seconds": seconds, "per_second": null,

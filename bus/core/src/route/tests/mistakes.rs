@@ -260,7 +260,9 @@ fn nested(depth: usize) -> String {
     let mut text = String::new();
     for level in 1..depth {
         let space = " ".repeat(6 * level + 2);
-        text += &format!("{space}- when: .flag\n{space}  then: []\n{space}- otherwise:\n");
+        text += &format!(
+            "{space}- when: .key == \"{level}\"\n{space}  then: []\n{space}- otherwise:\n"
+        );
         text += &format!("{space}  - c{level}:\n{space}      choose:\n");
     }
     let space = " ".repeat(6 * depth + 2);
