@@ -167,6 +167,7 @@ fn postgres_ledger(house: &HouseFolder) -> Result<String, Failure> {
 
 fn schemas() -> [(&'static str, Value); 3] {
     let text = json!({ "type": "string", "maxLength": 2000 });
+    let office = json!({ "type": "string", "maxLength": 200 });
     let object = |properties: Value| {
         let required: Vec<&String> =
             properties.as_object().into_iter().flatten().map(|(name, _)| name).collect();
@@ -175,7 +176,7 @@ fn schemas() -> [(&'static str, Value); 3] {
     };
     let owner = json!({ "type": "object", "required": ["taxCode"], "additionalProperties": false,
                         "properties": { "taxCode": { "type": "string", "format": "codice-fiscale" } } });
-    let input = object(json!({ "number": { "type": "integer" }, "office": text, "owner": owner,
+    let input = object(json!({ "number": { "type": "integer" }, "office": office, "owner": owner,
                                "amount": { "type": "integer" }, "note": text }));
     let output = object(json!({ "number": { "type": "integer" }, "office": text,
                                 "taxpayer": { "type": "string", "format": "codice-fiscale" },

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
     Bug, EXACT, Field, Kind, List, Number, Object, Text, Type,
-    numbers::{concatenated, plus, times, written},
+    numbers::{WRITTEN, concatenated, plus, times, written},
     seeded, span,
 };
 use crate::template::tree::{BinaryOp, Math, Opt, Part, Path, Pattern, StrPart, Term};
@@ -407,7 +407,10 @@ impl<'s> Inference<'s> {
         let other = of.has(Kind::Number) || of.has(Kind::Boolean);
         match &of.text {
             Some(text) if !other => Type::text(text.clone()),
-            Some(text) => Type::text(Text::from(text.least.min(1))),
+            Some(text) => {
+                let most = text.most.map(|most| most.max(WRITTEN));
+                Type::text(Text { most, ..Text::from(text.least.min(1)) })
+            }
             None if other => written(),
             None => Type::never(),
         }

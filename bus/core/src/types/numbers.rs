@@ -140,7 +140,10 @@ pub(super) fn merged(a: &Object, b: &Object) -> Object {
     Object { fields, others, undescribed: a.undescribed || b.undescribed, facts: Vec::new() }
 }
 
+/// The longest text of a number or a truth: `-2.2250738585072014e-308`.
+pub(super) const WRITTEN: u64 = 25;
+
 /// Text of a number or a truth.
 pub(super) fn written() -> Type {
-    Type::text(Text::from(1))
+    Type::text(Text { most: Some(WRITTEN), ..Text::from(1) })
 }

@@ -23,7 +23,7 @@ const WORDS: [&str; 12] = [
     "Via Roma 1",
     "città",
     "2024-02-29",
-    "RSSMRA80A01G273W",
+    "RSSMRA80A01G273Z",
     "1 2",
 ];
 const TAGS: [&str; 4] = ["p", "q", "r", "s"];
@@ -236,7 +236,7 @@ fn integer(dice: &mut Dice, schema: &Value) -> Value {
 
 fn text(dice: &mut Dice, schema: &Value) -> Value {
     if schema["format"] == "codice-fiscale" {
-        return "RSSMRA80A01G273W".into();
+        return "RSSMRA80A01G273Z".into();
     }
     if schema["format"] == "date" {
         return (*dice.pick(&["2024-02-29", "2026-11-24"])).into();
