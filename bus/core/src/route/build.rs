@@ -173,7 +173,7 @@ impl Builder<'_, '_, '_> {
 
     /// Where inference ends, if that is asked for.
     fn say_unknowns(&mut self) {
-        let mut notes = std::mem::take(&mut self.templates.notes.unknowns);
+        let mut notes = std::mem::take(&mut self.templates.unknowns);
         notes.retain(|_| self.targets.strict);
         for (span, why) in notes {
             let help = "it is checked when a message has come; `snodo explain SN0290`";

@@ -46,14 +46,8 @@ pub(crate) struct Templates<'c> {
     /// What was seen before the branches of a `choose`: a condition that is impossible only because an
     /// earlier branch took its value is no mistake of type.
     pub(crate) before: Option<Context>,
-    pub(crate) notes: Notes,
-}
-
-/// Where inference ends, and where a message may stop though its types are right.
-#[derive(Debug, Default)]
-pub(crate) struct Notes {
+    /// Where inference ends.
     pub(crate) unknowns: Vec<Note>,
-    pub(crate) may_stop: Vec<Note>,
 }
 
 /// What is known where a condition holds, and where it does not.
@@ -131,7 +125,7 @@ impl<'c> Templates<'c> {
             item: false,
             sees: None,
             before: None,
-            notes: Notes::default(),
+            unknowns: Vec::new(),
         }
     }
 
@@ -359,8 +353,7 @@ impl<'c> Templates<'c> {
             }
         };
         let place = |(span, why): Note| (located.span(&span), why);
-        self.notes.unknowns.extend(inference.unknowns.into_iter().map(place));
-        self.notes.may_stop.extend(inference.may_stop.into_iter().map(place));
+        self.unknowns.extend(inference.unknowns.into_iter().map(place));
         let right = inference.findings.is_empty();
         for finding in inference.findings {
             let label = format!("is {}", finding.is);

@@ -183,8 +183,7 @@ impl<'s> Inference<'s> {
         is: &Type,
         write: impl Into<String>,
     ) -> Stream {
-        let (span, is) = (self.span(at), is.to_string());
-        self.find(Finding { code, span, title: title.into(), is, write: write.into() })
+        self.wrong_in(self.span(at), code, title, is, write)
     }
 
     /// The same at a name or a word: without its dot, without its quotes.
@@ -197,11 +196,19 @@ impl<'s> Inference<'s> {
         write: impl Into<String>,
     ) -> Stream {
         let span = span::bare(self.source, at).unwrap_or_else(|| self.span(at));
-        let is = is.to_string();
-        self.find(Finding { code, span, title: title.into(), is, write: write.into() })
+        self.wrong_in(span, code, title, is, write)
     }
 
-    fn find(&mut self, finding: Finding) -> Stream {
+    fn wrong_in(
+        &mut self,
+        span: Range<usize>,
+        code: &'static str,
+        title: impl Into<String>,
+        is: &Type,
+        write: impl Into<String>,
+    ) -> Stream {
+        let (title, is, write) = (title.into(), is.to_string(), write.into());
+        let finding = Finding { code, span, title, is, write };
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }

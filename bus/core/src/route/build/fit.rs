@@ -16,11 +16,6 @@ use crate::{
     yaml::{Content, Node},
 };
 
-/// Names the field of a misfit as people write it.
-fn named(path: &[String]) -> String {
-    path.join(".")
-}
-
 impl<'h> Builder<'_, 'h, '_> {
     /// Whether what was written fits its target; what does not was said.
     pub(super) fn fit(
@@ -36,14 +31,14 @@ impl<'h> Builder<'_, 'h, '_> {
         for misfit in fits::misfits(library, of, schema) {
             let span = place(written, &misfit, seen);
             if misfit.is_unknown() {
-                self.templates.notes.unknowns.push((span, misfit.title));
+                self.templates.unknowns.push((span, misfit.title));
                 continue;
             }
             right = false;
             let wants = format!("wants {}", misfit.wants);
             // Of a field that the target does not have, what is wanted is the target.
             let around = misfit.path.len().saturating_sub(usize::from(misfit.code == "SN0212"));
-            let wants = match named(&misfit.path[..around]).as_str() {
+            let wants = match misfit.path[..around].join(".").as_str() {
                 "" => format!("`{target}` {wants}"),
                 field => format!("`{field}` of `{target}` {wants}"),
             };
@@ -70,8 +65,9 @@ impl<'h> Builder<'_, 'h, '_> {
             self.error("SN0202", span, words);
             return false;
         }
-        let Some(other) = of.besides(kinds) else { return true };
-        let _ = other;
+        if of.besides(kinds).is_none() {
+            return true;
+        }
         let words = Words::new(format!("{what} is {must}"), format!("is {of}"), write);
         self.error("SN0203", span, words);
         false

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a step that is read was written before, on the way to where it is read.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::Builder;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         compile::{Read, Seen, Ways},
         cover::Cover,
     },
-    types::Type,
+    types::{Object, Type},
     yaml::Node,
 };
 
@@ -80,24 +80,21 @@ impl Builder<'_, '_, '_> {
         (condition, cover, ways)
     }
 
-    /// Whether every step that is read has run.
-    pub(super) fn check_reads(&mut self, seen: &[Seen]) -> bool {
+    /// Whether every step that is read has run, and may have been refused where its refusal is read.
+    pub(super) fn check_reads(&mut self, seen: &[Seen]) {
         let reads = seen.iter().flat_map(|seen| &seen.reads);
-        reads.filter(|read| !self.is_sound(read)).count() == 0
+        for read in reads.filter(|read| read.variable.as_deref() == Some("$steps")) {
+            if self.step_is_done(read) {
+                self.check_refusal(read);
+            }
+        }
     }
 
-    fn is_sound(&mut self, read: &Read) -> bool {
-        if read.variable.as_deref() != Some("$steps") {
-            return true;
-        }
-        if !self.step_is_done(read) {
-            return false;
-        }
-        let Some((id, span)) = self.refusable(read) else { return true };
+    fn check_refusal(&mut self, read: &Read) {
+        let Some((id, span)) = self.refusable(read) else { return };
         let help = format!("give the step `{id}` `if_refused: continue`: then its refusal is data");
         let title = format!("there is no field `{}`", refusal::REFUSED);
         self.error("SN0201", span, Words::new(title, "a refusal parks the message", help));
-        false
     }
 
     /// The step whose refusal a path wants to read although the route does not go on after it.
@@ -107,7 +104,7 @@ impl Builder<'_, '_, '_> {
             |verb: &VerbFile| matches!(verb, VerbFile::Use { if_refused: IfRefused::Park, .. });
         let step = self.written_steps().find(|step| step.id.value == *id)?;
         let own = self.results.get(id).is_some_and(|done| {
-            let declares = |object: &std::sync::Arc<crate::types::Object>| {
+            let declares = |object: &Arc<Object>| {
                 let field = object.fields.get(refusal::REFUSED);
                 field.is_some_and(|field| !field.value.is_never())
             };

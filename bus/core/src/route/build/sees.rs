@@ -49,8 +49,8 @@ pub(super) fn begin(kind: &str, body: Type) -> Context {
 
 /// The envelope as `$message` has it, with the body as `data`.
 fn message(kind: &str, body: Type) -> Object {
-    let time = text().with(&Fact::Format("date-time".into()));
-    let time = time.meet(&Type::text(Text::from("2026-11-24T00:00:00Z".len() as u64)));
+    let time = Type::text(Text::from("2026-11-24T00:00:00Z".len() as u64));
+    let time = time.with(&Fact::Format("date-time".into()));
     let mut message = object([
         ("id", required(Type::text(Text::from(1)))),
         ("source", required(text())),
@@ -138,5 +138,53 @@ impl Context {
             of.objects.iter().fold(null, |all, object| all.join(&object.get(name)))
         });
         of.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::{Type, message};
+    use crate::envelope::Envelope;
+
+    /// Else reading the attribute that was forgotten would be called a mistake.
+    #[test]
+    fn every_attribute_of_an_envelope_is_declared() {
+        let id = "00000000-0000-7000-8000-000000000001";
+        let whole = json!({
+            "id": id, "source": "/desk", "type": "demo.in.v1", "subject": "s", "time": "2026-11-24T02:30:00Z",
+            "correlationid": id, "causationid": id, "traceparent": "t", "party": "p", "purpose": "u",
+            "case": "c", "actor": "a", "actorlocation": "l", "actorloa": "o", "dataref": "d",
+        });
+        let envelope: Envelope = serde_json::from_value(whole).expect("an envelope");
+        let Envelope {
+            id: _,
+            source: _,
+            kind: _,
+            subject: _,
+            time: _,
+            correlation: _,
+            causation: _,
+            traceparent: _,
+            party: _,
+            purpose: _,
+            case: _,
+            actor: _,
+            actor_location: _,
+            actor_loa: _,
+            data_ref: _,
+        } = &envelope;
+        let Value::Object(attributes) = crate::route::message_value(&envelope) else {
+            panic!("no object")
+        };
+        let declared = message("demo.in.v1", Type::unknown());
+        let missing: Vec<&String> =
+            attributes.keys().filter(|name| !declared.fields.contains_key(name.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(declared.fields.len(), attributes.len() + 1, "and the body");
+        assert!(declared.fields.contains_key(&Arc::from("data")));
     }
 }
