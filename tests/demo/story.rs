@@ -69,7 +69,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
             residence("declaration-1", "RSSMRA80A01G273Z"),
             Expected::Repeated,
         ),
-        sportello("a declaration with two mistakes", wrong, Expected::Refused("SN0605")),
+        sportello("a declaration with three mistakes", wrong, Expected::Refused("SN0605")),
         sportello(
             "the desk mends it and asks whether it is right now (?check=true): nothing is accepted yet",
             residence("declaration-2", "VRDGPP85D12G273Q"),
