@@ -34,6 +34,7 @@ mod group;
 mod help;
 mod schema;
 mod send;
+mod test;
 mod top;
 mod topology;
 
@@ -66,6 +67,8 @@ struct Common {
 enum Command {
     /// Check routes, schemas, parties and configuration; needs no network
     Check(check::Check),
+    /// Run the tests of routes: no broker, no database, no network, no waiting
+    Test(test::Test),
     /// Run the bus until SIGTERM; a house that does not pass `check` does not start
     Run,
     /// Show what the routes do, and the older versions by which deliveries are still owed
@@ -138,6 +141,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
     let common = &cli.common;
     match &cli.command {
         Command::Check(check) => check.run(common, catalog),
+        Command::Test(test) => test.run(common, catalog),
         Command::Run => run(common, catalog),
         Command::Describe(describe) => block_on(describe.run(common, catalog)),
         Command::Graph => graph::run(common, catalog),

@@ -1,12 +1,14 @@
-//! Gathers what `snodo doctor` judges: files, disk, clocks, ledger, broker, targets.
+//! Gathers what `snodo doctor` judges: files, disk, clocks, ledger, broker, certificates, targets.
 //!
 //! Invariant: it only looks; every question has an end, and one that is not answered is a finding.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use snodo_core::{
     adapter::Instances,
-    doctor::{self, BrokerFacts, DiskFacts, FileFacts, FileKind, Finding, NodeFacts},
+    doctor::{
+        self, BrokerFacts, CertificateFacts, DiskFacts, FileFacts, FileKind, Finding, NodeFacts,
+    },
     topology::Topology,
 };
 use tokio::time::timeout;
@@ -19,8 +21,10 @@ use crate::{
     },
     clock::{Clock as _, SystemClock},
     ledger::Ledger,
-    settings::{LedgerSettings, Settings},
+    settings::{LedgerSettings, Settings, Tls},
 };
+
+mod certificates;
 
 /// A question to broker or target has its answer by then.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,6 +118,19 @@ async fn broker(endpoint: &Endpoint) -> Result<BrokerFacts, ManagementError> {
             .collect(),
         clock: says.map(|says| (says, SystemClock.now())),
     })
+}
+
+/// The certificates of all hosts to which the configuration has the bus talk over TLS.
+pub async fn of_certificates(settings: &Settings) -> Vec<Finding> {
+    let shows = |host: &crate::settings::HostUse| Some((host.host.clone(), host.tls?));
+    let all: BTreeSet<(String, Tls)> = settings.talks_to.iter().filter_map(shows).collect();
+    let looks = all.iter().map(|(host, tls)| async move {
+        let (Tls::AtOnce(port) | Tls::Postgres(port)) = tls;
+        let of = format!("{host}:{port}");
+        let shown = certificates::look(host, *tls).await;
+        doctor::certificate(&CertificateFacts { of, shown }, SystemClock.now())
+    });
+    futures_util::future::join_all(looks).await
 }
 
 /// Whether each adapter instance could be called now.

@@ -12,7 +12,10 @@ use snodo_core::{
     adapter::{Catalog, Instances, OpenError, Opening},
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
     party::Parties,
-    route::{House, Routes, compile},
+    route::{
+        House, Routes, compile,
+        suite::{Attachments, Suite},
+    },
     schema::{
         SchemaFile, Schemas,
         published::{self, Published},
@@ -44,6 +47,10 @@ pub struct Files {
     pub parties: Vec<Arc<SourceFile>>,
     /// `schemas/**/*.json`.
     pub schemas: Vec<SchemaFile>,
+    /// `routes/*.test.yaml`.
+    pub tests: Vec<Arc<SourceFile>>,
+    /// `routes/<route>/*`: what tests name.
+    pub attachments: Attachments,
 }
 
 /// A house that passed `check`.
@@ -59,6 +66,8 @@ pub struct Checked {
     pub routes: Arc<Routes>,
     /// Its parties.
     pub parties: Parties,
+    /// The tests of its routes.
+    pub suites: Vec<Suite>,
 }
 
 /// Reads and checks the house: what it is, where nothing is wrong, and everything that is wrong.
@@ -90,6 +99,7 @@ pub fn check(
         instances,
         routes: Arc::new(compiled.routes),
         parties: compiled.parties,
+        suites: compiled.suites,
     });
     (checked, said)
 }
@@ -117,6 +127,8 @@ fn house_of(files: Files, schemas: &Arc<Schemas>, instances: &Instances) -> Hous
         purposes: files.purposes,
         laws: files.laws.into_iter().collect(),
         parties: files.parties,
+        tests: files.tests,
+        attachments: files.attachments,
         schemas: Arc::clone(schemas),
         operations: operations.collect(),
         strict: false,
@@ -180,12 +192,16 @@ pub fn read(house: &Path, problems: &mut Problems) -> Files {
         .position(|file| file.path == "routes/laws.yaml")
         .map(|index| routes.remove(index));
     routes::unknown(house, problems);
+    let tests = folder(house, "routes", 1, routes::is_test, problems);
+    let attachments = routes::attachments(house, problems);
     let yaml = |path: &str| has_ending(path, "yaml");
     let json = |path: &str| has_ending(path, "json");
     let schemas = folder(house, "schemas", DEEPEST, json, problems);
     Files {
         routes,
         laws,
+        tests,
+        attachments,
         purposes: folder(house, "routes/purposes", 1, yaml, problems),
         parties: folder(house, "config/parties", 1, yaml, problems),
         schemas: schemas

@@ -901,10 +901,11 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), CommitError>>;
 
-    /// Writes a route version before the first row that is pinned to it. Idempotent.
-    fn put_route_version<'a>(
+    /// Writes route versions, in one commit, before the first row that is pinned to one of them.
+    /// Idempotent.
+    fn put_route_versions<'a>(
         &'a self,
-        version: &'a RouteVersion,
+        versions: &'a [RouteVersion],
     ) -> BoxFuture<'a, Result<(), CommitError>>;
 
     /// Versions to which open, parked or uncertain deliveries are pinned.

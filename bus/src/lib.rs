@@ -21,3 +21,4 @@ pub mod operators;
 pub mod retry;
 pub mod run;
 pub mod settings;
+pub mod suite;

@@ -1,7 +1,7 @@
 //! `snodo run`: puts the checked house together, in start order, and takes it down in reverse.
 //!
 //! Invariant: nothing is taken into custody before the ledger is open under its lock and this start is
-//! written in it; at the end consuming stops first, and what is under way is finished or left to the
+//! written in it; nothing waits for the broker but what goes through it; at the end consuming stops first, and what is under way is finished or left to the
 //! next start. Only this module and those below it spawn the loops of the engine.
 
 use std::{
@@ -20,6 +20,7 @@ use snodo_core::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,6 +63,8 @@ use taking::Taking;
 
 /// How long a stop waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
+/// Versions of routes that are written in one commit.
+const VERSIONS: usize = 100;
 /// The components that `/status` shows.
 const COMPONENTS: [&str; 6] = ["ledger", "broker", "topology", "routes", "targets", "disk"];
 
@@ -151,6 +154,8 @@ pub struct Bus {
     /// Ends the loops that write what the taking has left.
     stop_writing: CancellationToken,
     store: Store,
+    /// Why the broker cannot be worked with.
+    no_broker: oneshot::Receiver<String>,
     _slot: SlotLock,
 }
 
@@ -172,17 +177,19 @@ pub async fn run(
     };
     bus.metrics.follow_log(log);
     bus.follow_house(check, hang_up);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        // Dropped without a word where all is well.
+        Ok(why) = &mut bus.no_broker => Err(StartError::Broker(why)),
+    };
     tracing::info!("stopping: what is under way is finished; a second signal stops at once");
     tokio::select! {
         () = bus.stop() => {}
         _ = terminate.recv() => tracing::warn!("stopped at once; the next start takes up what was under way"),
         _ = interrupt.recv() => tracing::warn!("stopped at once; the next start takes up what was under way"),
     }
-    Ok(())
+    ended
 }
 
 /// The edge's view of everything.
@@ -259,7 +266,8 @@ impl Base {
 }
 
 impl Bus {
-    /// Starts everything, in order: slot, ledger, broker, engine, edge.
+    /// Starts everything, in order: slot, ledger, engine, edge; the broker comes meanwhile, and what is
+    /// accepted before it waits in the ledger.
     pub async fn start(checked: Checked, scope: Scope) -> Result<Self, StartError> {
         let metrics = Metrics::new(&labels(&checked))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
@@ -267,16 +275,16 @@ impl Bus {
         let base = Base::open(settings, &mut routes).await?;
         let health = Arc::new(Health::new(&COMPONENTS, Arc::clone(&metrics), base.clock.now()));
         health.set("ledger", Ok(()), base.clock.now());
-        let broker = BrokerSide::start(&base.settings, &routes, &parties)
-            .await
-            .map_err(StartError::Broker)?;
+        let broker =
+            BrokerSide::new(&base.settings, &routes, &parties).map_err(StartError::Broker)?;
+        let broker = Arc::new(broker);
         let writer = base.writer(&metrics);
         let engine = Engine::new(Parts {
             routes,
             instances,
             ledger: Arc::clone(&base.ledger),
             write: Arc::<GroupWriter>::clone(&writer),
-            publish: broker.publisher(),
+            publish: Arc::<BrokerSide>::clone(&broker),
             clock: Arc::clone(&base.clock),
             chance: Arc::new(SystemChance),
             deadlines: Arc::new(TimerDeadlines),
@@ -285,12 +293,12 @@ impl Bus {
             observer: Arc::new(Observer::new(Arc::clone(&metrics))),
             limits: scope.limits,
         });
-        let broker = Arc::new(broker);
         let (tasks, stop_taking) = (TaskTracker::new(), CancellationToken::new());
         let taking = Taking::new(&engine, &broker, &metrics, &tasks, &stop_taking);
         let desk =
             desk(&base, &engine, &metrics, health, Admits::of(schemas, &parties, &base.settings));
         let (asks, wishes) = Asks::new();
+        let (says_no, no_broker) = oneshot::channel();
         let Base { settings, clock, ledger, started, store, slot } = base;
         let bus = Self {
             engine,
@@ -311,19 +319,37 @@ impl Bus {
             stop_taking,
             stop_writing: CancellationToken::new(),
             store,
+            no_broker,
             _slot: slot,
         };
+        bus.desk.health.set("routes", Ok(()), bus.clock.now());
+        bus.bring_up_broker(scope.consume, says_no);
         loops::spawn(&bus, &bus.desk.health);
         last::spawn(&bus);
-        for checked in ["topology", "routes"] {
-            bus.desk.health.set(checked, Ok(()), bus.clock.now());
-        }
-        if scope.consume {
-            bus.consume();
-        }
         bus.open_office()?;
         bus.open_edge().await?;
         Ok(bus)
+    }
+
+    /// Has the broker come up beside everything else; then its loops run, and its queues are consumed.
+    fn bring_up_broker(&self, consume: bool, says_no: oneshot::Sender<String>) {
+        let (settings, parties) = (self.settings.clone(), self.parties.clone());
+        let (taking, watch) = (Arc::clone(&self.taking), loops::Watch::of(self));
+        let work = async move {
+            let routes = watch.engine.routes();
+            if let Err(why) = watch.broker.come_up(&settings, &routes, &parties).await {
+                // Whoever would hear it has ended.
+                let _ = says_no.send(why);
+                return;
+            }
+            watch.health.set("topology", Ok(()), watch.clock.now());
+            if consume {
+                taking.start();
+            }
+            watch.spawn();
+        };
+        let stop = self.stop_taking.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(work).await });
     }
 
     /// Reads the house again whenever it is asked to: by SIGHUP, by an operator, by a change of its files.
@@ -457,9 +483,14 @@ fn ledger_settings(settings: &Settings) -> Result<ledger::open::Settings, StartE
 
 /// Writes the versions that run now, and takes up those to which open deliveries are pinned.
 async fn pin(ledger: &dyn Ledger, routes: &mut Routes) -> Result<(), StartError> {
-    for route in routes.iter() {
-        let (digest, name, bundle) = (route.digest, route.name.clone(), Arc::clone(&route.bundle));
-        ledger.put_route_version(&RouteVersion { digest, route: name, bundle }).await?;
+    let version = |route: &Arc<snodo_core::route::Route>| RouteVersion {
+        digest: route.digest,
+        route: route.name.clone(),
+        bundle: Arc::clone(&route.bundle),
+    };
+    let versions: Vec<_> = routes.iter().map(version).collect();
+    for some in versions.chunks(VERSIONS) {
+        ledger.put_route_versions(some).await?;
     }
     for version in ledger.open_route_versions().await? {
         if routes.version(&version.digest).is_none() {

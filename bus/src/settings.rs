@@ -27,7 +27,7 @@ mod tests;
 
 use layer::Layer;
 use reader::{Reader, Table};
-pub use stage::{EnvironmentSettings, HostUse, SecretUse, Stage, look_at_secrets};
+pub use stage::{EnvironmentSettings, HostUse, SecretUse, Stage, Tls, look_at_secrets};
 
 /// The main file, relative to the house.
 pub const FILE: &str = "config/snodo.yaml";
@@ -61,6 +61,8 @@ pub struct Settings {
     pub environment: EnvironmentSettings,
     /// The secrets that are named here.
     pub secrets: Vec<SecretUse>,
+    /// The hosts to which the bus talks.
+    pub talks_to: Vec<HostUse>,
     /// The adapter instances by name.
     pub adapters: BTreeMap<String, AdapterSettings>,
 }
@@ -342,7 +344,8 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
     let adapters = adapters(reader, root);
     same_listener(reader, root, http, metrics);
     let secrets = std::mem::take(&mut reader.secrets);
-    stage::fit(&environment, &secrets, &reader.hosts, reader.problems);
+    let talks_to = std::mem::take(&mut reader.hosts);
+    stage::fit(&environment, &secrets, &talks_to, reader.problems);
     Some(Settings {
         house: house.to_owned(),
         slot: slot?,
@@ -357,6 +360,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         retention,
         environment,
         secrets,
+        talks_to,
         adapters,
     })
 }
@@ -422,9 +426,10 @@ fn postgres(reader: &mut Reader<'_>, ledger: Table<'_>) -> Option<LedgerSettings
     let host = reader.required(table, "host", "write the server's name");
     let hosts: Vec<String> = host.iter().filter(|host| !host.starts_with('/')).cloned().collect();
     let place = reader.place("/ledger/postgres/host", table.get("host"));
-    let of = |host: &String| HostUse { host: host.to_ascii_lowercase(), place: place.clone() };
-    reader.hosts.extend(hosts.iter().map(of));
     let port = reader.number(table, "port", 5432, 1..=65_535);
+    let tls = u16::try_from(port).ok().map(Tls::Postgres);
+    let of = |host: &String| HostUse { host: host.to_ascii_lowercase(), tls, place: place.clone() };
+    reader.hosts.extend(hosts.iter().map(of));
     let database = reader.required(table, "database", "write the database's name");
     let user = reader.required(table, "user", "write the user's name");
     let password = reader.secret(table, "password", hosts);
@@ -451,10 +456,13 @@ fn broker(reader: &mut Reader<'_>, root: Table<'_>) -> Option<BrokerSettings> {
         (false, Some(value)) => {
             let uris = uris(reader, value);
             let place = reader.place("/broker/uris", Some(value));
-            let named = uris.iter().flatten().filter_map(|uri| stage::host_of(uri));
-            let hosts: Vec<String> = named.collect();
-            let of = |host: &String| HostUse { host: host.clone(), place: place.clone() };
-            reader.hosts.extend(hosts.iter().map(of));
+            let named = uris.iter().flatten().filter_map(|uri| {
+                let (host, tls) = (stage::host_of(uri)?, stage::tls_of(uri));
+                Some(HostUse { host, tls, place: place.clone() })
+            });
+            let named: Vec<HostUse> = named.collect();
+            let hosts = named.iter().map(|one| one.host.clone()).collect();
+            reader.hosts.extend(named);
             let password = reader.secret(table, "password", hosts);
             let management = table
                 .get("management")

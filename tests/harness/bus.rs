@@ -14,7 +14,7 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::client::{Answer, Client, get};
+use crate::client::{Client, get};
 
 /// A folder with routes, schemas and configuration, and where its bus listens.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ impl BusProcess {
         Ok(Self { house: house.clone(), child })
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready, and its broker holds what it needs.
     pub async fn ready(&mut self, within: Duration) -> io::Result<()> {
         let start = Instant::now();
         let mut client = Client::new(self.house.http);
@@ -158,10 +158,10 @@ impl BusProcess {
             if let Some(status) = self.child.try_wait()? {
                 return Err(self.failed(&format!("it ended with {status}")));
             }
-            if matches!(
-                client.send(&get("/health/ready", "")).await,
-                Ok(Answer { status: 200, .. })
-            ) {
+            if let Ok(answer) = client.send(&get("/health/ready", "")).await
+                && answer.status == 200
+                && !String::from_utf8_lossy(&answer.body).contains("topology")
+            {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

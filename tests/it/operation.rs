@@ -4,8 +4,10 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +18,14 @@ use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
     client::{Client, post_message},
     wait::eventually,
+};
+use tokio::net::TcpListener;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
 };
 
 use super::{
@@ -207,6 +217,59 @@ fn doctor_without_a_bus_says_what_to_do() {
     write(&house, "config/snodo.yaml", "data: data\n");
     let output = command(&house, &["doctor"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+const ENDED: &[u8] = include_bytes!("fixtures/tls/ended.pem");
+const LASTING: &[u8] = include_bytes!("fixtures/tls/lasting.pem");
+const TLS_KEY: &[u8] = include_bytes!("fixtures/tls/key.pem");
+
+/// Shows this certificate to whoever shakes hands, and says nothing after it: where it listens.
+async fn shows(certificate: &[u8]) -> SocketAddr {
+    let chain = vec![CertificateDer::from_pem_slice(certificate).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_slice(TLS_KEY).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
+        .expect("a configuration");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_looks_at_every_certificate_before_it_ends() {
+    let (ended, lasting) = (shows(ENDED).await.port(), shows(LASTING).await.port());
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr();
+    let closed = closed.expect("an address").port();
+    let mut adapters = String::from("adapters:\n");
+    for (name, port) in [("ended", ended), ("lasting", lasting), ("closed", closed)] {
+        adapters += &format!(
+            "  {name}:\n    kind: http\n    base: https://localhost:{port}\n    operations:\n      \
+             look: {{ method: GET, path: /look }}\n"
+        );
+    }
+    let (_folder, house) = folder(&[("config/snodo.yaml", &format!("{MAIN}{adapters}"))]);
+    let (code, found) = told(&house, &["doctor"]);
+    let mut certificates = findings(&found);
+    certificates.retain(|(code, _)| code == "SN0894");
+    let of = |port: u16| ("SN0894".to_owned(), format!("certificate of localhost:{port}"));
+    let mut expected = vec![of(ended), of(closed)];
+    expected.sort();
+    certificates.sort();
+    assert_eq!((code, certificates), (1, expected), "{found}");
+    let seen = found.to_string();
+    assert!(seen.contains("it ended at 2021-01-01T00:00:00"), "{seen}");
+    assert!(seen.contains("until 2120-01-01T00:00:00"), "{seen}");
+    // Neither is trusted by anybody: calls of the bus go to none of them.
+    let refused = findings(&found).into_iter().filter(|(code, _)| code == "SN0893").count();
+    assert_eq!(refused, 3, "{seen}");
 }
 
 /// Two threads: the target answers while a command is waited for.

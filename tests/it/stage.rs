@@ -195,7 +195,7 @@ impl Stage {
             let (digest, route, bundle) =
                 (route.digest, route.name.clone(), Arc::clone(&route.bundle));
             let version = RouteVersion { digest, route, bundle };
-            ledger.put_route_version(&version).await.expect("written");
+            ledger.put_route_versions(&[version]).await.expect("written");
         }
         let clock = Arc::new(WorldClock::default());
         let write =

@@ -230,6 +230,8 @@ fn the_house_names_no_other_place(file: &File) -> Complaints {
 const HOMES: &[(&str, &str, &str)] = &[
     ("lapin::", "bus/src/broker", "the traits of `broker`"),
     ("sqlx::", "bus/src/ledger", "the traits of `ledger`"),
+    ("tokio_rustls::", "bus/src/doctor/certificates.rs", "a library that speaks TLS itself"),
+    ("x509_parser::", "bus/src/doctor/certificates.rs", "`doctor::of_certificates`"),
     ("backoff::", "bus/src/retry.rs", "`crate::retry`"),
     ("prometheus::", "bus/src/metrics", "`crate::metrics`"),
     ("config::", "bus/src/settings", "`crate::settings`"),

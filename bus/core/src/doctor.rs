@@ -2,6 +2,8 @@
 //!
 //! Invariant: pure. A finding that is not fine says what to do; nothing here repeats a secret.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::Timestamp;
@@ -161,7 +163,7 @@ fn seconds(millis: i64) -> f64 {
 pub fn newest(event: Option<Timestamp>, now: Timestamp) -> Finding {
     let what = "clock of this machine";
     match event {
-        Some(at) if at > now.after(std::time::Duration::from_secs(5)) => Finding::bad(
+        Some(at) if at > now.after(Duration::from_secs(5)) => Finding::bad(
             Level::Error,
             "SN0887",
             what,
@@ -370,6 +372,63 @@ pub fn target(instance: &str, fault: Option<(&str, &str)>) -> Finding {
     }
 }
 
+/// The certificate of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// `host:port`.
+    pub of: String,
+    /// What it showed; why nothing, where the host shows none that can be read.
+    pub shown: Result<Shown, String>,
+}
+
+/// What a host shows who asks for its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// One that is valid from then until then.
+    Certificate {
+        /// From.
+        from: Timestamp,
+        /// Until.
+        until: Timestamp,
+    },
+    /// None: what is sent to it is not encrypted.
+    Nothing,
+}
+
+/// Time enough to have a certificate renewed.
+const RENEWAL: Duration = Duration::from_hours(30 * 24);
+
+/// Judges a certificate by its dates alone: whether it is trusted shows the call.
+pub fn certificate(facts: &CertificateFacts, now: Timestamp) -> Finding {
+    let what = format!("certificate of {}", facts.of);
+    let renew = "have whoever runs it renew the certificate: from its last day every call fails";
+    let bad = |level, seen: String, help: &str| Finding::bad(level, "SN0894", &what, seen, help);
+    match &facts.shown {
+        Err(why) => bad(
+            Level::Warning,
+            format!("it could not be looked at: {why}"),
+            "see that the host can be reached from here, and speaks TLS at this port",
+        ),
+        Ok(Shown::Nothing) => bad(
+            Level::Warning,
+            "it shows none: passwords and messages go to it in the clear".to_owned(),
+            "enable TLS there (`ssl = on` and a certificate), or talk to it by its local socket",
+        ),
+        Ok(Shown::Certificate { until, .. }) if *until < now => {
+            bad(Level::Error, format!("it ended at {until}"), renew)
+        }
+        Ok(Shown::Certificate { from, .. }) if *from > now => bad(
+            Level::Error,
+            format!("it begins at {from}"),
+            "see that the clock of this machine is right, then ask whoever runs the host",
+        ),
+        Ok(Shown::Certificate { until, .. }) if *until < now.after(RENEWAL) => {
+            bad(Level::Warning, format!("it ends at {until}"), renew)
+        }
+        Ok(Shown::Certificate { until, .. }) => Finding::fine(&what, format!("until {until}")),
+    }
+}
+
 /// Judges how far the broker is from the plan.
 pub fn drift(differences: &[crate::topology::Finding]) -> Vec<Finding> {
     if differences.is_empty() {
@@ -477,7 +536,7 @@ mod tests {
         }
         assert_eq!(newest(Some(NOON), NOON).level, Level::Fine);
         assert_eq!(newest(None, NOON).level, Level::Fine);
-        let ahead = NOON.after(std::time::Duration::from_secs(6));
+        let ahead = NOON.after(Duration::from_secs(6));
         assert_eq!(newest(Some(ahead), NOON).level, Level::Error);
     }
 
@@ -492,8 +551,8 @@ mod tests {
             check: Some(vec!["row 7 missing from index".into()]),
             log_bytes: Some(GIB),
             unsafe_settings: vec![("fsync".into(), "off".into())],
-            clock: Some((NOON, NOON.before(std::time::Duration::from_mins(1)))),
-            newest_event: Some(NOON.after(std::time::Duration::from_hours(1))),
+            clock: Some((NOON, NOON.before(Duration::from_mins(1)))),
+            newest_event: Some(NOON.after(Duration::from_hours(1))),
             ..fine
         };
         let found = ledger(&bad, NOON);
@@ -506,6 +565,25 @@ mod tests {
             (Level::Error, "SN0887"),
         ];
         assert_eq!(codes, expected);
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_before_its_last_day() {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        let dates = |from, until| Ok(Shown::Certificate { from, until });
+        let before = NOON.before(days(60));
+        for (shown, level) in [
+            (dates(before, NOON.after(days(31))), Level::Fine),
+            (dates(before, NOON.after(days(29))), Level::Warning),
+            (dates(before, NOON.before(days(1))), Level::Error),
+            (dates(NOON.after(days(1)), NOON.after(days(90))), Level::Error),
+            (Ok(Shown::Nothing), Level::Warning),
+            (Err("refused".to_owned()), Level::Warning),
+        ] {
+            let found = certificate(&CertificateFacts { of: "h:443".into(), shown }, NOON);
+            assert_eq!(found.level, level, "{}", found.seen);
+            assert_eq!(found.help.is_some(), level != Level::Fine);
+        }
     }
 
     #[test]

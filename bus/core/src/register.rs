@@ -52,6 +52,8 @@ pub enum LedgerEffect {
         /// The act or reason (art. 54).
         reason: String,
     },
+    /// Applies nothing. Result: this value, which was worked out without asking anybody.
+    Given(serde_json::Value),
     /// Reads a registration. Result: [`Found`].
     Lookup {
         /// The register.

@@ -194,7 +194,7 @@ mod tests {
             parties: Vec::new(),
             schemas: std::sync::Arc::new(Schemas::from_documents(schemas).expect("they compile")),
             operations: BTreeMap::new(),
-            strict: false,
+            ..crate::route::House::default()
         };
         let (compiled, mistakes) = compile(&house);
         let said: Vec<_> = mistakes.iter().map(|said| (said.code, &said.title)).collect();

@@ -33,6 +33,7 @@ pub(crate) mod file;
 pub mod language;
 mod order;
 mod refusal;
+pub mod suite;
 mod walk;
 
 pub use bundle::{BundleError, compile_bundle};
@@ -208,6 +209,15 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// One route alone, and nobody beside it.
+    pub fn only(route: Arc<Route>) -> Self {
+        let mut routes = Self::default();
+        routes.takers.insert(route.from.clone(), vec![Taker::Route(Arc::clone(&route))]);
+        routes.by_digest.insert(route.digest, Arc::clone(&route));
+        routes.by_name.insert(route.name.clone(), route);
+        routes
+    }
+
     /// The routes, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.by_name.values()

@@ -42,6 +42,22 @@ pub enum Content {
     Refused,
 }
 
+impl Node {
+    /// The value that is written, texts as they are; `None` where something in it was refused.
+    pub fn value(&self) -> Option<Value> {
+        match &self.content {
+            Content::Text(text) => Some(Value::String(text.clone())),
+            Content::Plain(value) => Some(value.clone()),
+            Content::List(items) => items.iter().map(Self::value).collect(),
+            Content::Map(entries) => {
+                let of = |(key, node): &(Key, Self)| Some((key.text.clone(), node.value()?));
+                entries.iter().map(of).collect::<Option<_>>().map(Value::Object)
+            }
+            Content::Refused => None,
+        }
+    }
+}
+
 /// A key of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {

@@ -129,18 +129,33 @@ struct Running {
 impl PrivateNode {
     /// Starts a node in `folder`, with what an earlier node left there, and waits until it answers.
     pub async fn start(folder: &Path, options: NodeOptions) -> Result<Self, NodeError> {
+        let mut node = Self::prepare(folder, options)?;
+        node.launch().await?;
+        Ok(node)
+    }
+
+    /// A node that does not run yet, and where it will be reached once it is launched.
+    pub fn prepare(folder: &Path, options: NodeOptions) -> Result<Self, NodeError> {
         let server = find_server()?;
         fs::create_dir_all(folder).map_err(|cause| unusable(folder, cause))?;
         let folder = folder.canonicalize().map_err(|cause| unusable(folder, cause))?;
         let lock = lock(&folder)?;
         let identity = Identity::load_or_new(&folder)?;
         let mut node = Self { folder, options, server, identity, running: None, _lock: lock };
-        node.bury_the_dead().await;
-        if node.options.fresh {
-            node.forget()?;
+        // One that is still on its way down gives back the ports that are ours.
+        if !node.left_behind().any(|pid| node.is_ours(pid)) {
+            node.identity.take_free_ports();
         }
-        node.start_again().await?;
         Ok(node)
+    }
+
+    /// Starts a prepared node and waits until it answers.
+    pub async fn launch(&mut self) -> Result<(), NodeError> {
+        self.bury_the_dead().await;
+        if self.options.fresh {
+            self.forget()?;
+        }
+        self.run().await
     }
 
     /// Starts it again after [`PrivateNode::stop`] or [`PrivateNode::kill`], on the same ports where they
@@ -148,6 +163,10 @@ impl PrivateNode {
     pub async fn start_again(&mut self) -> Result<(), NodeError> {
         self.kill();
         self.identity.take_free_ports();
+        self.run().await
+    }
+
+    async fn run(&mut self) -> Result<(), NodeError> {
         self.write_files().map_err(|cause| unusable(&self.folder, cause))?;
         self.running = Some(self.spawn().map_err(|cause| unusable(&self.server, cause))?);
         self.wait_ready().await
@@ -207,8 +226,7 @@ impl PrivateNode {
 
     /// A node of this folder whose starter was killed may still be on its way down.
     async fn bury_the_dead(&self) {
-        let Ok(pid) = fs::read_to_string(self.folder.join("node.pid")) else { return };
-        let pids: Vec<i32> = pid.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        let pids: Vec<i32> = self.left_behind().collect();
         let deadline = Instant::now() + self.options.stop_within;
         while pids.iter().any(|pid| self.is_ours(*pid)) {
             if Instant::now() >= deadline {
@@ -220,6 +238,13 @@ impl PrivateNode {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The processes of the node that ran in this folder last.
+    fn left_behind(&self) -> impl Iterator<Item = i32> + use<> {
+        let pids = fs::read_to_string(self.folder.join("node.pid")).unwrap_or_default();
+        let pids: Vec<i32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        pids.into_iter()
     }
 
     fn forget(&self) -> Result<(), NodeError> {

@@ -40,6 +40,7 @@ impl Doctor {
             Some(answer) => found.extend(told(&answer)?),
             None => found.extend(as_json(&self.without_bus(&checked).await)),
         }
+        found.extend(as_json(&doctor::of_certificates(&checked.settings).await));
         found.extend(as_json(&doctor::of_targets(&checked.instances).await));
         let wrong = found.iter().any(|one| one["level"] == "error");
         common.print(&json!({ "findings": found, "sound": !wrong }), text)?;

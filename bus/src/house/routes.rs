@@ -4,9 +4,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use snodo_core::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest};
+use snodo_core::{
+    diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest},
+    route::suite::Attachments,
+};
 
-use super::{has_ending, names};
+use super::{folder, has_ending, names};
 
 const TEST: &str = ".test.yaml";
 const LAWS: &str = "laws.yaml";
@@ -19,6 +22,27 @@ const LATER: [&str; 2] = ["facts", "cases"];
 /// Whether a path of `routes/` is that of a route, or of the laws.
 pub(super) fn is_route(path: &str) -> bool {
     has_ending(path, "yaml") && !path.ends_with(TEST)
+}
+
+/// Whether a path of `routes/` is that of the tests of a route.
+pub(super) fn is_test(path: &str) -> bool {
+    path.ends_with(TEST)
+}
+
+/// The files of the folders of routes.
+pub(super) fn attachments(house: &Path, problems: &mut Problems) -> Attachments {
+    let mut found = Attachments::new();
+    for name in names(&house.join("routes")) {
+        let own = name != PURPOSES && !LATER.contains(&name.as_str());
+        if own && house.join("routes").join(&name).is_dir() {
+            let files = folder(house, &format!("routes/{name}"), 1, |_| true, problems);
+            found.extend(files.into_iter().map(|file| {
+                let path = file.path.trim_start_matches("routes/").to_owned();
+                (path, file)
+            }));
+        }
+    }
+    found
 }
 
 /// Says what `routes/` holds that nobody reads.

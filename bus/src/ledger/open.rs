@@ -98,6 +98,12 @@ pub async fn open_sql(settings: &Settings) -> Result<SqlLedger, OpenError> {
     Ok(SqlLedger::new(database, &settings.slot, lock, lanes))
 }
 
+/// A ledger in memory, gone with the process: the one on which the tests of routes run.
+pub async fn in_memory() -> Result<Arc<dyn Ledger>, OpenError> {
+    let database = Database::Sqlite(sqlite::in_memory().await.map_err(refused)?);
+    Ok(Arc::new(SqlLedger::new(database, "main", None, 1)))
+}
+
 fn refused(error: sqlx::Error) -> OpenError {
     if let sqlx::Error::Migrate(error) = &error
         && let sqlx::migrate::MigrateError::VersionMissing(version) = **error

@@ -103,6 +103,7 @@ pub(super) async fn apply(
         LedgerEffect::Annul { aoo, year, number, reason } => {
             annul(tx, (aoo, *year, *number), reason, place.now).await
         }
+        LedgerEffect::Given(value) => Ok(Applied::Result(value.clone())),
         LedgerEffect::Lookup { aoo, year, number } => look_up(tx, (aoo, *year, *number)).await,
     }
 }

@@ -44,11 +44,11 @@ impl Ledger for SqlLedger {
         Box::pin(self.end_incarnation(incarnation, now))
     }
 
-    fn put_route_version<'a>(
+    fn put_route_versions<'a>(
         &'a self,
-        version: &'a RouteVersion,
+        versions: &'a [RouteVersion],
     ) -> BoxFuture<'a, Result<(), CommitError>> {
-        Box::pin(self.write_route_version(version))
+        Box::pin(self.write_route_versions(versions))
     }
 
     fn targets_away(&self) -> BoxFuture<'_, Result<Vec<TargetAway>, ReadError>> {

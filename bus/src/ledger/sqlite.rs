@@ -35,6 +35,24 @@ pub(super) struct SqliteStore {
     pub(super) readers: SqlitePool,
 }
 
+/// Makes a ledger in memory, on one connection: who reads waits for who writes.
+pub(super) async fn in_memory() -> Result<SqliteStore, sqlx::Error> {
+    let options = SqliteConnectOptions::from_str("sqlite::memory:")?
+        .foreign_keys(true)
+        .statement_cache_capacity(300)
+        .row_buffer_size(1024)
+        .pragma("temp_store", "memory");
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
+    MIGRATIONS.run(&writer).await?;
+    Ok(SqliteStore { readers: writer.clone(), writer })
+}
+
 /// Opens a file, creates what is missing.
 pub(super) async fn open(path: &Path, durable: bool) -> Result<SqliteStore, sqlx::Error> {
     let synchronous = if durable { SqliteSynchronous::Full } else { SqliteSynchronous::Off };

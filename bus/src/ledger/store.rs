@@ -402,21 +402,19 @@ impl SqlLedger {
         .map(drop)
     }
 
-    pub(super) async fn write_route_version(
+    pub(super) async fn write_route_versions(
         &self,
-        version: &RouteVersion,
+        versions: &[RouteVersion],
     ) -> Result<(), CommitError> {
-        self.write_alone(&[Statement::new(
-            "INSERT INTO route_version (digest, route, bundle) VALUES ({0}, {1}, {2}) \
-             ON CONFLICT (digest) DO UPDATE SET seen_at = NULL",
-            vec![
-                (&version.digest.0).into(),
-                version.route.as_str().into(),
-                (&*version.bundle).into(),
-            ],
-        )])
-        .await
-        .map(drop)
+        let mut statements = Vec::with_capacity(versions.len());
+        for RouteVersion { digest, route, bundle } in versions {
+            statements.push(Statement::new(
+                "INSERT INTO route_version (digest, route, bundle) VALUES ({0}, {1}, {2}) \
+                 ON CONFLICT (digest) DO UPDATE SET seen_at = NULL",
+                vec![(&digest.0).into(), route.as_str().into(), (&**bundle).into()],
+            ));
+        }
+        self.write_alone(&statements).await.map(drop)
     }
 
     /// A transaction that is no action of the rule book; the rows of each statement.

@@ -1,25 +1,27 @@
 //! The broker's side of the assembly: a private node or a cluster, its topology, the sessions.
 //!
 //! Invariant: a private node is declared by us; on a cluster `run` verifies and refuses on a difference.
+//! No session is begun before that: until then nothing is published, and messages wait in the ledger.
 
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use snodo_core::{
+    adapter::BoxFuture,
     diagnostic::Severity,
     party::Parties,
     route::Routes,
     topology::{BusNeeds, Finding, PartyQueue, RouteQueues, Topology, plan},
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     broker::{
-        Publish,
+        Address, Confirm, Copy, Publish,
         consume::{Consumer, Consumers},
         node::{NodeOptions, PrivateNode},
         publish::Publisher,
@@ -39,16 +41,24 @@ const VERIFY_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct BrokerSide {
     /// Where the broker is.
     pub(super) endpoint: Endpoint,
-    publisher: Arc<Publisher>,
-    consumers: Consumers,
+    is_ours: bool,
+    sessions: OnceLock<Sessions>,
+    /// Whether the sessions are there.
+    up: watch::Sender<bool>,
     /// What it must hold, as of the last start or reload.
     planned: Mutex<Topology>,
     node: tokio::sync::Mutex<Option<PrivateNode>>,
 }
 
+#[derive(Debug)]
+struct Sessions {
+    publisher: Publisher,
+    consumers: Consumers,
+}
+
 impl BrokerSide {
-    /// Starts the node where it is ours, sees to the topology, starts the sessions.
-    pub(super) async fn start(
+    /// Where the broker will be; nothing is begun.
+    pub(super) fn new(
         settings: &Settings,
         routes: &Routes,
         parties: &Parties,
@@ -56,7 +66,7 @@ impl BrokerSide {
         let node = match &settings.broker {
             BrokerSettings::Private => {
                 let folder = settings.data.join("broker");
-                let node = PrivateNode::start(&folder, NodeOptions::default()).await;
+                let node = PrivateNode::prepare(&folder, NodeOptions::default());
                 Some(node.map_err(|error| error.to_string())?)
             }
             BrokerSettings::Cluster { .. } => None,
@@ -65,13 +75,41 @@ impl BrokerSide {
             Some(node) => node.endpoint(),
             None => cluster(&settings.broker).ok_or("SN0810 no broker is named")?,
         };
+        let planned = planned(&endpoint, routes, &party_queues(parties));
+        Ok(Self {
+            endpoint,
+            is_ours: node.is_some(),
+            sessions: OnceLock::new(),
+            up: watch::Sender::new(false),
+            planned: Mutex::new(planned),
+            node: tokio::sync::Mutex::new(node),
+        })
+    }
+
+    /// Starts the node where it is ours, sees to the topology, starts the sessions. Once.
+    pub(super) async fn come_up(
+        &self,
+        settings: &Settings,
+        routes: &Routes,
+        parties: &Parties,
+    ) -> Result<(), String> {
+        if let Some(node) = self.node.lock().await.as_mut() {
+            node.launch().await.map_err(|error| error.to_string())?;
+        }
         let queues = party_queues(parties);
-        prepare(&endpoint, node.is_some(), settings, routes, &queues).await?;
-        let publisher = Arc::new(Publisher::start(&endpoint, &queues, Patience::default()));
-        let consumers = Consumers::start(&endpoint, Patience::default());
-        let planned = Mutex::new(planned(&endpoint, routes, &queues));
-        let node = tokio::sync::Mutex::new(node);
-        Ok(Self { endpoint, publisher, consumers, planned, node })
+        prepare(&self.endpoint, self.is_ours, settings, routes, &queues).await?;
+        self.sessions.get_or_init(|| Sessions {
+            publisher: Publisher::start(&self.endpoint, &queues, Patience::default()),
+            consumers: Consumers::start(&self.endpoint, Patience::default()),
+        });
+        self.up.send_replace(true);
+        Ok(())
+    }
+
+    /// Waits until there are sessions.
+    pub(super) async fn is_up(&self) {
+        // It ends with an error only where `self` ends before it.
+        let _ = self.up.subscribe().wait_for(|up| *up).await;
     }
 
     /// Sees to it that the broker holds what these routes and parties need.
@@ -81,9 +119,9 @@ impl BrokerSide {
         routes: &Routes,
         parties: &Parties,
     ) -> Result<(), String> {
-        let is_ours = self.node.lock().await.is_some();
+        self.is_up().await;
         let queues = party_queues(parties);
-        prepare(&self.endpoint, is_ours, settings, routes, &queues).await?;
+        prepare(&self.endpoint, self.is_ours, settings, routes, &queues).await?;
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) =
             planned(&self.endpoint, routes, &queues);
         Ok(())
@@ -104,31 +142,45 @@ impl BrokerSide {
 
     /// Publishes to the queues of these parties from now on.
     pub(super) fn follow(&self, parties: &Parties) {
-        self.publisher.set_parties(&party_queues(parties));
+        if let Some(sessions) = self.sessions.get() {
+            sessions.publisher.set_parties(&party_queues(parties));
+        }
     }
 
-    /// The way out.
-    pub(super) fn publisher(&self) -> Arc<dyn Publish> {
-        Arc::<Publisher>::clone(&self.publisher)
+    /// A consumer of a queue; none before the broker is up.
+    pub(super) fn consumer(&self, queue: &str) -> Option<Consumer> {
+        Some(self.sessions.get()?.consumers.consumer(queue))
     }
 
-    /// A consumer of a queue.
-    pub(super) fn consumer(&self, queue: &str) -> Consumer {
-        self.consumers.consumer(queue)
-    }
-
-    /// What is known of the publishing connection.
-    pub(super) fn observe(&self) -> tokio::sync::watch::Receiver<LinkState> {
-        self.publisher.observe()
+    /// What is known of the publishing connection; nothing before the broker is up.
+    pub(super) fn observe(&self) -> Option<watch::Receiver<LinkState>> {
+        Some(self.sessions.get()?.publisher.observe())
     }
 
     /// Ends the sessions, then the node where it is ours.
     pub(super) async fn close(&self) {
-        self.publisher.close().await;
-        self.consumers.close().await;
+        if let Some(sessions) = self.sessions.get() {
+            sessions.publisher.close().await;
+            sessions.consumers.close().await;
+        }
         if let Some(mut node) = self.node.lock().await.take() {
             node.stop().await;
         }
+    }
+}
+
+/// The way out. Before the broker is up it is congested, and what is sent all the same is not known to
+/// have arrived.
+impl Publish for BrokerSide {
+    fn publish(&self, to: &Address, copy: Copy) -> BoxFuture<'static, Confirm> {
+        match self.sessions.get() {
+            Some(sessions) => sessions.publisher.publish(to, copy),
+            None => Box::pin(std::future::ready(Confirm::Unknown)),
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        self.sessions.get().is_none_or(|sessions| sessions.publisher.is_congested())
     }
 }
 

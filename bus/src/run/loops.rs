@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures_util::future::select_all;
 use snodo_core::topology::{Finding, RouteQueues, queue_of};
 use tokio::{sync::watch, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Bus, broker::BrokerSide};
 use crate::{
@@ -46,7 +46,7 @@ const REFUSED: Duration = Duration::from_secs(30);
 /// How far the broker's own figures may lag behind: a sample counts as taken so much earlier.
 const STATISTICS_LAG: Duration = Duration::from_secs(15);
 
-/// Spawns relay, feeder, sweeper, clocks, reconciler and the watch on the broker.
+/// Spawns relay, feeder, sweeper, clocks, collector and the watch on the disk.
 pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
     let expires = matches!(bus.settings.ledger, LedgerSettings::Postgres { .. });
     let engine = &bus.engine;
@@ -97,24 +97,41 @@ pub(super) fn spawn(bus: &Bus, health: &Arc<Health>) {
         Arc::clone(&bus.clock),
         stop.clone(),
     ));
-    bus.tasks.spawn(reconcile(
-        Arc::clone(engine),
-        Arc::clone(&bus.clock),
-        bus.broker.endpoint.clone(),
-        stop.clone(),
-    ));
-    bus.tasks.spawn(watch_topology(
-        Arc::clone(&bus.broker),
-        Arc::clone(health),
-        Arc::clone(&bus.clock),
-        stop.clone(),
-    ));
-    bus.tasks.spawn(watch_broker(
-        bus.broker.observe(),
-        Arc::clone(health),
-        Arc::clone(&bus.clock),
-        stop.clone(),
-    ));
+}
+
+/// What the loops work with that look at the broker.
+pub(super) struct Watch {
+    pub(super) engine: Arc<Engine>,
+    pub(super) broker: Arc<BrokerSide>,
+    pub(super) health: Arc<Health>,
+    pub(super) clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Watch {
+    pub(super) fn of(bus: &Bus) -> Self {
+        Self {
+            engine: Arc::clone(&bus.engine),
+            broker: Arc::clone(&bus.broker),
+            health: Arc::clone(&bus.desk.health),
+            clock: Arc::clone(&bus.clock),
+            tasks: bus.tasks.clone(),
+            stop: bus.stop_writing.clone(),
+        }
+    }
+
+    /// Spawns reconciler, and the watches on topology and connection, once the broker is up.
+    pub(super) fn spawn(self) {
+        let Self { engine, broker, health, clock, tasks, stop } = self;
+        let endpoint = broker.endpoint.clone();
+        tasks.spawn(reconcile(engine, Arc::clone(&clock), endpoint, stop.clone()));
+        let (link, said, at) = (broker.observe(), Arc::clone(&health), Arc::clone(&clock));
+        tasks.spawn(watch_topology(broker, said, at, stop.clone()));
+        if let Some(link) = link {
+            tasks.spawn(watch_broker(link, health, clock, stop));
+        }
+    }
 }
 
 /// Steps a loop: at once where it did something, after a pause where not.

@@ -76,29 +76,34 @@ impl Taking {
             stays
         });
         for (name, queues) in wanted {
-            taken.entry(name).or_insert_with(|| self.take(queues));
+            if !taken.contains_key(&name)
+                && let Some(begun) = self.take(queues)
+            {
+                taken.insert(name, begun);
+            }
         }
     }
 
-    fn take(&self, queues: RouteQueues) -> Taken {
+    /// None before the broker is up.
+    fn take(&self, queues: RouteQueues) -> Option<Taken> {
         let stop = self.stop.child_token();
         let source = Source::Route(queues.route.clone());
         let consume = |shard| {
-            let consumer = self.broker.consumer(&queue_of(&queues.route, shard));
+            let consumer = self.broker.consumer(&queue_of(&queues.route, shard))?;
             let observed = consumer.observe();
             let (engine, stop) = (Arc::clone(&self.engine), stop.clone());
             self.tasks.spawn(consume::consume(engine, consumer, source.clone(), stop));
-            observed
+            Some(observed)
         };
-        let states = queues.shards().map(consume).collect();
+        let states = queues.shards().map(consume).collect::<Option<_>>()?;
         let engine = Arc::clone(&self.engine);
         let (metrics, route) = (Arc::clone(&self.metrics), queues.route.clone());
         self.tasks.spawn(loops::watch_consumers(states, engine, metrics, route));
-        Taken { queues, stop }
+        Some(Taken { queues, stop })
     }
 
     fn consume(&self, queue: &str, source: Source, stop: &CancellationToken) {
-        let consumer = self.broker.consumer(queue);
+        let Some(consumer) = self.broker.consumer(queue) else { return };
         let (engine, stop) = (Arc::clone(&self.engine), stop.clone());
         self.tasks.spawn(consume::consume(engine, consumer, source, stop));
     }

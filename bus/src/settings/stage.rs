@@ -63,8 +63,19 @@ pub struct SecretUse {
 pub struct HostUse {
     /// Its name or address, without port.
     pub host: String,
+    /// Where it shows a certificate; none where it is spoken to in the clear.
+    pub tls: Option<Tls>,
     /// Where it is written.
     pub place: Place,
+}
+
+/// Where, and how, a host shows its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tls {
+    /// At this port, at once.
+    AtOnce(u16),
+    /// At this port, asked in the way of PostgreSQL.
+    Postgres(u16),
 }
 
 /// Words of names of hosts that are for trials, as administrations use them.
@@ -93,6 +104,20 @@ pub(super) fn host_of(address: &str) -> Option<String> {
         None => authority.split(':').next()?,
     };
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
+}
+
+/// Where the host of `scheme://host:port/path` shows its certificate.
+pub(super) fn tls_of(address: &str) -> Option<Tls> {
+    let (scheme, rest) = address.split_once("://")?;
+    let usual = match scheme {
+        "https" => 443,
+        "amqps" => 5671,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    let after_host = authority.rsplit(']').next()?;
+    let port = after_host.split_once(':').map_or(Some(usual), |(_, port)| port.parse().ok())?;
+    Some(Tls::AtOnce(port))
 }
 
 /// `environment: { kind: production, test_hosts: [mock.comune.lan] }`.
@@ -179,7 +204,7 @@ pub(super) fn adapter_hosts(
         if let ValueKind::String(text) = &value.kind
             && let Some(host) = host_of(text)
         {
-            found.push(HostUse { host, place: place(&format!("/{key}")) });
+            found.push(HostUse { host, tls: tls_of(text), place: place(&format!("/{key}")) });
         }
     }
     found
@@ -220,7 +245,7 @@ pub(super) fn fit(
         }
     }
     let Some(kind) = environment.kind else { return };
-    for HostUse { host, place } in hosts {
+    for HostUse { host, place, .. } in hosts {
         let stage = if is_test(host, listed) { Stage::Test } else { Stage::Production };
         let local = host.parse::<std::net::IpAddr>().is_ok_and(|at| at.is_loopback())
             || host == "localhost";
@@ -302,6 +327,22 @@ mod tests {
             ("https:///x", None),
         ] {
             assert_eq!(host_of(address).as_deref(), host, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_shown_where_the_address_says_so() {
+        for (address, port) in [
+            ("https://servizi.regione.example/residence", Some(443)),
+            ("https://[::1]:8443/x", Some(8443)),
+            ("https://[::1]/x", Some(443)),
+            ("amqps://snodo@rabbit.comune.it/bus", Some(5671)),
+            ("amqps://snodo@rabbit.comune.it:5690", Some(5690)),
+            ("amqp://snodo@rabbit.comune.it:5671", None),
+            ("http://127.0.0.1:80", None),
+            ("c_g273", None),
+        ] {
+            assert_eq!(tls_of(address), port.map(Tls::AtOnce), "{address}");
         }
     }
 }

@@ -161,11 +161,11 @@ impl Ledger for Gated {
     ) -> BoxFuture<'_, Result<(), CommitError>> {
         self.real.end(incarnation, now)
     }
-    fn put_route_version<'a>(
+    fn put_route_versions<'a>(
         &'a self,
-        version: &'a RouteVersion,
+        versions: &'a [RouteVersion],
     ) -> BoxFuture<'a, Result<(), CommitError>> {
-        self.real.put_route_version(version)
+        self.real.put_route_versions(versions)
     }
     fn open_route_versions(&self) -> BoxFuture<'_, Result<Vec<RouteVersion>, ReadError>> {
         self.real.open_route_versions()

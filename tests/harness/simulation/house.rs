@@ -180,7 +180,7 @@ fn compiled(text: impl Fn(&str, &str, &str) -> String) -> Routes {
         parties: vec![file("config/parties/p.yaml", PARTY.to_owned())],
         schemas: Arc::new(Schemas::from_documents(schemas).expect("the schemas compile")),
         operations: BTreeMap::from([("far".to_owned(), far.operations())]),
-        strict: false,
+        ..route::House::default()
     };
     let (compiled, mistakes) = compile(&house);
     let said = mistakes.iter().map(|mistake| format!("{}: {}", mistake.code, mistake.title));

@@ -273,11 +273,10 @@ impl<'a> World<'a> {
             waited: BTreeSet::new(),
         };
         world.tell(format!("seed {} with {:?}", plan.seed, world.troubles));
-        for version in world.bench.house.versions() {
-            for ledger in &world.ledgers {
-                let put = world.bench.runtime.block_on(ledger.put_route_version(&version));
-                put.expect("a version is written before anything is pinned to it");
-            }
+        let versions = world.bench.house.versions();
+        for ledger in &world.ledgers {
+            let put = world.bench.runtime.block_on(ledger.put_route_versions(&versions));
+            put.expect("a version is written before anything is pinned to it");
         }
         (0..world.instances.len()).for_each(|owner| world.start(owner));
         world

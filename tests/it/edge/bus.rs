@@ -252,14 +252,14 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Desk {
-    let Checked { settings, schemas, instances, routes, parties } = checked;
+    let Checked { settings, schemas, instances, routes, parties, .. } = checked;
     for route in routes.iter() {
         let version = RouteVersion {
             digest: route.digest,
             route: route.name.clone(),
             bundle: Arc::clone(&route.bundle),
         };
-        ledger.put_route_version(&version).await.expect("written");
+        ledger.put_route_versions(&[version]).await.expect("written");
     }
     let started = ledger.start("a", clock.now()).await.expect("started");
     let labels = Labels {

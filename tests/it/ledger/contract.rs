@@ -801,8 +801,9 @@ async fn open_versions_are_those_that_rows_are_pinned_to() {
         for number in [1, 2] {
             let version =
                 RouteVersion { digest: v(number), route: "route".to_owned(), bundle: "{}".into() };
-            bench.ledger.put_route_version(&version).await.expect("writes");
-            bench.ledger.put_route_version(&version).await.expect("writes again");
+            let twice = [version.clone(), version];
+            bench.ledger.put_route_versions(&twice).await.expect("writes");
+            bench.ledger.put_route_versions(&twice).await.expect("writes again");
         }
         let Created { seq, id } = bench.queued("a").await;
         let open = bench.ledger.open_route_versions().await.expect("readable");

@@ -220,7 +220,7 @@ async fn a_version_goes_when_it_has_not_run_for_long_and_nothing_is_owed_by_it()
         for n in 1..=3 {
             let route = format!("r{n}");
             let version = RouteVersion { digest: v(n), route, bundle: "{}".into() };
-            bench.ledger.put_route_version(&version).await.expect("written");
+            bench.ledger.put_route_versions(&[version]).await.expect("written");
         }
         let turn = async |running: &[Digest], now: Timestamp| {
             let before = Some(now.before(KEEP.metadata));
@@ -235,7 +235,7 @@ async fn a_version_goes_when_it_has_not_run_for_long_and_nothing_is_owed_by_it()
         bench.settle(&open, Vec::new()).await;
         // Put back: it begins to age anew.
         let version = RouteVersion { digest: v(1), route: "r1".to_owned(), bundle: "{}".into() };
-        bench.ledger.put_route_version(&version).await.expect("written");
+        bench.ledger.put_route_versions(&[version]).await.expect("written");
         assert_eq!(turn(&[v(2)], day(801)).await, 0);
         assert_eq!(turn(&[v(2)], day(1202)).await, 1);
     }

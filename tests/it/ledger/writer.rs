@@ -112,11 +112,11 @@ impl Ledger for Refusing {
         self.inner.end(me, now)
     }
 
-    fn put_route_version<'a>(
+    fn put_route_versions<'a>(
         &'a self,
-        version: &'a RouteVersion,
+        versions: &'a [RouteVersion],
     ) -> BoxFuture<'a, Result<(), CommitError>> {
-        self.inner.put_route_version(version)
+        self.inner.put_route_versions(versions)
     }
 
     passed_on! {

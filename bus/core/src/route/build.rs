@@ -110,7 +110,7 @@ pub(super) fn build(
         digest: Digest([0; 32]),
         bundle: Arc::from(""),
     };
-    route.bundle = bundle::write(&written.file.text, &route, targets.schemas).into();
+    route.bundle = bundle::write(&written.text(), &route, targets.schemas).into();
     route.digest = Digest::of(route.bundle.as_bytes());
     Some(route)
 }

@@ -14,6 +14,7 @@ use super::{
     Route, Routes, Taker,
     build::{Targets, build},
     file::{self, RouteFile, StepFile, VerbFile, twice},
+    suite::{self, Attachments, Suite},
 };
 use crate::{
     adapter::Operation,
@@ -37,6 +38,10 @@ pub struct House {
     pub laws: Vec<Arc<SourceFile>>,
     /// `config/parties/*.yaml`.
     pub parties: Vec<Arc<SourceFile>>,
+    /// `routes/*.test.yaml`.
+    pub tests: Vec<Arc<SourceFile>>,
+    /// What those name.
+    pub attachments: Attachments,
     /// The schemas.
     pub schemas: Arc<Schemas>,
     /// The operations of every adapter instance.
@@ -54,6 +59,8 @@ pub struct Compiled {
     pub parties: Parties,
     /// The purposes, by id.
     pub purposes: BTreeMap<String, Purpose>,
+    /// The tests of every route.
+    pub suites: Vec<Suite>,
 }
 
 /// A purpose of processing.
@@ -95,6 +102,11 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let mut targets = Targets::new(&house.schemas, &house.operations).typed(house.strict);
     let built: Vec<Option<Route>> =
         files.iter().map(|file| build(file, &mut targets, &mut problems)).collect();
+    let suites: Vec<Suite> = files
+        .iter()
+        .zip(&built)
+        .map(|(file, route)| suite(house, file, route.as_ref(), &mut problems))
+        .collect();
     let mut graph = Graph {
         files: &files,
         parties: &parties,
@@ -110,8 +122,38 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
         routes: running(built.into_iter().flatten().map(|route| kept(route, &purposes)), &checked),
         parties: checked,
         purposes,
+        suites,
     });
     (compiled, problems.sorted())
+}
+
+/// The tests of a route: those in its file, then those beside it.
+fn suite(
+    house: &House,
+    written: &RouteFile,
+    route: Option<&Route>,
+    problems: &mut Problems,
+) -> Suite {
+    let name = written.name.value.clone();
+    let of = (name.as_str(), written.from.value.as_str());
+    let files = &house.attachments;
+    let mut tests = Vec::new();
+    if let Some((_, node)) = &written.tests {
+        tests.extend(suite::read(&written.file, node, of, files, problems));
+    }
+    let beside = format!("routes/{name}.test.yaml");
+    if let Some(file) = house.tests.iter().find(|file| file.path == beside)
+        && let Some(node) = yaml::read(file, problems)
+        && let Some(fields) = Fields::of(&node, file, &suite::TESTS, problems)
+        && let Some(node) = fields.required("tests", problems)
+    {
+        tests.extend(suite::read(file, node, of, files, problems));
+    }
+    if let Some(route) = route {
+        suite::check(&tests, route, problems);
+    }
+    let (path, points) = (written.file.path.clone(), suite::points(written));
+    Suite { route: name, path, tests, points }
 }
 
 /// A route that keeps bodies as long as its purpose says.

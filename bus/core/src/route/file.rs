@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is here is well-formed on its own; whether its words exist is for `build` to say.
 
-use std::sync::Arc;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
@@ -41,15 +41,28 @@ pub(super) struct RouteFile {
     pub(super) when: Option<Node>,
     pub(super) steps: Vec<StepFile>,
     pub(super) retry: RetryPolicy,
+    /// Its tests: the word, and what stands behind it.
+    pub(super) tests: Option<(Range<usize>, Node)>,
+}
+
+impl RouteFile {
+    /// The text without its tests: they do not decide how a version runs.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        let text = &self.file.text;
+        match &self.tests {
+            Some((key, node)) => format!("{}{}", &text[..key.start], &text[node.span.end..]).into(),
+            None => text.into(),
+        }
+    }
 }
 
 pub(super) const ROUTE: Known = Known {
     what: "a route",
     keys: &[
         "route", "title", "office", "from", "purpose", "actor", "when", "order_by", "on_park",
-        "shards", "steps", "retry",
+        "shards", "steps", "retry", "tests",
     ],
-    reserved: &["needs", "tests"],
+    reserved: &["needs"],
 };
 pub(super) const RETRY: Known =
     Known { what: "`retry`", keys: &["first", "longest", "give_up_after"], reserved: &[] };
@@ -90,6 +103,7 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
         when: fields.get("when").cloned(),
         steps: steps.unwrap_or_default(),
         retry: retry.unwrap_or_default(),
+        tests: fields.key("tests").map(|key| key.span.clone()).zip(fields.get("tests").cloned()),
     })
 }
 

@@ -141,7 +141,7 @@ fn house(routes: &[&str]) -> House {
         parties: Vec::new(),
         schemas: Arc::new(schemas()),
         operations: operations(),
-        strict: false,
+        ..House::default()
     }
 }
 

@@ -1,0 +1,89 @@
+//! Runs the tests of routes: the engine of production over a ledger in memory, with targets that answer
+//! as a test says, and time that passes when nothing else is to be done.
+//!
+//! Invariant: no broker, no file, no network and no clock of the machine: a test gives the same each time.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use snodo_core::{
+    adapter::Instances,
+    route::{
+        Routes,
+        suite::{Failure, Observed, Suite, Test, judge},
+    },
+    schema::Schemas,
+};
+
+pub mod clock;
+mod recorder;
+mod script;
+mod world;
+
+use world::World;
+
+/// What tests are run against.
+#[derive(Debug)]
+pub struct Stage<'h> {
+    /// The checked routes.
+    pub routes: &'h Routes,
+    /// The opened adapter instances: what they would do of themselves, without asking anybody.
+    pub instances: &'h Instances,
+    /// The schemas of the house.
+    pub schemas: &'h Arc<Schemas>,
+}
+
+/// What came of one test.
+#[derive(Debug)]
+pub struct Ran {
+    /// What was observed; why it could not be run, where that is a mistake of ours.
+    pub observed: Result<Observed, String>,
+    /// The differences to what was expected.
+    pub failures: Vec<Failure>,
+}
+
+impl Ran {
+    /// Whether it is as expected.
+    pub fn passed(&self) -> bool {
+        self.observed.is_ok() && self.failures.is_empty()
+    }
+}
+
+/// Runs tests, side by side on all processors; what came of each, in their order.
+pub fn run(stage: &Stage<'_>, tests: &[(&Suite, &Test)]) -> Vec<Ran> {
+    let next = AtomicUsize::new(0);
+    let ran: Vec<Mutex<Option<Ran>>> = tests.iter().map(|_| Mutex::new(None)).collect();
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(tests.len().max(1));
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(((suite, test), place)) = {
+                    let index = next.fetch_add(1, Relaxed);
+                    tests.get(index).zip(ran.get(index))
+                } {
+                    let one = one(stage, suite, test);
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(one);
+                }
+            });
+        }
+    });
+    ran.into_iter()
+        .filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+/// Runs one test, on a runtime of its own.
+fn one(stage: &Stage<'_>, suite: &Suite, test: &Test) -> Ran {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let observed = match runtime {
+        Ok(runtime) => runtime.block_on(World::observe(stage, &suite.route, test)),
+        Err(error) => Err(error.to_string()),
+    };
+    let failures = observed.as_ref().map(|observed| judge(test, observed)).unwrap_or_default();
+    Ran { observed, failures }
+}

@@ -1,0 +1,134 @@
+//! Writes to the ledger, and notes what was written of each delivery.
+//!
+//! Invariant: noted is only what the ledger took; the crash that a test wants comes between a commit and
+//! whoever waits for its answer.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use snodo_core::{adapter::BoxFuture, route::suite::Emission};
+use tokio::sync::Notify;
+
+use crate::{
+    clock::Clock,
+    ledger::{self, Action, CommitError, Ledger, Outcome, Then, Write},
+};
+
+/// What was written of a delivery.
+#[derive(Clone, Debug)]
+pub(super) enum Note {
+    /// A step was done.
+    Ran(String),
+    /// A choice took a branch.
+    Chose(String, String),
+    /// A message was emitted.
+    Emitted(Emission),
+    /// It waits so long for a new attempt.
+    Waits(Duration),
+    /// It ended.
+    Ended,
+}
+
+/// The way to the ledger.
+pub(super) struct Recorder {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) clock: Arc<dyn Clock>,
+    notes: Mutex<Vec<(i64, Note)>>,
+    /// The step after which the process dies.
+    dies_after: Mutex<Option<String>>,
+    /// It has died.
+    pub(super) died: Notify,
+}
+
+impl Recorder {
+    pub(super) fn new(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        dies_after: Option<String>,
+    ) -> Self {
+        let dies_after = Mutex::new(dies_after);
+        Self { ledger, clock, notes: Mutex::default(), dies_after, died: Notify::new() }
+    }
+
+    /// What was noted, by the sequence of its delivery.
+    pub(super) fn notes(&self) -> MutexGuard<'_, Vec<(i64, Note)>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what an action did; whether the process dies now.
+    fn note(&self, action: &Action, outcome: &Outcome) -> bool {
+        let add = |seq: &i64, note: Note| self.notes().push((*seq, note));
+        match (action, outcome) {
+            (Action::Settle { seq, emits, .. }, Outcome::Settled { .. }) => {
+                emits.iter().for_each(|emit| add(seq, Note::Emitted(emission(emit))));
+                add(seq, Note::Ended);
+            }
+            (Action::Done { seq, done, emits, last, .. }, Outcome::Done { .. }) => {
+                add(seq, match done.operation.strip_prefix("choose:") {
+                    Some(branch) => Note::Chose(done.step.clone(), branch.to_owned()),
+                    None => Note::Ran(done.step.clone()),
+                });
+                emits.iter().for_each(|emit| add(seq, Note::Emitted(emission(emit))));
+                if *last {
+                    add(seq, Note::Ended);
+                }
+                return self.dies(&done.step);
+            }
+            (Action::LedgerStep { seq, step, last, .. }, Outcome::Done { .. }) => {
+                add(seq, Note::Ran(step.clone()));
+                if *last {
+                    add(seq, Note::Ended);
+                }
+                return self.dies(step);
+            }
+            (Action::Filter { seq, .. }, Outcome::Matched) => add(seq, Note::Ended),
+            (
+                Action::Verdict { seq, back, .. } | Action::FastVerdict { seq, back, .. },
+                Outcome::Matched,
+            ) => {
+                if let (Then::Waiting(until), true) = (&back.then, back.counts) {
+                    add(seq, Note::Waits(until.since(self.clock.now())));
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn dies(&self, step: &str) -> bool {
+        let mut dies_after = self.dies_after.lock().unwrap_or_else(PoisonError::into_inner);
+        dies_after.take_if(|after| after == step).is_some()
+    }
+}
+
+impl Write for Recorder {
+    fn submit(&self, actions: Vec<Action>) -> BoxFuture<'_, Result<Vec<Outcome>, CommitError>> {
+        Box::pin(async move {
+            let outcomes = self.ledger.commit(&actions, self.clock.now()).await?;
+            let mut dies = false;
+            for (action, outcome) in actions.iter().zip(&outcomes) {
+                dies |= self.note(action, outcome);
+            }
+            if dies {
+                self.died.notify_one();
+                return pending().await;
+            }
+            Ok(outcomes)
+        })
+    }
+}
+
+fn emission(emit: &ledger::Emission) -> Emission {
+    let to = emit.deliveries.iter().filter_map(|delivery| {
+        Some(delivery.subscriber.strip_prefix("party:")?.to_owned())
+    });
+    Emission {
+        kind: emit.message.envelope.kind.clone(),
+        to: to.collect(),
+        // What the engine emits is JSON.
+        data: serde_json::from_slice(&emit.message.data).unwrap_or_default(),
+    }
+}
