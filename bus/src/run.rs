@@ -1,8 +1,9 @@
 //! `snodo run`: puts the checked house together, in start order, and takes it down in reverse.
 //!
 //! Invariant: nothing is taken into custody before the ledger is open under its lock and this start is
-//! written in it; nothing waits for the broker but what goes through it; at the end consuming stops first, and what is under way is finished or left to the
-//! next start. Only this module and those below it spawn the loops of the engine.
+//! written in it; nothing waits for the broker but what goes through it. At the end consuming stops
+//! first, and what is under way is finished or left to the next start. Only this module and those below
+//! it spawn the loops of the engine.
 
 use std::{
     collections::BTreeMap,

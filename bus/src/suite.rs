@@ -4,6 +4,7 @@
 //! Invariant: no broker, no file, no network and no clock of the machine: a test gives the same each time.
 
 use std::{
+    error::Error,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -20,9 +21,14 @@ use snodo_core::{
     schema::Schemas,
 };
 
+use tokio::runtime::{self, Runtime};
+
+use crate::ledger::open::Scratch;
+
 pub mod clock;
 mod recorder;
 mod script;
+mod standins;
 mod world;
 
 use world::World;
@@ -62,11 +68,11 @@ pub fn run(stage: &Stage<'_>, tests: &[(&Suite, &Test)]) -> Vec<Ran> {
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(((suite, test), place)) = {
+                let mut worker = Worker::new();
+                loop {
                     let index = next.fetch_add(1, Relaxed);
-                    tests.get(index).zip(ran.get(index))
-                } {
-                    let one = one(stage, suite, test);
+                    let Some((test, place)) = tests.get(index).zip(ran.get(index)) else { break };
+                    let one = worker.one(stage, test);
                     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(one);
                 }
             });
@@ -77,13 +83,27 @@ pub fn run(stage: &Stage<'_>, tests: &[(&Suite, &Test)]) -> Vec<Ran> {
         .collect()
 }
 
-/// Runs one test, on a runtime of its own.
-fn one(stage: &Stage<'_>, suite: &Suite, test: &Test) -> Ran {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let observed = match runtime {
-        Ok(runtime) => runtime.block_on(World::observe(stage, &suite.route, test)),
-        Err(error) => Err(error.to_string()),
-    };
-    let failures = observed.as_ref().map(|observed| judge(test, observed)).unwrap_or_default();
-    Ran { observed, failures }
+/// Runs tests one after the other: a runtime, and the tables of its ledgers.
+struct Worker(Result<(Runtime, Scratch), String>);
+
+impl Worker {
+    fn new() -> Self {
+        let made = || -> Result<_, Box<dyn Error>> {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let scratch = runtime.block_on(Scratch::open())?;
+            Ok((runtime, scratch))
+        };
+        Self(made().map_err(|error| error.to_string()))
+    }
+
+    fn one(&mut self, stage: &Stage<'_>, (suite, test): &(&Suite, &Test)) -> Ran {
+        let observed = match &self.0 {
+            Ok((runtime, scratch)) => {
+                runtime.block_on(World::observe(stage, scratch, (&suite.route, test)))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        let failures = observed.as_ref().map(|observed| judge(test, observed)).unwrap_or_default();
+        Ran { observed, failures }
+    }
 }

@@ -21,6 +21,7 @@ mod parked;
 mod periods;
 mod prometheus;
 mod reload;
+mod route_tests;
 mod scenes;
 mod security;
 mod simulation;

@@ -252,7 +252,7 @@ async fn doctor_looks_at_every_certificate_before_it_ends() {
     for (name, port) in [("ended", ended), ("lasting", lasting), ("closed", closed)] {
         adapters += &format!(
             "  {name}:\n    kind: http\n    base: https://localhost:{port}\n    operations:\n      \
-             look: {{ method: GET, path: /look }}\n"
+             look: {{ method: GET, path: /look, input: test/call.v1 }}\n"
         );
     }
     let (_folder, house) = folder(&[("config/snodo.yaml", &format!("{MAIN}{adapters}"))]);

@@ -672,28 +672,34 @@ fn every_page_is_listed(house: &[File]) -> Complaints {
 // Routes ------------------------------------------------------------------------------------------
 
 const LANGUAGE: &str = "config/route.schema.json";
+const LANGUAGE_OF_TESTS: &str = "config/route-tests.schema.json";
 
-/// Editors find the schema of the language by the first line of each route.
+/// Editors find the schema of the language by the first line of each route, and of its tests.
 fn routes_name_their_schema(file: &File) -> Complaints {
     let folder = Path::new(&file.path).parent().and_then(Path::to_str);
     let is_route = folder == Some("routes") && file.is(&[".yaml"]) && file.stem() != "laws";
-    let line = format!("# yaml-language-server: $schema=../{LANGUAGE}");
-    if !is_route
-        || file.stem().strip_suffix(".test").is_some()
-        || file.text.lines().next() == Some(&line)
-    {
+    let is_test = file.stem().strip_suffix(".test").is_some();
+    let schema = if is_test { LANGUAGE_OF_TESTS } else { LANGUAGE };
+    let line = format!("# yaml-language-server: $schema=../{schema}");
+    if !is_route || file.text.lines().next() == Some(&line) {
         return Vec::new();
     }
     vec![file.complaint(1, &format!("the schema is not named, use a first line `{line}`"))]
 }
 
 fn the_schema_of_the_language_is_the_one_that_is_printed(house: &[File]) -> Complaints {
-    let kept = house.iter().find(|file| file.path == LANGUAGE).map_or("", |file| &file.text);
-    let printed = format!("{:#}\n", snodo_core::route::language::schema());
-    if kept == printed {
-        return Vec::new();
+    use snodo_core::route::language;
+    let mut found = Vec::new();
+    for (path, of, schema) in [
+        (LANGUAGE, "route", language::schema()),
+        (LANGUAGE_OF_TESTS, "tests", language::tests_schema()),
+    ] {
+        let kept = house.iter().find(|file| file.path == path).map_or("", |file| &file.text);
+        if kept != format!("{schema:#}\n") {
+            found.push(format!("{path}:1: not what is printed, use `snodo schema {of} > {path}`"));
+        }
     }
-    vec![format!("{LANGUAGE}:1: not what is printed, use `snodo schema route > {LANGUAGE}`")]
+    found
 }
 
 // The test ----------------------------------------------------------------------------------------
@@ -792,7 +798,11 @@ fn rules_leave_what_is_right_alone() {
         (9, "bus/src/a.rs", &format!("#[cfg(test)]\n{wide}")),
         (10, "routes/laws.yaml", "a: { title: A }\n"),
         (10, "routes/purposes/a.yaml", "purpose: a\n"),
-        (10, "routes/a.test.yaml", "tests: []\n"),
+        (
+            10,
+            "routes/a.test.yaml",
+            &format!("# yaml-language-server: $schema=../{LANGUAGE_OF_TESTS}\n"),
+        ),
         (8, "bus/adr/0001.md", "[a](../../Cargo.toml#top) [b](https://example.org) [c](#here)\n"),
     ];
     for (rule, path, text) in table {

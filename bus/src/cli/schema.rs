@@ -3,8 +3,10 @@
 use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
-use snodo_core::{adapter::Catalog, diagnostic::Problems, schema::published::PATH};
+use serde_json::{Value, json};
+use snodo_core::{
+    adapter::Catalog, diagnostic::Problems, route::language, schema::published::PATH,
+};
 
 use super::Common;
 use crate::{
@@ -16,6 +18,8 @@ use crate::{
 pub(super) enum Schema {
     /// Print the JSON Schema of a route file: config/route.schema.json, for editors
     Route,
+    /// Print the JSON Schema of a file of tests: config/route-tests.schema.json, for editors
+    Tests,
     /// Write types into schemas/published.lock: from then on their schemas cannot change
     Publish(Publish),
 }
@@ -30,15 +34,16 @@ pub(super) struct Publish {
 impl Schema {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
         match self {
-            Self::Route => route(),
+            Self::Route => print(&language::schema()),
+            Self::Tests => print(&language::tests_schema()),
             Self::Publish(publish) => publish.run(common, catalog),
         }
     }
 }
 
-fn route() -> Result<Exit, Failure> {
+fn print(schema: &Value) -> Result<Exit, Failure> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{:#}", snodo_core::route::language::schema())?;
+    writeln!(out, "{schema:#}")?;
     out.flush()?;
     Ok(Exit::Done)
 }

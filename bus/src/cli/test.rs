@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    io::{self, Write as _},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -63,9 +62,7 @@ impl Test {
         }
         let failed = told.iter().filter(|(.., ran)| !ran.passed()).count();
         let enough = self.min_coverage.is_none_or(|least| percent.reaches(least));
-        if common.json {
-            self.print_json(common, (&suites, &told), (&coverage, percent))?;
-        } else {
+        common.print(&Self::as_json((&suites, &told), (&coverage, percent)), |_| {
             let mut text = String::new();
             tests(&told, &mut text);
             let _ = writeln!(text, "{}", summary(&told, failed, took));
@@ -75,10 +72,8 @@ impl Test {
             if let (Some(least), false) = (self.min_coverage, enough) {
                 let _ = writeln!(text, "less than the {least} % that are asked for");
             }
-            let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
-        }
+            text
+        })?;
         Ok(if failed == 0 && enough { Exit::Done } else { Exit::Failed })
     }
 
@@ -114,12 +109,10 @@ impl Test {
         tests.into_iter().zip(ran).map(|((suite, test), ran)| (suite, test, ran)).collect()
     }
 
-    fn print_json(
-        &self,
-        common: &Common,
+    fn as_json(
         (suites, told): (&[&Suite], &[Told<'_>]),
         (coverage, percent): (&BTreeMap<&str, Coverage>, Percent),
-    ) -> io::Result<()> {
+    ) -> Value {
         let tests: Vec<Value> = told.iter().map(test_as_json).collect();
         let points = suites.iter().flat_map(|suite| {
             let of = coverage.get(suite.route.as_str());
@@ -134,7 +127,7 @@ impl Test {
         let points: Vec<Value> = points.collect();
         let (through, all) = (percent.through, percent.all);
         let coverage = json!({ "through": through, "of": all, "points": points });
-        common.print(&json!({ "tests": tests, "coverage": coverage }), |_| String::new())
+        json!({ "tests": tests, "coverage": coverage })
     }
 }
 

@@ -98,10 +98,27 @@ pub async fn open_sql(settings: &Settings) -> Result<SqlLedger, OpenError> {
     Ok(SqlLedger::new(database, &settings.slot, lock, lanes))
 }
 
-/// A ledger in memory, gone with the process: the one on which the tests of routes run.
-pub async fn in_memory() -> Result<Arc<dyn Ledger>, OpenError> {
-    let database = Database::Sqlite(sqlite::in_memory().await.map_err(refused)?);
-    Ok(Arc::new(SqlLedger::new(database, "main", None, 1)))
+/// Ledgers in memory, one after the other on the same connection: what one of them has prepared serves
+/// the next. The tests of routes run on them.
+#[derive(Debug)]
+pub struct Scratch {
+    store: sqlite::SqliteStore,
+    clearing: String,
+}
+
+impl Scratch {
+    /// Makes the tables.
+    pub async fn open() -> Result<Self, OpenError> {
+        let store = sqlite::in_memory().await.map_err(refused)?;
+        let clearing = sqlite::clearing(&store).await.map_err(refused)?;
+        Ok(Self { store, clearing })
+    }
+
+    /// An empty ledger; what was in the one before it is gone.
+    pub async fn ledger(&self) -> Result<Arc<dyn Ledger>, OpenError> {
+        sqlite::clear(&self.store, &self.clearing).await.map_err(refused)?;
+        Ok(Arc::new(SqlLedger::new(Database::Sqlite(self.store.clone()), "main", None, 1)))
+    }
 }
 
 fn refused(error: sqlx::Error) -> OpenError {

@@ -39,6 +39,7 @@ pub(super) struct SqliteStore {
 pub(super) async fn in_memory() -> Result<SqliteStore, sqlx::Error> {
     let options = SqliteConnectOptions::from_str("sqlite::memory:")?
         .foreign_keys(true)
+        .serialized(false)
         .statement_cache_capacity(300)
         .row_buffer_size(1024)
         .pragma("temp_store", "memory");
@@ -51,6 +52,25 @@ pub(super) async fn in_memory() -> Result<SqliteStore, sqlx::Error> {
         .await?;
     MIGRATIONS.run(&writer).await?;
     Ok(SqliteStore { readers: writer.clone(), writer })
+}
+
+/// What removes every row.
+pub(super) async fn clearing(store: &SqliteStore) -> Result<String, sqlx::Error> {
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> '_sqlx_migrations' \
+                  AND name NOT LIKE 'sqlite_%'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&store.writer).await?;
+    let mut sql = String::from("BEGIN;\nPRAGMA defer_foreign_keys = ON;\n");
+    for table in tables {
+        // The names are those of the migrations.
+        let _ = writeln!(sql, "DELETE FROM {table};");
+    }
+    sql.push_str("COMMIT");
+    Ok(sql)
+}
+
+/// Removes every row, by what `clearing` gave.
+pub(super) async fn clear(store: &SqliteStore, clearing: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(clearing.to_owned())).execute(&store.writer).await.map(drop)
 }
 
 /// Opens a file, creates what is missing.

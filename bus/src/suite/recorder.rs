@@ -5,7 +5,10 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -41,6 +44,8 @@ pub(super) struct Recorder {
     dies_after: Mutex<Option<String>>,
     /// It has died.
     pub(super) died: Notify,
+    /// Deliveries that wait for the bus.
+    open: AtomicI64,
 }
 
 impl Recorder {
@@ -50,7 +55,13 @@ impl Recorder {
         dies_after: Option<String>,
     ) -> Self {
         let dies_after = Mutex::new(dies_after);
-        Self { ledger, clock, notes: Mutex::default(), dies_after, died: Notify::new() }
+        let (notes, died, open) = (Mutex::default(), Notify::new(), AtomicI64::new(0));
+        Self { ledger, clock, notes, dies_after, died, open }
+    }
+
+    /// Whether nothing waits for the bus.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.open.load(Relaxed) == 0
     }
 
     /// What was noted, by the sequence of its delivery.
@@ -60,18 +71,33 @@ impl Recorder {
 
     /// Notes what an action did; whether the process dies now.
     fn note(&self, action: &Action, outcome: &Outcome) -> bool {
-        let add = |seq: &i64, note: Note| self.notes().push((*seq, note));
+        let add = |seq: &i64, note: Note| {
+            if let Note::Ended = note {
+                self.open.fetch_sub(1, Relaxed);
+            }
+            self.notes().push((*seq, note));
+        };
         match (action, outcome) {
+            (Action::Accept(_), Outcome::Accepted { created }) => {
+                self.open.fetch_add(i64::try_from(created.len()).unwrap_or(0), Relaxed);
+            }
             (Action::Settle { seq, emits, .. }, Outcome::Settled { .. }) => {
-                emits.iter().for_each(|emit| add(seq, Note::Emitted(emission(emit))));
+                for emit in emits {
+                    add(seq, Note::Emitted(emission(emit)));
+                }
                 add(seq, Note::Ended);
             }
             (Action::Done { seq, done, emits, last, .. }, Outcome::Done { .. }) => {
-                add(seq, match done.operation.strip_prefix("choose:") {
-                    Some(branch) => Note::Chose(done.step.clone(), branch.to_owned()),
-                    None => Note::Ran(done.step.clone()),
-                });
-                emits.iter().for_each(|emit| add(seq, Note::Emitted(emission(emit))));
+                add(
+                    seq,
+                    match done.operation.strip_prefix("choose:") {
+                        Some(branch) => Note::Chose(done.step.clone(), branch.to_owned()),
+                        None => Note::Ran(done.step.clone()),
+                    },
+                );
+                for emit in emits {
+                    add(seq, Note::Emitted(emission(emit)));
+                }
                 if *last {
                     add(seq, Note::Ended);
                 }
@@ -88,11 +114,13 @@ impl Recorder {
             (
                 Action::Verdict { seq, back, .. } | Action::FastVerdict { seq, back, .. },
                 Outcome::Matched,
-            ) => {
-                if let (Then::Waiting(until), true) = (&back.then, back.counts) {
+            ) => match &back.then {
+                Then::Waiting(until) if back.counts => {
                     add(seq, Note::Waits(until.since(self.clock.now())));
                 }
-            }
+                Then::Waiting(_) => {}
+                Then::Parked | Then::Uncertain => drop(self.open.fetch_sub(1, Relaxed)),
+            },
             _ => {}
         }
         false
@@ -122,9 +150,10 @@ impl Write for Recorder {
 }
 
 fn emission(emit: &ledger::Emission) -> Emission {
-    let to = emit.deliveries.iter().filter_map(|delivery| {
-        Some(delivery.subscriber.strip_prefix("party:")?.to_owned())
-    });
+    let to = emit
+        .deliveries
+        .iter()
+        .filter_map(|delivery| Some(delivery.subscriber.strip_prefix("party:")?.to_owned()));
     Emission {
         kind: emit.message.envelope.kind.clone(),
         to: to.collect(),

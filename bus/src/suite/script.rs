@@ -31,7 +31,8 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(scripts: &BTreeMap<String, Wanted<Script>>) -> Self {
-        let of = |(step, script): (&String, &Wanted<Script>)| (step.clone(), (script.value.clone(), 0));
+        let of =
+            |(step, script): (&String, &Wanted<Script>)| (step.clone(), (script.value.clone(), 0));
         Self { scripts: scripts.iter().map(of).collect(), ..Self::default() }
     }
 
@@ -116,18 +117,17 @@ impl Port for Target {
 
     fn recall<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Recalled, Fault>> {
         Box::pin(async move {
-            let log = self.log();
-            let script = log.scripts.get(&call.step_key.step).map(|(script, _)| script.clone());
+            let script =
+                self.log().scripts.get(&call.step_key.step).map(|(script, _)| script.clone());
             let script = script.unwrap_or_default();
-            Ok(match script.then {
-                Then::Returns(result) if script.recalls => {
-                    Recalled::Done(Receipt { result, reference: None, evidence: None })
-                }
-                _ if script.recalls => {
-                    Recalled::Done(Receipt { result: json!({}), reference: None, evidence: None })
-                }
-                _ => Recalled::NotDone,
-            })
+            if !script.recalls {
+                return Ok(Recalled::NotDone);
+            }
+            let result = match script.then {
+                Then::Returns(result) => result,
+                Then::Plain | Then::Refuses { .. } | Then::Fails(_) => self.plain(&call)?,
+            };
+            Ok(Recalled::Done(Receipt { result, reference: None, evidence: None }))
         })
     }
 

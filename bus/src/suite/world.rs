@@ -5,23 +5,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use snodo_core::{
-    adapter::{BoxFuture, Instances},
-    admission,
-    document::Document,
+    adapter::Instances,
+    admission::{self, Rejection},
     envelope::IdempotencyKey,
-    fault::{Fault, FaultClass},
-    ids::{DeliveryId, MessageId, StepKey},
-    kept::{Days, Filed, Filing, Kept, Making},
+    ids::{DeliveryId, MessageId},
     message_state::Bucket,
-    register::Entry,
     route::{
         Routes,
         suite::{Observed, Seen, Sent, Test},
@@ -34,20 +27,19 @@ use super::{
     clock::StoppedClock,
     recorder::{Note, Recorder},
     script::{Log, Target},
+    standins::{NoBroker, NoChance, NoDeadlines, NothingKept},
 };
 use crate::{
-    broker::{Address, Confirm, Copy, Publish},
+    broker::Copy,
     clock::Clock as _,
     edge::admit::into_message,
     engine::{
-        Chance, Deadlines, Engine, Lane, Limits, Parts, Silent,
+        Engine, Lane, Limits, Parts, Silent,
         accept::{AcceptAnswer, Admitted},
         breakers::Breakers,
         sweep::Sweeper,
     },
-    ledger::{
-        Filter, Ledger, RouteVersion, Row, open::in_memory,
-    },
+    ledger::{Filter, Ledger, RouteVersion, Row, open::Scratch},
 };
 
 /// A test that goes on for more turns than this stays as it is then.
@@ -83,18 +75,22 @@ impl<'w> World<'w> {
     /// Runs a test and tells what was seen.
     pub(super) async fn observe(
         stage: &'w Stage<'w>,
-        route: &'w str,
-        test: &'w Test,
+        scratch: &Scratch,
+        (route, test): (&'w str, &'w Test),
     ) -> Result<Observed, Failed> {
-        let mut world = Self::new(stage, route, test).await?;
+        let ledger = scratch.ledger().await.map_err(words)?;
+        let mut world = Self::new(stage, ledger, (route, test)).await?;
         world.live().await?;
         world.told().await
     }
 
-    async fn new(stage: &'w Stage<'w>, route: &'w str, test: &'w Test) -> Result<Self, Failed> {
+    async fn new(
+        stage: &'w Stage<'w>,
+        ledger: Arc<dyn Ledger>,
+        (route, test): (&'w str, &'w Test),
+    ) -> Result<Self, Failed> {
         let compiled = stage.routes.get(route).ok_or("the route is not there")?;
         let routes = Arc::new(Routes::only(Arc::clone(compiled)));
-        let ledger = in_memory().await.map_err(words)?;
         let version = RouteVersion {
             digest: compiled.digest,
             route: compiled.name.clone(),
@@ -150,18 +146,12 @@ impl<'w> World<'w> {
         let limits = admission::Limits::default();
         let mut answered = None;
         for _ in 0..sent.times {
-            let admitted =
-                match admission::admit(sent.incoming.clone(), self.stage.schemas, &limits) {
-                    Ok(admitted) => admitted,
-                    Err(rejection) => {
-                        let of = rejection.violations.iter().map(|one| one.pointer.clone());
-                        let pointers = of.chain(rejection.pointer).collect();
-                        answered.get_or_insert(Err((rejection.code.to_owned(), pointers)));
-                        continue;
-                    }
-                };
-            let id = self.accept(sent, admitted).await?;
-            answered.get_or_insert(Ok(id));
+            let admitted = admission::admit(sent.incoming.clone(), self.stage.schemas, &limits);
+            let answer = match admitted {
+                Ok(admitted) => Ok(self.accept(sent, admitted).await?),
+                Err(rejection) => Err(refusal(rejection)),
+            };
+            answered.get_or_insert(answer);
         }
         self.answered.extend(answered);
         Ok(())
@@ -203,11 +193,13 @@ impl<'w> World<'w> {
 
     /// Lets everything happen until nothing moves any more, or `ends`.
     async fn go_on(&mut self, ends: Timestamp) -> Result<(), Failed> {
-        while self.turns < TURNS {
+        while self.turns < TURNS && !self.recorder.is_at_rest() {
             self.turns += 1;
-            self.breakers.step().await.map_err(words)?;
-            self.sweeper.step().await.map_err(words)?;
             if self.carry().await? {
+                continue;
+            }
+            self.breakers.step().await.map_err(words)?;
+            if self.sweeper.step().await.map_err(words)? > 0 {
                 continue;
             }
             match self.next_moment().await? {
@@ -316,11 +308,9 @@ impl<'w> World<'w> {
         };
         for answer in &self.answered {
             observed.messages.push(match answer {
-                Err(why) => Seen {
-                    state: "rejected",
-                    problem: Some(why.clone()),
-                    ..Seen::default()
-                },
+                Err(why) => {
+                    Seen { state: "rejected", problem: Some(why.clone()), ..Seen::default() }
+                }
                 Ok(_) => Seen { state: Bucket::Open.word(), ..Seen::default() },
             });
         }
@@ -391,85 +381,15 @@ async fn start(
     }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn words(error: impl ToString) -> Failed {
     error.to_string()
 }
 
-/// Copies stay in the ledger until the world takes them.
-struct NoBroker;
-
-impl Publish for NoBroker {
-    fn publish(&self, _: &Address, _: Copy) -> BoxFuture<'static, Confirm> {
-        Box::pin(std::future::ready(Confirm::Unknown))
-    }
-    fn is_congested(&self) -> bool {
-        true
-    }
-}
-
-/// Ids in a row, and always the longest wait.
-struct NoChance(Arc<AtomicU64>);
-
-impl Chance for NoChance {
-    fn bytes(&self) -> [u8; 10] {
-        let mut bytes = [0; 10];
-        bytes[2..].copy_from_slice(&self.0.fetch_add(1, Relaxed).to_be_bytes());
-        bytes
-    }
-    fn jitter(&self) -> f64 {
-        1.0
-    }
-}
-
-/// Scripted targets answer at once, or say themselves that they do not.
-struct NoDeadlines;
-
-impl Deadlines for NoDeadlines {
-    fn within<'a>(&'a self, _: Duration, work: BoxFuture<'a, ()>) -> BoxFuture<'a, ()> {
-        work
-    }
-}
-
-/// The bus keeps no documents in a test: who would use them is a target, and answers as the test says.
-#[derive(Debug)]
-struct NothingKept(Arc<StoppedClock>);
-
-fn none<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, Fault>> {
-    let text = "a test of a route keeps no documents";
-    Box::pin(async move { Err(Fault::new(FaultClass::Poison, "SN0167", text)) })
-}
-
-impl Kept for NothingKept {
-    fn now(&self) -> Timestamp {
-        self.0.now()
-    }
-    fn may_have<'a>(
-        &'a self,
-        _: &'a StepKey,
-        _: &'a [Document],
-    ) -> BoxFuture<'a, Result<(), Fault>> {
-        none()
-    }
-    fn verify<'a>(&'a self, _: &'a Document) -> BoxFuture<'a, Result<(), Fault>> {
-        none()
-    }
-    fn file<'a>(&'a self, _: &'a Filing<'a>) -> BoxFuture<'a, Result<Vec<Filed>, Fault>> {
-        none()
-    }
-    fn filed<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<Filed>, Fault>> {
-        none()
-    }
-    fn made<'a>(&'a self, _: &'a StepKey) -> BoxFuture<'a, Result<Option<Document>, Fault>> {
-        none()
-    }
-    fn make<'a>(&'a self, _: &'a StepKey) -> BoxFuture<'a, Result<Box<dyn Making>, Fault>> {
-        none()
-    }
-    fn entries<'a>(
-        &'a self,
-        _: &'a Days<'a>,
-        _: Option<(i16, i64)>,
-    ) -> BoxFuture<'a, Result<Vec<Entry>, Fault>> {
-        none()
-    }
+/// Why a message was refused at the door: the code, and where.
+fn refusal(rejection: Rejection) -> (String, Vec<String>) {
+    let of = rejection.violations.iter().map(|one| one.pointer.clone());
+    let mut pointers: Vec<String> = of.chain(rejection.pointer).collect();
+    pointers.dedup();
+    (rejection.code.to_owned(), pointers)
 }

@@ -50,7 +50,10 @@ impl RouteFile {
     pub(super) fn text(&self) -> Cow<'_, str> {
         let text = &self.file.text;
         match &self.tests {
-            Some((key, node)) => format!("{}{}", &text[..key.start], &text[node.span.end..]).into(),
+            Some((key, node)) => {
+                let without = format!("{}{}", &text[..key.start], &text[node.span.end..]);
+                format!("{}\n", without.trim_end()).into()
+            }
             None => text.into(),
         }
     }

@@ -5,6 +5,10 @@
 
 use serde_json::{Value, json};
 
+mod tests;
+
+pub use tests::schema as tests_schema;
+
 /// Under which editors know it.
 const ID: &str = "https://snodo.example/route.schema.json";
 
@@ -68,11 +72,15 @@ fn route() -> Value {
                 "give_up_after": refers("duration", "Then a person must look; outages do not count."),
             },
         },
+        "tests": {
+            "$ref": "#/$defs/tests",
+            "description": "Tests of the route; they may stand in <route>.test.yaml as well.",
+        },
     })
 }
 
 fn definitions() -> Value {
-    json!({
+    let mut defined = json!({
         "routeName": { "type": "string", "pattern": "^[a-z][a-z0-9-]{0,63}$" },
         "typeName": {
             "type": "string", "pattern": r"^[a-z][a-z0-9-]*\.[a-z0-9.-]+\.v[1-9][0-9]*$",
@@ -106,7 +114,10 @@ fn definitions() -> Value {
         "emit": emit(),
         "choose": choose(),
         "branch": branch(),
-    })
+    });
+    let Value::Object(defined) = &mut defined else { return defined };
+    defined.append(&mut tests::definitions());
+    Value::Object(std::mem::take(defined))
 }
 
 fn clock() -> Value {

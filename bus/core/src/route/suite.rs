@@ -16,13 +16,13 @@ use crate::{
 mod check;
 mod coverage;
 mod judge;
-mod read;
+pub(super) mod read;
 
+pub(super) use check::check;
+pub(super) use coverage::points;
 pub use coverage::{Coverage, Edge, Point};
 pub use judge::{Called, Emission, Failure, Observed, Seen, judge};
-pub(super) use coverage::points;
 pub(super) use read::{TESTS, read};
-pub(super) use check::check;
 
 /// Files that tests name, by their path below `routes/`: `<route>/<file>`.
 pub type Attachments = BTreeMap<String, Arc<SourceFile>>;
@@ -149,8 +149,8 @@ pub struct Expect {
     pub emits: Option<Wanted<Vec<EmitWanted>>>,
     /// How long it waited before each new attempt.
     pub waits: Option<Wanted<Vec<Duration>>>,
-    /// Why it was refused at the door: `SN06nn`, a pointer.
-    pub problem: Option<(Option<Wanted<String>>, Option<Wanted<String>>)>,
+    /// Why it was refused at the door.
+    pub problem: Option<ProblemWanted>,
     /// Its last fault.
     pub fault: Option<FaultWanted>,
 }
@@ -166,6 +166,15 @@ pub struct EmitWanted {
     pub with: Option<Value>,
     /// Where this is written.
     pub place: Place,
+}
+
+/// A refusal at the door that is expected.
+#[derive(Clone, Debug, Default)]
+pub struct ProblemWanted {
+    /// `SN06nn`.
+    pub code: Option<Wanted<String>>,
+    /// Where in the body; one of several is enough.
+    pub pointer: Option<Wanted<String>>,
 }
 
 /// A fault that is expected.
@@ -189,8 +198,7 @@ pub struct Together {
 }
 
 /// What may become of a message.
-pub const STATES: [&str; 6] =
-    ["completed", "filtered", "parked", "uncertain", "rejected", "open"];
+pub const STATES: [&str; 6] = ["completed", "filtered", "parked", "uncertain", "rejected", "open"];
 
 /// `data`, ready to be sent.
 fn bytes_of(data: &Value) -> Bytes {

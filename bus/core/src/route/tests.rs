@@ -20,6 +20,7 @@ use crate::{
 
 mod language;
 mod mistakes;
+mod suites;
 mod ways;
 
 fn file(path: &str, text: &str) -> Arc<SourceFile> {

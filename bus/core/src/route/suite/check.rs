@@ -12,7 +12,9 @@ use crate::{
 /// Says what of the tests is not about this route.
 pub(in crate::route) fn check(tests: &[Test], route: &Route, problems: &mut Problems) {
     let mut checks = Checks { route, problems };
-    tests.iter().for_each(|test| checks.test(test));
+    for test in tests {
+        checks.test(test);
+    }
 }
 
 struct Checks<'c> {
@@ -52,7 +54,9 @@ impl Checks<'_> {
 
     fn expect(&mut self, expect: &Expect) {
         if let Some(ran) = &expect.ran {
-            ran.value.iter().for_each(|id| { self.step(id, &ran.place); });
+            ran.value.iter().for_each(|id| {
+                self.step(id, &ran.place);
+            });
         }
         for step in &expect.not_ran {
             self.step(&step.value, &step.place);
@@ -73,7 +77,8 @@ impl Checks<'_> {
 
     fn step(&mut self, id: &str, place: &Place) -> bool {
         // The choice that a step's own `when` makes is called with a dot, and nobody names it.
-        let known = || self.route.each_step().map(|step| step.id.as_str()).filter(|id| !id.contains('.'));
+        let known =
+            || self.route.each_step().map(|step| step.id.as_str()).filter(|id| !id.contains('.'));
         let found = known().any(|known| known == id);
         if !found {
             let help = help_with_nearest(id, known(), "steps of the route");

@@ -95,7 +95,9 @@ impl Finder<'_> {
     }
 
     fn steps(&mut self, steps: &[StepFile]) {
-        steps.iter().for_each(|step| self.step(step));
+        for step in steps {
+            self.step(step);
+        }
     }
 
     fn step(&mut self, step: &StepFile) {
@@ -112,7 +114,9 @@ impl Finder<'_> {
             }
             VerbFile::Emit { .. } => self.add(Edge::Done(id.clone()), at),
             VerbFile::Choose { branches, .. } => {
-                branches.iter().for_each(|branch| self.branch(id, branch));
+                for branch in branches {
+                    self.branch(id, branch);
+                }
             }
             VerbFile::Refused => {}
         }
@@ -140,7 +144,8 @@ impl Coverage {
                 _ => edges.push(Edge::Applies),
             }
             edges.extend(seen.ran.iter().cloned().map(Edge::Done));
-            let takes = |(choice, branch): &(String, String)| Edge::Takes(choice.clone(), branch.clone());
+            let takes =
+                |(choice, branch): &(String, String)| Edge::Takes(choice.clone(), branch.clone());
             edges.extend(seen.chose.iter().map(takes));
             let failed = seen.calls.iter().filter(|call| call.failed);
             edges.extend(failed.map(|call| Edge::Fails(call.step.clone())));

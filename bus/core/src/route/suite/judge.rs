@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use serde_json::Value;
 
-use super::{EmitWanted, Expect, FaultWanted, Test, Wanted};
+use super::{EmitWanted, Expect, FaultWanted, ProblemWanted, Test, Wanted};
 use crate::{diagnostic::Place, fault::Fault};
 
 /// What was observed of a test.
@@ -83,7 +83,8 @@ pub struct Failure {
 pub fn judge(test: &Test, observed: &Observed) -> Vec<Failure> {
     let mut judge = Judge { of: String::new(), failures: Vec::new() };
     for (step, target) in &observed.unanswered {
-        let expected = format!("what `{target}` answers; write `steps: {{ {step}: {{ returns: … }} }}`");
+        let expected =
+            format!("what `{target}` answers; write `steps: {{ {step}: {{ returns: … }} }}`");
         judge.differs(&format!("steps.{step}"), &test.place, expected, "the test does not say it");
     }
     for (sent, seen) in test.messages.iter().zip(&observed.messages) {
@@ -101,6 +102,7 @@ pub fn judge(test: &Test, observed: &Observed) -> Vec<Failure> {
     if let Some(wanted) = &test.expect.deliveries {
         judge.same("deliveries", wanted, &observed.deliveries);
     }
+    judge.failures.sort_by_key(|failure| failure.place.start);
     judge.failures
 }
 
@@ -144,7 +146,7 @@ impl Judge {
                 (in_words(&wanted.value), in_words(&seen.waits));
             self.lists("waits", &Wanted { value: expected, place: wanted.place.clone() }, &found);
         }
-        if let Some((code, pointer)) = &expect.problem {
+        if let Some(ProblemWanted { code, pointer }) = &expect.problem {
             let (found, at) = seen.problem.clone().unwrap_or_default();
             self.word("problem.code", code.as_ref(), &found);
             if let Some(wanted) = pointer.as_ref().filter(|wanted| !at.contains(&wanted.value)) {
@@ -177,8 +179,13 @@ impl Judge {
             if let Some(to) = &wanted.to
                 && to.iter().collect::<BTreeSet<_>>() != found.to.iter().collect()
             {
-                let (expected, to) = (to.join(", "), found.to.join(", "));
-                self.differs(&format!("{what}.to"), &wanted.place, expected, to);
+                let in_words = |to: &[String]| format!("[{}]", to.join(", "));
+                self.differs(
+                    &format!("{what}.to"),
+                    &wanted.place,
+                    in_words(to),
+                    in_words(&found.to),
+                );
             }
             if let Some(with) = &wanted.with {
                 self.holds(&format!("{what}.with"), &wanted.place, with, &found.data);
@@ -220,13 +227,7 @@ impl Judge {
         }
     }
 
-    fn differs(
-        &mut self,
-        what: &str,
-        place: &Place,
-        expected: impl Display,
-        found: impl Display,
-    ) {
+    fn differs(&mut self, what: &str, place: &Place, expected: impl Display, found: impl Display) {
         self.failures.push(Failure {
             place: place.clone(),
             what: format!("{}{what}", self.of),
@@ -241,7 +242,10 @@ fn why(seen: &Seen) -> String {
     if let Some((code, pointers)) = &seen.problem {
         return format!(": {code} at [{}]", pointers.join(", "));
     }
-    let Some(fault) = &seen.fault else { return String::new() };
+    // What was mended on the way is no reason.
+    let Some(fault) = seen.fault.as_ref().filter(|_| seen.state != "completed") else {
+        return String::new();
+    };
     let step = fault.step.as_ref().map(|step| format!(" at step {step}")).unwrap_or_default();
     format!("{step}: {fault}")
 }
@@ -249,13 +253,15 @@ fn why(seen: &Seen) -> String {
 /// The first place at which `found` is not what is expected: fields that are not expected may be there.
 fn lacks(expected: &Value, found: &Value, at: String) -> Option<(String, String, String)> {
     match (expected, found) {
-        (Value::Object(expected), Value::Object(found)) => expected.iter().find_map(|(name, value)| {
-            let at = format!("{at}.{name}");
-            match found.get(name) {
-                Some(found) => lacks(value, found, at),
-                None => Some((at, value.to_string(), "nothing".to_owned())),
-            }
-        }),
+        (Value::Object(expected), Value::Object(found)) => {
+            expected.iter().find_map(|(name, value)| {
+                let at = format!("{at}.{name}");
+                match found.get(name) {
+                    Some(found) => lacks(value, found, at),
+                    None => Some((at, value.to_string(), "nothing".to_owned())),
+                }
+            })
+        }
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
             let mut pairs = expected.iter().zip(found).enumerate();
             pairs.find_map(|(index, (value, found))| lacks(value, found, format!("{at}[{index}]")))

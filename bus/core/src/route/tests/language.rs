@@ -41,6 +41,30 @@ fn the_schema_for_editors_has_the_keys_that_the_compiler_reads() {
 }
 
 #[test]
+fn the_schema_of_tests_has_the_keys_that_their_reader_reads() {
+    use crate::route::suite::read::{
+        MESSAGE, TEST, TESTS,
+        expect::{EMIT, EXPECT, FAULT, PROBLEM},
+        script::{REFUSES, SCRIPT},
+    };
+    let schema = language::tests_schema();
+    let check = |found: &Value, known: &Known| {
+        assert_eq!(keys(found), known.keys.iter().copied().collect(), "{}", known.what);
+    };
+    let definition = |name: &str| &schema["$defs"][name];
+    let expect = |name: &str| &definition("expect")["properties"][name];
+    check(&schema, &TESTS);
+    check(definition("test"), &TEST);
+    check(definition("message"), &MESSAGE);
+    check(definition("script"), &SCRIPT);
+    check(&definition("script")["oneOf"][1]["properties"]["refuses"], &REFUSES);
+    check(definition("expect"), &EXPECT);
+    check(&expect("emits")["items"], &EMIT);
+    check(expect("problem"), &PROBLEM);
+    check(expect("fault"), &FAULT);
+}
+
+#[test]
 fn what_a_route_must_have_is_required_of_an_editor_too() {
     let schema = language::schema();
     let required: BTreeSet<&str> =
