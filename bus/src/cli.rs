@@ -32,6 +32,7 @@ mod explain;
 mod graph;
 mod group;
 mod help;
+mod new;
 mod schema;
 mod send;
 mod test;
@@ -75,6 +76,9 @@ enum Command {
     Describe(desk::Describe),
     /// Draw who sends what, which route takes it and what comes of it, for Mermaid
     Graph,
+    /// Write a new route with its tests, a purpose or a party, complete enough for `check` and `test`
+    #[command(subcommand)]
+    New(new::New),
     /// Have the running bus read the house again: routes, schemas, parties
     Reload(desk::Reload),
     /// Send a message to the bus and print its id
@@ -145,6 +149,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Run => run(common, catalog),
         Command::Describe(describe) => block_on(describe.run(common, catalog)),
         Command::Graph => graph::run(common, catalog),
+        Command::New(new) => new.run(common, catalog),
         Command::Reload(reload) => block_on(reload.run(common, catalog)),
         Command::Send(send) => block_on(send.run(common)),
         Command::Explain(explain) => explain.run(common),

@@ -87,8 +87,13 @@ pub fn check(
     let schemas = Arc::new(schemas);
     let adapters = settings.as_ref().map(|settings| &settings.adapters);
     let instances = open(adapters.into_iter().flatten(), catalog, &schemas, &mut problems);
-    let (compiled, mistakes) =
-        compile(&House { strict: around.strict, ..house_of(files, &schemas, &instances) });
+    let configured = settings.iter().flat_map(|settings| settings.adapters.keys().cloned());
+    let unopened = configured.filter(|name| instances.get(name).is_none()).collect();
+    let (compiled, mistakes) = compile(&House {
+        strict: around.strict,
+        unopened,
+        ..house_of(files, &schemas, &instances)
+    });
     said.extend(mistakes);
     said.extend(problems.sorted());
     sort(&mut said);
@@ -119,6 +124,12 @@ pub fn published(house: &Path, problems: &mut Problems) -> Published {
     file.map(|file| Published::read(&file, problems)).unwrap_or_default()
 }
 
+/// The ids of the laws that the house knows.
+pub fn laws(house: &Path, problems: &mut Problems) -> Vec<String> {
+    let file = source(house, "routes/laws.yaml".to_owned(), problems);
+    file.map(|file| snodo_core::route::laws(&file, problems)).unwrap_or_default()
+}
+
 /// What the core checks together.
 fn house_of(files: Files, schemas: &Arc<Schemas>, instances: &Instances) -> House {
     let operations = instances.iter().map(|(name, port)| (name.to_owned(), port.operations()));
@@ -131,7 +142,7 @@ fn house_of(files: Files, schemas: &Arc<Schemas>, instances: &Instances) -> Hous
         attachments: files.attachments,
         schemas: Arc::clone(schemas),
         operations: operations.collect(),
-        strict: false,
+        ..House::default()
     }
 }
 

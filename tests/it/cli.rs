@@ -70,8 +70,80 @@ fn mistakes_end_with_code_2_and_are_all_said() {
     assert_eq!(said[1]["code"], "SN0442");
     assert_eq!((&said[1]["line"], &said[1]["column"]), (&3.into(), &1.into()));
     let (_, sarif, _) = run(house.path(), &["check", "--format", "sarif"]);
-    let said: serde_json::Value = serde_json::from_str(&sarif).expect("JSON");
+    a_code_host_accepts(&serde_json::from_str(&sarif).expect("JSON"));
+}
+
+/// What code hosts demand of SARIF 2.1.0 before they show it beside the lines.
+fn a_code_host_accepts(said: &serde_json::Value) {
     assert_eq!(said["version"], "2.1.0");
+    assert!(said["$schema"].as_str().is_some_and(|schema| schema.contains("sarif-2.1.0")));
+    let run = &said["runs"][0];
+    let driver = &run["tool"]["driver"];
+    assert!(driver["name"].is_string() && driver["semanticVersion"].is_string(), "{driver}");
+    let rules = driver["rules"].as_array().expect("rules");
+    for rule in rules {
+        for text in ["shortDescription", "fullDescription", "help"] {
+            let words = rule[text]["text"].as_str().expect(text);
+            assert!(!words.is_empty(), "{rule}");
+        }
+        assert!(rule["help"]["markdown"].as_str().is_some_and(|page| page.starts_with("# SN")));
+    }
+    let results = run["results"].as_array().expect("results");
+    assert_eq!(results.len(), 2);
+    for result in results {
+        let rule = &rules
+            [usize::try_from(result["ruleIndex"].as_u64().expect("an index")).expect("small")];
+        assert_eq!(rule["id"], result["ruleId"], "{result}");
+        assert!(["error", "warning"].contains(&result["level"].as_str().unwrap_or_default()));
+        assert!(result["message"]["text"].is_string(), "{result}");
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "config/snodo.yaml", "relative, with `/`");
+        let region = &place["region"];
+        let number = |name: &str| region[name].as_u64().expect(name);
+        assert!(number("startLine") >= 1 && number("startColumn") >= 1, "{region}");
+        assert!(number("endLine") >= number("startLine"), "{region}");
+    }
+}
+
+const LAWS: &str = "a-law: { title: A law }\n";
+
+/// What `new` writes is complete: it checks, its tests pass and leave nothing out.
+#[test]
+fn new_files_pass_check_and_test_as_they_are() {
+    let register =
+        format!("{CONFIG}adapters: {{ protocollo: {{ kind: protocollo, aoo: c_g273 }} }}\n");
+    for config in [CONFIG, &register] {
+        let house = house(config);
+        fs::create_dir_all(house.path().join("routes")).expect("made");
+        fs::write(house.path().join("routes/laws.yaml"), LAWS).expect("written");
+        let done = |arguments: &[&str]| {
+            let (code, out, err) = run(house.path(), arguments);
+            assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+            out
+        };
+        let out = done(&["new", "purpose", "school-canteen", "--law", "a-law"]);
+        assert_eq!(out, "wrote routes/purposes/school-canteen.yaml\n");
+        let new = ["--from", "scuola.canteen.requested.v1", "--purpose", "school-canteen"];
+        done(&[&["new", "route", "canteen"][..], &new].concat());
+        // A second route of the same type: the schema is there.
+        done(&[&["new", "route", "canteen-again"][..], &new].concat());
+        let out = done(&["new", "party", "desk"]);
+        let token = out.lines().last().and_then(|line| line.rsplit(' ').next()).expect("a token");
+        let digest = snodo_core::ids::Digest::of(token.as_bytes()).to_string();
+        let party =
+            fs::read_to_string(house.path().join("config/parties/desk.yaml")).expect("written");
+        assert!(token.len() == 64 && party.contains(&digest) && !party.contains(token), "{party}");
+        let (code, _, err) = run(house.path(), &["check"]);
+        assert_eq!((code, err.as_str()), (0, "nothing is wrong\n"));
+        done(&["test", "--min-coverage", "100"]);
+
+        let (code, _, err) = run(house.path(), &[&["new", "route", "canteen"][..], &new].concat());
+        let there = "snodo: routes/canteen.yaml is there already; nothing was written\n";
+        assert_eq!((code, err.as_str()), (2, there));
+        let (code, _, err) = run(house.path(), &["new", "purpose", "x", "--law", "anything"]);
+        assert!(code == 2 && err.contains("it has: a-law"), "{err}");
+        assert_eq!(run(house.path(), &["new", "party", "Desk"]).0, 2);
+    }
 }
 
 #[test]
@@ -215,7 +287,7 @@ const ALL_TWELVE: [(&str, &str, &str, &str); 12] = [
     ("SN0306", "5:10", "purpose: residnce", "`residence`"),
     ("SN0103", "7:7", "when: !x .applicant", "`.paid | not`"),
     ("SN0109", "8:1", "ofice: scuola", "`office`"),
-    ("SN0305", "12:12", "use: protocollo.registre", "`register`"),
+    ("SN0305", "12:23", "use: protocollo.registre", "`register`"),
     ("SN0117", "15:72", "ascii_downcase( }", "jq"),
     ("SN0118", "16:29", "sender: { name: \"${ now }\" }", "comes with the message"),
     ("SN0113", "17:5", "- archive:", "add `use:"),

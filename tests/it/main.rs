@@ -13,6 +13,7 @@ mod chaos;
 mod faults;
 mod language;
 mod ledger;
+mod mistakes;
 mod operation;
 mod order;
 mod outage;

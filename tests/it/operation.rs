@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use snodo::engine::retention::Retention;
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
-    client::{Client, post_message},
+    client::{Client, get, post_message},
     wait::eventually,
 };
 use tokio::net::TcpListener;
@@ -284,9 +284,21 @@ async fn a_running_bus_is_looked_at_as_a_whole() {
     write(&house, "routes/thing.yaml", &route("thing", put));
     // It starts a broker of its own.
     let mut bus = BusProcess::spawn(&house, &[]).expect("started");
-    bus.ready(Duration::from_mins(3)).await.expect("ready");
+    // Messages are taken into custody long before the broker is there.
+    let first = post_message(TOKEN, &event("thing", 0, 0));
+    eventually("a first 202", Duration::from_mins(1), || async {
+        let answer = Client::new(house.http).send(&first).await;
+        answer.is_ok_and(|answer| answer.status == 202).then_some(())
+    })
+    .await;
     let mut client = Client::new(house.http);
-    for n in 0..10 {
+    let status = client.send(&get("/status", "")).await.expect("answered").json();
+    assert_eq!(status["ready"], true, "{status}");
+    for away in ["broker", "topology"] {
+        assert_eq!(status["components"][away]["ready"], false, "{status}");
+    }
+    bus.ready(Duration::from_mins(3)).await.expect("ready");
+    for n in 1..10 {
         let event = event("thing", n, n);
         let answer = client.send(&post_message(TOKEN, &event)).await.expect("answered");
         assert_eq!(answer.status, 202);

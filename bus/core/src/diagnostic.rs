@@ -8,6 +8,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, rendere
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::codes;
+
 /// A text file that was read, by the name under which people know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceFile {
@@ -105,6 +107,17 @@ impl Problems {
     fn add(&mut self, code: &'static str, severity: Severity, place: Place, words: Words) {
         let Words { title, label, help } = words;
         self.found.push(Diagnostic { code, severity, title, place, label, help });
+    }
+
+    /// Takes back what only follows from a mistake that is said: everything of a code.
+    pub fn forget(&mut self, code: &str) {
+        self.found.retain(|diagnostic| diagnostic.code != code);
+    }
+
+    /// The same of one place.
+    pub fn forget_at(&mut self, code: &str, place: &Place) {
+        self.found
+            .retain(|diagnostic| diagnostic.code != code || diagnostic.place.start != place.start);
     }
 
     /// Whether any of them is an error.
@@ -253,19 +266,42 @@ fn as_json(diagnostic: &Diagnostic) -> Value {
 
 /// As code hosts read it: SARIF 2.1.0.
 pub fn render_sarif(diagnostics: &[Diagnostic]) -> String {
-    let rules: BTreeSet<&str> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
-    let rules: Vec<Value> = rules.into_iter().map(|code| json!({ "id": code })).collect();
-    let results: Vec<Value> = diagnostics.iter().map(as_sarif).collect();
+    let codes: BTreeSet<&str> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
+    let codes: Vec<&str> = codes.into_iter().collect();
+    let rules: Vec<Value> = codes.iter().map(|code| rule(code)).collect();
+    let result = |diagnostic: &Diagnostic| {
+        let mut result = as_sarif(diagnostic);
+        result["ruleIndex"] = json!(codes.iter().position(|code| *code == diagnostic.code));
+        result
+    };
+    let results: Vec<Value> = diagnostics.iter().map(result).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
-            "tool": { "driver": { "name": "snodo", "rules": rules } },
+            "tool": { "driver": {
+                "name": "snodo", "semanticVersion": env!("CARGO_PKG_VERSION"), "rules": rules,
+            } },
             "columnKind": "unicodeCodePoints",
             "results": results,
         }],
     })
     .to_string()
+}
+
+/// What a code host shows of a code: its page, first the title.
+fn rule(code: &str) -> Value {
+    let page = codes::page(code).unwrap_or_default();
+    let title = page.lines().next().unwrap_or_default();
+    let title = title.trim_start_matches("# ").trim_start_matches(code).trim();
+    json!({
+        "id": code,
+        "name": code,
+        "shortDescription": { "text": title },
+        "fullDescription": { "text": title },
+        "help": { "text": page, "markdown": page },
+        "defaultConfiguration": { "level": "error" },
+    })
 }
 
 fn as_sarif(diagnostic: &Diagnostic) -> Value {

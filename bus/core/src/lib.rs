@@ -30,6 +30,7 @@ pub mod reload;
 pub mod retention;
 pub mod retry;
 pub mod route;
+pub mod scaffold;
 pub mod schedule;
 pub mod schema;
 pub mod template;

@@ -230,7 +230,7 @@ fn known_type(
     schemas: &Schemas,
     problems: &mut Problems,
 ) {
-    if schemas.document(&kind.value).is_none() {
+    if schemas.document(&kind.value).is_none() && !schemas.is_broken(&kind.value) {
         let help = help_with_nearest(&kind.value, schemas.kinds(), "types in schemas/");
         let words = Words::new(format!("there is no type `{}`", kind.value), "no such type", help);
         problems.error("SN0301", Place::new(file, kind.span.clone()), words);

@@ -37,7 +37,7 @@ pub mod suite;
 mod walk;
 
 pub use bundle::{BundleError, compile_bundle};
-pub use check::{Compiled, House, Purpose, compile};
+pub use check::{Compiled, House, Purpose, compile, laws};
 pub use graph::mermaid;
 pub use order::{OnPark, Order, Place};
 
@@ -265,6 +265,11 @@ impl Route {
     pub fn applies(&self, scope: &Scope<'_>) -> Result<bool, Fault> {
         self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))
     }
+}
+
+/// Whether a route, a purpose or a party may be called so.
+pub fn is_route_name(name: &str) -> bool {
+    file::is_name(name, '-')
 }
 
 /// The envelope as `$message` sees it.

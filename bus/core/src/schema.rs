@@ -81,6 +81,8 @@ pub struct Schemas {
     names: Arc<BTreeSet<String>>,
     /// As the registry has them, to find what is around a keyword.
     portable: Arc<BTreeMap<String, Value>>,
+    /// Types whose file is there, and wrong.
+    broken: BTreeSet<String>,
 }
 
 impl fmt::Debug for Schemas {
@@ -95,17 +97,22 @@ impl Schemas {
     pub fn load(files: &[SchemaFile]) -> (Self, Vec<Diagnostic>) {
         let mut documents = BTreeMap::new();
         let mut sources = BTreeMap::new();
-        let mut diagnostics = Vec::new();
+        let (mut diagnostics, mut broken) = (Vec::new(), BTreeSet::new());
         for source in files {
             match read(source) {
                 Ok((kind, document)) => {
                     documents.insert(kind.clone(), document);
                     sources.insert(kind, Arc::clone(&source.file));
                 }
-                Err(diagnostic) => diagnostics.push(diagnostic),
+                Err(diagnostic) => {
+                    broken.extend(kind_of_path(&source.path));
+                    diagnostics.push(diagnostic);
+                }
             }
         }
-        let (schemas, mistakes) = Self::build(documents);
+        let (mut schemas, mistakes) = Self::build(documents);
+        broken.extend(mistakes.iter().map(|(kind, _)| kind.clone()));
+        schemas.broken = broken;
         for (kind, mistake) in mistakes {
             if let Some(file) = sources.get(&kind) {
                 diagnostics.push(diagnostic(file, mistake));
@@ -193,6 +200,11 @@ impl Schemas {
     /// The compiled schema of `kind`, if there is one.
     pub fn validator(&self, kind: &str) -> Option<&Validator> {
         self.validators.get(kind)
+    }
+
+    /// Whether the type has a file that is wrong: it is there, though nothing can be done with it.
+    pub fn is_broken(&self, kind: &str) -> bool {
+        self.broken.contains(kind)
     }
 
     /// The types, in order.

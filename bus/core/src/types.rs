@@ -18,7 +18,7 @@ mod operators;
 mod paths;
 mod span;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
 use bugs::{Bug, seeded};

@@ -156,20 +156,29 @@ fn render(told: &Value, before: Option<&Value>, height: usize) -> String {
         sum(|row| row.uncertain),
         told["strays"],
     );
+    for target in told["away"].as_array().into_iter().flatten() {
+        let part = |name: &str| target[name].as_str().unwrap_or("-");
+        let age = lasting(now.since(time(&target["since"])));
+        let (name, code) = (part("target"), part("code"));
+        let _ = writeln!(text, "away for {age}: {name} ({code}); the routes that call it wait");
+    }
+    let head = text.lines().count();
     let _ = writeln!(
         text,
         "{:>8}  {:>9}  {:>7}  {:>9}  {:>8}  {:>10}  ROUTE",
         "OLDEST", "OPEN", "PARKED", "UNCERTAIN", "ENDED/S", "ENDED"
     );
     let none = || "-".to_owned();
-    for row in rows.iter().take(height.saturating_sub(3)) {
+    for row in rows.iter().take(height.saturating_sub(head + 2)) {
         let rate = passed.zip(ended.get(row.route)).map(|(passed, was)| row.rate(*was, passed));
         let rate = rate.map_or_else(none, |rate| format!("{rate:.1}"));
         let age = row.age.map_or_else(none, lasting);
         let Line { open, parked, uncertain, ended, route, .. } = row;
+        let waits = row.waits_for.map(|target| format!("  (waits for {target})"));
+        let waits = waits.unwrap_or_default();
         let _ = writeln!(
             text,
-            "{age:>8}  {open:>9}  {parked:>7}  {uncertain:>9}  {rate:>8}  {ended:>10}  {route}"
+            "{age:>8}  {open:>9}  {parked:>7}  {uncertain:>9}  {rate:>8}  {ended:>10}  {route}{waits}"
         );
     }
     text
@@ -183,6 +192,8 @@ struct Line<'a> {
     parked: i64,
     uncertain: i64,
     ended: i64,
+    /// A target that is away.
+    waits_for: Option<&'a str>,
 }
 
 impl<'a> Line<'a> {
@@ -194,6 +205,7 @@ impl<'a> Line<'a> {
             parked: count(row, "parked"),
             uncertain: count(row, "uncertain"),
             ended: count(row, "ended"),
+            waits_for: row["waitsFor"].as_str(),
         }
     }
 
@@ -242,10 +254,11 @@ mod tests {
     #[test]
     fn what_waits_longest_is_on_top_and_two_looks_give_a_rate() {
         let look = |at: &str, ended: i64| {
-            json!({ "at": at, "strays": 0, "routes": [
+            let away = json!([{ "target": "region", "since": "2026-11-26T07:10:00.000Z", "code": "SN0760" }]);
+            json!({ "at": at, "strays": 0, "away": away, "routes": [
                 { "route": "archive", "open": 3, "ended": ended, "since": "2026-11-26T09:59:18.000Z" },
                 { "route": "notify-region", "open": 1, "parked": 2, "ended": 7,
-                  "since": "2026-11-26T07:00:00.000Z" },
+                  "since": "2026-11-26T07:00:00.000Z", "waitsFor": "region" },
                 { "route": "party:region", "uncertain": 1, "ended": 0 },
             ]})
         };
@@ -253,11 +266,12 @@ mod tests {
         let now = look("2026-11-26T10:00:00.000Z", 15);
         insta::assert_snapshot!(render(&now, Some(&before), 24), @r"
         2026-11-26T10:00:00.000Z  open 4  parked 2  uncertain 1  strays 0
+        away for 2h: region (SN0760); the routes that call it wait
           OLDEST       OPEN   PARKED  UNCERTAIN   ENDED/S       ENDED  ROUTE
-              3h          1        2          0       0.0           7  notify-region
+              3h          1        2          0       0.0           7  notify-region  (waits for region)
              42s          3        0          0       2.5          15  archive
                -          0        0          1       0.0           0  party:region
         ");
-        assert_eq!(render(&now, None, 4).lines().count(), 3, "no more than the terminal shows");
+        assert_eq!(render(&now, None, 5).lines().count(), 4, "no more than the terminal shows");
     }
 }

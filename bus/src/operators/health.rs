@@ -11,8 +11,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use snodo_core::route::Routes;
+
 use super::{No, Office, Told};
-use crate::doctor;
+use crate::{doctor, ledger::TargetAway};
 
 /// `?thorough=true`.
 #[derive(Debug, Deserialize)]
@@ -51,12 +53,29 @@ pub(super) async fn top(State(office): State<Arc<Office>>) -> Told {
             row["since"] = json!(since);
         }
     }
+    let away = office.ledger.targets_away().await?;
+    let routes = (office.routes)();
     let rows: Vec<Value> = rows
         .into_iter()
         .map(|(name, mut row)| {
+            if let Some(target) = waits_for(&routes, &name, &away) {
+                row["waitsFor"] = json!(target);
+            }
             row["route"] = json!(name);
             row
         })
         .collect();
-    Ok(Json(json!({ "at": office.clock.now(), "strays": ages.strays, "routes": rows })))
+    let away: Vec<Value> = away
+        .iter()
+        .map(|line| json!({ "target": line.instance, "since": line.since, "code": line.code }))
+        .collect();
+    let at = office.clock.now();
+    Ok(Json(json!({ "at": at, "strays": ages.strays, "away": away, "routes": rows })))
+}
+
+/// The target that is away and that a route calls.
+fn waits_for<'a>(routes: &Routes, name: &str, away: &'a [TargetAway]) -> Option<&'a str> {
+    let route = routes.get(name)?;
+    let is_called = |line: &&TargetAway| route.targets().any(|target| target == line.instance);
+    away.iter().find(is_called).map(|line| line.instance.as_str())
 }

@@ -4,7 +4,7 @@
 //! from the ledger's copy alike.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
 };
@@ -47,6 +47,8 @@ pub(super) struct Targets<'h> {
     library: Option<Library<'h>>,
     /// Whether the places are said where inference ends.
     strict: bool,
+    /// Adapter instances that could not be opened: what they would have is not missing.
+    unopened: BTreeSet<String>,
 }
 
 impl<'h> Targets<'h> {
@@ -54,12 +56,18 @@ impl<'h> Targets<'h> {
         schemas: &'h Schemas,
         operations: &'h BTreeMap<String, Vec<Operation>>,
     ) -> Self {
-        Self { schemas, operations, validators: HashMap::new(), library: None, strict: false }
+        let (validators, unopened) = (HashMap::new(), BTreeSet::new());
+        Self { schemas, operations, validators, library: None, strict: false, unopened }
     }
 
     /// The same, and types are checked.
     pub(super) fn typed(self, strict: bool) -> Self {
         Self { library: Some(Library::new(self.schemas)), strict, ..self }
+    }
+
+    /// The same, where these instances could not be opened.
+    pub(super) fn without(self, unopened: &BTreeSet<String>) -> Self {
+        Self { unopened: unopened.clone(), ..self }
     }
 
     /// The compiled input of an operation, compiled once for all routes.
@@ -133,7 +141,7 @@ fn known_type<'h>(
     problems: &mut Problems,
 ) -> Option<&'h Arc<Value>> {
     let found = schemas.document(&kind.value);
-    if found.is_none() && !kind.span.is_empty() {
+    if found.is_none() && !kind.span.is_empty() && !schemas.is_broken(&kind.value) {
         let help = help_with_nearest(&kind.value, schemas.kinds(), "types in schemas/");
         let words = Words::new(format!("there is no type `{}`", kind.value), "no such type", help);
         problems.error("SN0301", Place::new(&written.file, kind.span.clone()), words);

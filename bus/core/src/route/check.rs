@@ -3,7 +3,7 @@
 //! Invariant: routes come out only where no error was found; what passes here starts.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     path::Path,
     sync::Arc,
@@ -46,6 +46,8 @@ pub struct House {
     pub schemas: Arc<Schemas>,
     /// The operations of every adapter instance.
     pub operations: BTreeMap<String, Vec<Operation>>,
+    /// Adapter instances that could not be opened, which was said.
+    pub unopened: BTreeSet<String>,
     /// Whether to say where the inference of types ends (SN0290).
     pub strict: bool,
 }
@@ -90,16 +92,17 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let read = |file: &Arc<SourceFile>, problems: &mut Problems| file::read(file, problems);
     let files: Vec<RouteFile> =
         house.routes.iter().filter_map(|file| read(file, &mut problems)).collect();
-    let laws: Vec<String> =
-        house.laws.iter().flat_map(|file| read_laws(file, &mut problems)).collect();
+    let known_laws: Vec<String> =
+        house.laws.iter().flat_map(|file| laws(file, &mut problems)).collect();
     let purposes: BTreeMap<String, Option<Purpose>> =
-        house.purposes.iter().map(|file| read_purpose(file, &laws, &mut problems)).collect();
+        house.purposes.iter().map(|file| read_purpose(file, &known_laws, &mut problems)).collect();
     let parties: Vec<PartyFile> = house
         .parties
         .iter()
-        .filter_map(|file| party::read(file, &house.schemas, &laws, &mut problems))
+        .filter_map(|file| party::read(file, &house.schemas, &known_laws, &mut problems))
         .collect();
-    let mut targets = Targets::new(&house.schemas, &house.operations).typed(house.strict);
+    let targets = Targets::new(&house.schemas, &house.operations).typed(house.strict);
+    let mut targets = targets.without(&house.unopened);
     let built: Vec<Option<Route>> =
         files.iter().map(|file| build(file, &mut targets, &mut problems)).collect();
     let suites: Vec<Suite> = files
@@ -111,10 +114,16 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
         files: &files,
         parties: &parties,
         schemas: &house.schemas,
+        routes_unread: files.len() < house.routes.len()
+            || files.iter().any(|file| house.schemas.document(&file.from.value).is_none()),
+        parties_unread: parties.len() < house.parties.len(),
         problems: &mut problems,
     };
     graph.check();
     graph.purposes(&purposes);
+    if known_laws.is_empty() && !house.laws.is_empty() {
+        problems.forget("SN0307");
+    }
     let checked = party::together(&parties, &mut problems);
     let purposes: BTreeMap<String, Purpose> =
         purposes.into_iter().filter_map(|(id, purpose)| Some((id, purpose?))).collect();
@@ -135,13 +144,17 @@ fn suite(
     problems: &mut Problems,
 ) -> Suite {
     let name = written.name.value.clone();
-    let of = (name.as_str(), written.from.value.as_str());
+    // Tests and their files lie beside the file, whatever the route in it is called.
+    let path = &written.file.path;
+    let stem = path.strip_prefix("routes/").unwrap_or(path);
+    let stem = stem.strip_suffix(".yaml").unwrap_or(stem);
+    let of = (stem, written.from.value.as_str());
     let files = &house.attachments;
     let mut tests = Vec::new();
     if let Some((_, node)) = &written.tests {
         tests.extend(suite::read(&written.file, node, of, files, problems));
     }
-    let beside = format!("routes/{name}.test.yaml");
+    let beside = format!("routes/{stem}.test.yaml");
     if let Some(file) = house.tests.iter().find(|file| file.path == beside)
         && let Some(node) = yaml::read(file, problems)
         && let Some(fields) = Fields::of(&node, file, &suite::TESTS, problems)
@@ -183,7 +196,7 @@ fn running(built: impl Iterator<Item = Route>, parties: &Parties) -> Routes {
 }
 
 /// The ids of `routes/laws.yaml`.
-fn read_laws(file: &Arc<SourceFile>, problems: &mut Problems) -> Vec<String> {
+pub fn laws(file: &Arc<SourceFile>, problems: &mut Problems) -> Vec<String> {
     let Some(node) = yaml::read(file, problems) else { return Vec::new() };
     let Content::Map(laws) = &node.content else {
         let help = "write `<id>: { title: … }` for each law";
@@ -246,6 +259,10 @@ struct Graph<'g> {
     files: &'g [RouteFile],
     parties: &'g [PartyFile],
     schemas: &'g Schemas,
+    /// A route could not be read, or not what it takes: it is not known who takes what.
+    routes_unread: bool,
+    /// A party could not be read: it is not known who receives what.
+    parties_unread: bool,
     problems: &'g mut Problems,
 }
 
@@ -265,8 +282,11 @@ impl<'g> Graph<'g> {
             let name = &route.name;
             let first = self.files[..index].iter().find(|first| first.name.value == name.value);
             if let Some(first) = first.filter(|_| !name.span.is_empty()) {
+                // Of a copy and its original, the copy has the name that its file does not have.
+                let copied = has_name_of_file(route) && !has_name_of_file(first);
+                let (first, second) = if copied { (route, first) } else { (first, route) };
                 let place = Place::new(&first.file, first.name.span.clone());
-                twice(&route.file, "routes", name, &place, self.problems);
+                twice(&second.file, "routes", &second.name, &place, self.problems);
             }
         }
     }
@@ -307,6 +327,9 @@ impl<'g> Graph<'g> {
 
     /// A type that is emitted must be taken.
     fn claimed(&mut self) {
+        if self.routes_unread || self.parties_unread {
+            return;
+        }
         for (route, step, kind) in self.emits() {
             let addressed = matches!(&step.verb, VerbFile::Emit { to: Some(_), .. });
             let claimed = addressed
@@ -315,8 +338,8 @@ impl<'g> Graph<'g> {
                 || self.schemas.unclaimed_is_discarded(&kind.value)
                 || self.schemas.document(&kind.value).is_none();
             if !claimed {
-                let help = "write a route with this type in `from`, a party that receives it, or \
-                            `x-unclaimed: discard` into its schema";
+                let help = "write a route with this type in `from`, a party that receives all of it, `to:` \
+                            with a party that receives it, or `x-unclaimed: discard` into its schema";
                 let title = format!("nobody takes `{}`", kind.value);
                 self.error(route, &kind.span, "SN0302", Words::new(title, "emitted here", help));
             }
@@ -325,6 +348,9 @@ impl<'g> Graph<'g> {
 
     /// A type whose takers all have a `when` may be taken by nobody.
     fn conditional(&mut self) {
+        if self.routes_unread || self.parties_unread {
+            return;
+        }
         for route in self.files {
             let kind = &route.from.value;
             let Some(when) = &route.when else { continue };
@@ -391,13 +417,19 @@ impl<'g> Graph<'g> {
 
     fn addressee(&mut self, route: &RouteFile, kind: &At<String>, id: &str, span: &Range<usize>) {
         let Some(party) = self.parties.iter().find(|party| party.id.value == id) else {
+            if self.parties_unread {
+                return;
+            }
             let known = self.parties.iter().map(|party| party.id.value.as_str());
             let help = help_with_nearest(id, known, "parties in config/parties/");
             let words = Words::new(format!("there is no party `{id}`"), "no such party", help);
             self.error(route, span, "SN0422", words);
             return;
         };
-        if !party.receives.iter().any(|(received, _)| received.value == kind.value) {
+        let unknown =
+            |(received, _): &(At<String>, bool)| self.schemas.document(&received.value).is_none();
+        let receives = party.receives.iter().any(|(received, _)| received.value == kind.value);
+        if !receives && !party.receives.iter().any(unknown) {
             let title = format!("`{id}` does not receive `{}`", kind.value);
             let help =
                 format!("add `{{ type: {} }}` to `receives` of {}", kind.value, party.file.path);
@@ -436,6 +468,9 @@ impl<'g> Graph<'g> {
 
     /// What a party may send must be taken.
     fn sent(&mut self) {
+        if self.routes_unread {
+            return;
+        }
         for party in self.parties {
             for kind in &party.sends {
                 let known = self.schemas.document(&kind.value).is_some();
@@ -462,6 +497,11 @@ impl<'g> Graph<'g> {
     fn error(&mut self, route: &RouteFile, span: &Range<usize>, code: &'static str, words: Words) {
         self.problems.error(code, Place::new(&route.file, span.clone()), words);
     }
+}
+
+/// Whether a route is called as its file is.
+fn has_name_of_file(route: &RouteFile) -> bool {
+    Path::new(&route.file.path).file_stem().is_some_and(|stem| stem == route.name.value.as_str())
 }
 
 /// A route emits a type that a route takes; the routes by their place in the list of files.

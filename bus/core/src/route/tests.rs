@@ -21,6 +21,7 @@ use crate::{
 mod language;
 mod mistakes;
 mod suites;
+mod trial;
 mod ways;
 
 fn file(path: &str, text: &str) -> Arc<SourceFile> {
@@ -361,10 +362,10 @@ fn one_run_says_every_mistake_of_a_file() {
     help: add `use: <instance>.<operation>`, `emit: <type>` or `choose:`
 
     error[SN0305]: `protocollo` has no operation `registre`
-      --> routes/r0.yaml:14:12
+      --> routes/r0.yaml:14:23
        |
     14 |       use: protocollo.registre
-       |            ^^^^^^^^^^^^^^^^^^^ no such operation
+       |                       ^^^^^^^^ no such operation
        |
     help: write `register`, the nearest of the operations of `protocollo`
 
@@ -430,7 +431,7 @@ fn one_run_says_every_mistake_of_a_file() {
     29 |       with: { direction: "${ $steps.fifth.number }" }
        |                                     ^^^^^ runs here or later
        |
-    help: the steps that run before are `first`, `second`, `third`
+    help: the steps that run before are `first`, `second`, `third`; or move `fifth` above this one
 
     error[SN0114]: a step has one verb
       --> routes/r0.yaml:33:7
@@ -541,7 +542,7 @@ fn what_an_expression_reads_is_checked_against_the_schemas() {
     20 |         movers: ${ [.movers[].taxCode, $steps.announce] }
        |                                               ^^^^^^^^ runs here or later
        |
-    help: the steps that run before are `register`
+    help: the steps that run before are `register`; or move `announce` above this one
 
     error[SN0212]: the target has no field `nota`
       --> routes/r0.yaml:21:9

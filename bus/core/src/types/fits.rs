@@ -257,7 +257,8 @@ impl<'s> Fits<'_, 's> {
                 self.say(at, "SN0205", format!("nothing shows that it matches {pattern}"), write);
             }
         }
-        if let Some(least) = count(at.keywords, "minLength").filter(|least| text.least < *least) {
+        let shown = |least: &u64| text.least < *least && !(*least == 1 && is_never_empty(text));
+        if let Some(least) = count(at.keywords, "minLength").filter(shown) {
             let title = if least == 1 {
                 "the text may be empty".to_owned()
             } else {
@@ -526,6 +527,15 @@ fn is_multiple(number: &Number, of: f64) -> bool {
     (of == 1.0 && number.whole)
         || number.facts.iter().any(known)
         || literals.is_some_and(|literals| literals.iter().all(|literal| literal % of == 0.0))
+}
+
+/// Whether a pattern that the text has leaves out the empty text.
+fn is_never_empty(text: &Text) -> bool {
+    let excludes = |fact: &Fact| match fact {
+        Fact::Pattern(pattern) => holds::is_pattern(pattern) && !holds::pattern(pattern, ""),
+        Fact::Format(_) | Fact::Schema(_) | Fact::MultipleOf(_) => false,
+    };
+    text.facts.iter().any(excludes)
 }
 
 fn hint(kind: Kind, allowed: &dyn Fn(&str) -> bool) -> &'static str {

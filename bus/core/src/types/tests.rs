@@ -2,8 +2,8 @@
 //!
 //! Invariant: each line of a table was tried in jaq; the code beside it is what keeps people out of it.
 
-mod random;
-mod trial;
+pub(crate) mod random;
+pub(crate) mod trial;
 
 use std::collections::BTreeMap;
 

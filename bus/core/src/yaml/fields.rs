@@ -5,7 +5,7 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::{Content, Key, Node};
-use crate::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest};
+use crate::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest, nearest};
 
 /// A value with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct Fields<'n> {
     what: &'static str,
     span: Range<usize>,
     entries: &'n [(Key, Node)],
+    /// Known keys that are written, misspelt.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -49,14 +51,21 @@ impl<'n> Fields<'n> {
                 return None;
             }
         };
-        for (key, _) in entries {
-            unknown(file, key, known, problems);
+        let mut meant = Vec::new();
+        // Of a key without a value it was said what is wrong.
+        for (key, _) in entries.iter().filter(|(_, node)| node.content != Content::Refused) {
+            meant.extend(unknown(file, key, known, problems));
         }
-        Some(Self { file, what, span: node.span.clone(), entries })
+        Some(Self { file, what, span: node.span.clone(), entries, meant })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
+    }
+
+    /// Whether a key is written in a way that was said to be wrong.
+    pub(crate) fn is_meant(&self, name: &str) -> bool {
+        self.meant.contains(&name)
     }
 
     pub(crate) fn key(&self, name: &str) -> Option<&'n Key> {
@@ -65,7 +74,7 @@ impl<'n> Fields<'n> {
 
     pub(crate) fn required(&self, name: &str, problems: &mut Problems) -> Option<&'n Node> {
         let found = self.get(name);
-        if found.is_none() {
+        if found.is_none() && !self.is_meant(name) {
             let title = format!("{} needs `{name}`", self.what);
             let help = format!("add `{name}: {}`", example(name));
             let end = self.first_line();
@@ -104,21 +113,28 @@ impl<'n> Fields<'n> {
     }
 }
 
-fn unknown(file: &Arc<SourceFile>, key: &Key, known: &Known, problems: &mut Problems) {
+/// Says that a key is not known; the one that is meant, where one is near.
+fn unknown(
+    file: &Arc<SourceFile>,
+    key: &Key,
+    known: &Known,
+    problems: &mut Problems,
+) -> Option<&'static str> {
     let (name, what) = (key.text.as_str(), known.what);
     if known.keys.contains(&name) {
-        return;
+        return None;
     }
     let place = Place::new(file, key.span.clone());
     if known.reserved.contains(&name) {
         let help = "leave it out; the word is kept for a later version";
         let words = Words::new(format!("`{name}` is not in this version"), "reserved", help);
         problems.error("SN0115", place, words);
-        return;
+        return None;
     }
     let help = help_with_nearest(name, known.keys.iter().copied(), "known keys");
     let words = Words::new(format!("{what} has no key `{name}`"), "unknown key", help);
     problems.error("SN0109", place, words);
+    nearest(name, known.keys.iter().copied())
 }
 
 /// The text of a node.

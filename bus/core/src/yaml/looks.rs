@@ -28,9 +28,16 @@ pub(super) fn scalar(
         Plain::Text => Content::Text(text),
         Plain::Value(value) => Content::Plain(value),
         Plain::Empty => {
-            let (label, help) = ("nothing is written here", "write the value, `null`, or \"\"");
+            let (place, in_braces) = visible(file, span);
+            let (label, help) = if in_braces {
+                let help =
+                    "write its value; or quote the text before it: in { } a comma ends a text";
+                ("read as a key without a value", help)
+            } else {
+                ("nothing is written here", "write the value, `null`, or \"\"")
+            };
             let words = Words::new("a value is missing", label, help);
-            problems.error("SN0105", Place::new(file, visible(file, span)), words);
+            problems.error("SN0105", Place::new(file, place), words);
             Content::Refused
         }
         Plain::Misleading(read_as) => {
@@ -45,12 +52,14 @@ pub(super) fn scalar(
     }
 }
 
-/// An empty value has no bytes of its own: the key before it is shown.
-fn visible(file: &SourceFile, span: Range<usize>) -> Range<usize> {
+/// An empty value has no bytes of its own: the key before it is shown; whether it stands after a comma.
+fn visible(file: &SourceFile, span: Range<usize>) -> (Range<usize>, bool) {
     let before = file.text[..span.start].trim_end();
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let indent = before[line..].len() - before[line..].trim_start().len();
-    line + indent..before.len()
+    let in_braces = before[line..].contains('{').then(|| before[line..].rfind(',')).flatten();
+    let written = in_braces.map_or(line, |comma| line + comma + 1);
+    let start = before.len() - before[written..].trim_start_matches([' ', '-']).len();
+    (start.min(before.len().saturating_sub(1))..before.len(), in_braces.is_some())
 }
 
 enum Plain {

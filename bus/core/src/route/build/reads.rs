@@ -127,7 +127,12 @@ impl Builder<'_, '_, '_> {
             }
             None => (format!("there is no step `{id}`"), "no such step"),
         };
-        let help = help_with_nearest(id, self.results.readable(), "steps that run before");
+        let nearest = help_with_nearest(id, self.results.readable(), "steps that run before");
+        let help = match (label, self.results.readable().next()) {
+            ("runs here or later", None) => format!("move `{id}` above the step that reads it"),
+            ("runs here or later", Some(_)) => format!("{nearest}; or move `{id}` above this one"),
+            _ => nearest,
+        };
         self.error("SN0123", span.clone(), Words::new(title, label, help));
         false
     }

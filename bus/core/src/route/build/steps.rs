@@ -15,7 +15,7 @@ use crate::{
     },
     template::Condition,
     types::{Type, infer::Context, library::Library},
-    yaml::{Node, fields::At},
+    yaml::{Node, fields::At, offsets},
 };
 
 impl<'b, 'h> Builder<'b, 'h, '_> {
@@ -167,6 +167,9 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let operations = self.targets.operations;
         let (instance, name) = target.value.split_once('.').unwrap_or((&target.value, ""));
         let Some(known) = operations.get(instance) else {
+            if self.targets.unopened.contains(instance) {
+                return None;
+            }
             let help = help_with_nearest(
                 instance,
                 operations.keys().map(String::as_str),
@@ -182,9 +185,18 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             let names = known.iter().map(|operation| operation.name.as_str());
             let help = help_with_nearest(name, names, &format!("operations of `{instance}`"));
             let title = format!("`{instance}` has no operation `{name}`");
-            self.error("SN0305", target.span.clone(), Words::new(title, "no such operation", help));
+            let words = Words::new(title, "no such operation", help);
+            self.error("SN0305", self.after_dot(target), words);
         }
         Some((instance, found?))
+    }
+
+    /// Where the name of the operation stands.
+    fn after_dot(&self, target: &At<String>) -> Range<usize> {
+        let offsets = offsets(&self.written.file, &target.span, &target.value);
+        let start = target.value.find('.').and_then(|dot| offsets.get(dot + 1).copied());
+        let end = offsets.last().copied();
+        start.zip(end).map_or_else(|| target.span.clone(), |(start, end)| start..end)
     }
 
     fn emit(

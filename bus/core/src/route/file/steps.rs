@@ -9,7 +9,7 @@ use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
     route::{Branch, IfRefused},
     yaml::{
-        Content, Node,
+        Content, Key, Node,
         fields::{At, Fields, Known, list},
     },
 };
@@ -119,6 +119,17 @@ pub(super) fn read(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems)
     steps
 }
 
+fn is_verb(key: &Key) -> bool {
+    VERBS.contains(&key.text.as_str())
+}
+
+/// Whether an id comes first, and what belongs under it beside it.
+fn has_verb_beside(entries: &[(Key, Node)]) -> bool {
+    entries
+        .split_first()
+        .is_some_and(|((id, _), rest)| !is_verb(id) && rest.iter().any(|(key, _)| is_verb(key)))
+}
+
 struct Reader<'r> {
     file: &'r Arc<SourceFile>,
     problems: &'r mut Problems,
@@ -135,6 +146,9 @@ impl Reader<'_> {
         let (key, body) = match &node.content {
             Content::Map(entries) if entries.len() == 1 => entries.first()?,
             Content::Refused => return None,
+            Content::Map(entries) if has_verb_beside(entries) => {
+                return Some(self.not_under(&entries[0]));
+            }
             _ => {
                 let help =
                     "write `- register:` and under it, indented, `use:`, `emit:` or `choose:`";
@@ -164,9 +178,26 @@ impl Reader<'_> {
         Some(StepFile { id, when, verb, with: with.unwrap_or(nothing) })
     }
 
+    /// What belongs under the id stands beside it.
+    fn not_under(&mut self, (key, value): &(Key, Node)) -> StepFile {
+        let help = "indent what belongs to the step: `- register:` and under it, two spaces deeper, `use:`";
+        let title = format!("what belongs to `{}` stands beside it", key.text);
+        self.error("SN0111", key.span.clone(), Words::new(title, "not under it", help));
+        // That nothing stands under it follows from that.
+        self.problems.forget_at("SN0105", &Place::new(self.file, key.span.clone()));
+        let with = Node { span: value.span.clone(), content: Content::Refused };
+        let id = At { value: key.text.clone(), span: key.span.clone() };
+        StepFile { id, when: None, verb: VerbFile::Refused, with }
+    }
+
     fn verb(&mut self, fields: &Fields<'_>, id: &At<String>, depth: usize) -> Option<VerbFile> {
-        let mut written = VERBS.iter().filter_map(|verb| fields.key(verb));
+        let mut written: Vec<_> = VERBS.iter().filter_map(|verb| fields.key(verb)).collect();
+        written.sort_by_key(|key| key.span.start);
+        let mut written = written.into_iter();
         let Some(verb) = written.next() else {
+            if VERBS.iter().any(|verb| fields.is_meant(verb)) {
+                return None;
+            }
             let help = "add `use: <instance>.<operation>`, `emit: <type>` or `choose:`";
             let title = format!("the step `{}` does nothing", id.value);
             let words = Words::new(title, "neither `use` nor `emit` nor `choose`", help);

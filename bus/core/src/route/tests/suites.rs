@@ -70,10 +70,10 @@ const WRONG: &str = r"tests:
 ";
 
 fn tested(tests: &str) -> House {
-    let there = file("routes/tested/there.json", "{}");
+    let there = file("routes/r0/there.json", "{}");
     House {
-        tests: vec![file("routes/tested.test.yaml", tests)],
-        attachments: [("tested/there.json".to_owned(), there)].into(),
+        tests: vec![file("routes/r0.test.yaml", tests)],
+        attachments: [("r0/there.json".to_owned(), there)].into(),
         ..house(&[ROUTE])
     }
 }

@@ -171,16 +171,25 @@ fn is_not(piece: &Type, value: &Value) -> bool {
         Value::Null => !piece.null,
         Value::Bool(true) => !piece.yes,
         Value::Bool(false) => !piece.no,
-        Value::Number(number) => piece.number.as_ref().is_none_or(|of: &Number| {
-            let literals = of.literals.as_ref();
-            literals.zip(number.as_f64()).is_some_and(|(all, number)| !all.contains(&number))
-        }),
+        Value::Number(number) => match (piece.number.as_ref(), number.as_f64()) {
+            (Some(of), Some(number)) => excludes(of, number),
+            (of, _) => of.is_none(),
+        },
         Value::String(word) => piece.text.as_ref().is_none_or(|of: &Text| {
             of.literals.as_ref().is_some_and(|all| !all.iter().any(|one| **one == **word))
         }),
         Value::Array(_) => piece.list.is_none(),
         Value::Object(_) => piece.objects.is_empty(),
     }
+}
+
+/// Whether literals, bounds or steps of a number leave out this one.
+fn excludes(of: &Number, number: f64) -> bool {
+    of.literals.as_ref().is_some_and(|all| !all.contains(&number))
+        || of.least.is_some_and(|least| number < least)
+        || of.most.is_some_and(|most| number > most)
+        || (of.nonzero && number == 0.0)
+        || (of.whole && number.fract() != 0.0)
 }
 
 fn is_out_of_bounds(piece: &Type, keywords: &Map<String, Value>) -> bool {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::types::{Kind, List, Object, Type};
 
 /// Numbers by chance.
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 const WORDS: [&str; 12] = [
@@ -29,7 +29,7 @@ const WORDS: [&str; 12] = [
 const TAGS: [&str; 4] = ["p", "q", "r", "s"];
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9_7f4a_7c15)
     }
 
@@ -40,21 +40,21 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    pub(super) fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         usize::try_from(self.next() % most.max(1) as u64).unwrap_or(0)
     }
 
-    pub(super) fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    pub(super) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 }
 
 /// The schema of a message.
-pub(super) fn schema(dice: &mut Dice) -> Value {
+pub(crate) fn schema(dice: &mut Dice) -> Value {
     let mut root = object(dice, 3);
     if dice.chance(40) {
         with_definitions(dice, &mut root);
@@ -181,7 +181,7 @@ fn tagged(dice: &mut Dice, tag: &str) -> Value {
 }
 
 /// A value for a schema; often, not always, a valid one.
-pub(super) fn value(dice: &mut Dice, root: &Value, schema: &Value) -> Value {
+pub(crate) fn value(dice: &mut Dice, root: &Value, schema: &Value) -> Value {
     made(dice, root, schema, 4)
 }
 
@@ -291,7 +291,7 @@ fn fields(dice: &mut Dice, root: &Value, schema: &Value, depth: usize) -> Value 
 }
 
 /// An expression over a value of the type, led by what can be done with it.
-pub(super) fn expression(dice: &mut Dice, of: &Type, depth: usize) -> String {
+pub(crate) fn expression(dice: &mut Dice, of: &Type, depth: usize) -> String {
     if depth == 0 || dice.chance(12) {
         return ".".to_owned();
     }

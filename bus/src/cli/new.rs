@@ -1,0 +1,156 @@
+//! `snodo new`: new files of the house, each complete enough for `check` and `test`.
+//!
+//! Invariant: nothing that is there is written again; what a new file needs and the house does not have is
+//! asked for, not guessed.
+
+use std::{fs::OpenOptions, io::Write as _, path::Path};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use snodo_core::{
+    adapter::Catalog,
+    diagnostic::{Problems, Severity, render_text},
+    ids::Digest,
+    route::is_route_name,
+    scaffold::{self, NewFile, NewRoute},
+};
+
+use super::Common;
+use crate::{
+    exit::{Exit, Failure},
+    house::{self, Checked},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum New {
+    /// Write a route, its tests, and the schema of the type it takes where there is none yet
+    Route(Route),
+    /// Write a purpose of processing
+    Purpose(Purpose),
+    /// Write a party, and print its token, which is kept nowhere
+    Party(Party),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Route {
+    /// The name of the route
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The type it takes; a new one gets a schema with one field
+    #[arg(long, value_name = "TYPE")]
+    from: String,
+    /// Why the data travel: a file of routes/purposes/
+    #[arg(long, value_name = "PURPOSE")]
+    purpose: String,
+    /// The office that owns it; if left out, the domain of the type
+    #[arg(long, value_name = "OFFICE")]
+    office: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Purpose {
+    /// Its id
+    #[arg(value_name = "ID")]
+    id: String,
+    /// A law on which it rests, of routes/laws.yaml; may be given again
+    #[arg(long = "law", value_name = "LAW", required = true)]
+    laws: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Party {
+    /// Its id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+impl New {
+    pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        let checked = common.checked(catalog)?;
+        let (files, token) = match self {
+            Self::Route(route) => (route.files(&checked)?, None),
+            Self::Purpose(purpose) => (purpose.files(common)?, None),
+            Self::Party(party) => {
+                let token = token()?;
+                let digest = Digest::of(token.as_bytes());
+                (vec![scaffold::party(named(&party.id)?, &digest.to_string())], Some(token))
+            }
+        };
+        write(&common.house, &files)?;
+        let (_, said) = house::check(&common.house, &common.around(), catalog);
+        let written: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+        common.print(&json!({ "written": written, "token": token }), |_| {
+            let mut text: String = written.iter().map(|path| format!("wrote {path}\n")).collect();
+            if let Some(token) = &token {
+                text += &format!("its token, shown this once: {token}\n");
+            }
+            text
+        })?;
+        if said.iter().any(|one| one.severity == Severity::Error) {
+            return Err(Failure::mistake(render_text(&said)));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Route {
+    fn files(&self, checked: &Checked) -> Result<Vec<NewFile>, Failure> {
+        named(&self.name)?;
+        let domain = self.from.split('.').next().unwrap_or_default().to_owned();
+        let register = checked.settings.adapters.iter().find(|(_, one)| one.kind == "protocollo");
+        let wanted = NewRoute {
+            name: self.name.clone(),
+            from: self.from.clone(),
+            purpose: self.purpose.clone(),
+            office: self.office.clone().unwrap_or(domain),
+            register: register.map(|(name, _)| name.clone()),
+        };
+        Ok(scaffold::route(&wanted, &checked.schemas))
+    }
+}
+
+impl Purpose {
+    fn files(&self, common: &Common) -> Result<Vec<NewFile>, Failure> {
+        named(&self.id)?;
+        let laws = house::laws(&common.house, &mut Problems::default());
+        if let Some(law) = self.laws.iter().find(|law| !laws.contains(law)) {
+            let known = laws.join(", ");
+            return Err(Failure::mistake(format!(
+                "there is no law `{law}` in routes/laws.yaml: write it there first; it has: {known}"
+            )));
+        }
+        Ok(vec![scaffold::purpose(&self.id, &self.laws)])
+    }
+}
+
+fn named(name: &str) -> Result<&str, Failure> {
+    if is_route_name(name) {
+        return Ok(name);
+    }
+    Err(Failure::mistake(format!(
+        "`{name}` is no name: write small letters, digits and `-`, first a letter"
+    )))
+}
+
+/// 256 bits from the system, in hexadecimal.
+fn token() -> Result<String, Failure> {
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(std::io::Error::from)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
+}
+
+/// Writes all of them, or none where one is there already.
+fn write(house: &Path, files: &[NewFile]) -> Result<(), Failure> {
+    if let Some((path, _)) = files.iter().find(|(path, _)| house.join(path).exists()) {
+        return Err(Failure::mistake(format!("{path} is there already; nothing was written")));
+    }
+    for (path, text) in files {
+        let file = house.join(path);
+        let written = file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            OpenOptions::new().write(true).create_new(true).open(&file)?.write_all(text.as_bytes())
+        });
+        written.map_err(|error| Failure::failed(format!("{path} cannot be written: {error}")))?;
+    }
+    Ok(())
+}
