@@ -390,7 +390,7 @@ impl Engine {
     }
 
     /// The copy of a queued row, as its queue gets it.
-    pub(super) fn copy_of(&self, row: &Queued) -> Copy {
+    pub(crate) fn copy_of(&self, row: &Queued) -> Copy {
         Copy {
             delivery: row.id,
             seq: row.seq,

@@ -235,16 +235,7 @@ impl<'w> World<'w> {
         let keys = self.ledger.queued_keys(Some(me), self.route, now, 0, ROWS).await;
         let seqs: Vec<i64> = keys.map_err(words)?.iter().map(|key| key.seq).collect();
         let queued = self.ledger.queued(&seqs).await.map_err(words)?;
-        let copy = |row: crate::ledger::Queued| Copy {
-            delivery: row.id,
-            seq: row.seq,
-            round: row.round,
-            route_digest: row.route_digest,
-            alone: row.alone,
-            shard: None,
-            message: row.message,
-        };
-        Ok(queued.into_iter().map(copy).collect())
+        Ok(queued.iter().map(|row| self.engine.copy_of(row)).collect())
     }
 
     /// The broker hands over a copy, as often as the test says. The first takes a claim, so that every step
