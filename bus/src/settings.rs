@@ -262,7 +262,7 @@ pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Opt
         layers.iter().cloned().fold(Config::builder(), ConfigBuilder::<DefaultState>::add_source);
     let built = builder.add_source(environment).build();
     let (secrets, hosts) = (Vec::new(), Vec::new());
-    let mut reader = Reader { layers: &layers, problems, secrets, hosts };
+    let mut reader = Reader { house, layers: &layers, problems, secrets, hosts };
     let Ok(ValueKind::Table(map)) = built.map(|config| config.cache.kind) else {
         let place = reader.place("", None);
         let words = Words::new(
@@ -696,7 +696,8 @@ fn adapter(reader: &mut Reader<'_>, all: Table<'_>, name: &str) -> Option<Adapte
 fn note_secrets(reader: &mut Reader<'_>, map: &Map<String, Value>, adapter: &mut AdapterSettings) {
     let mut options = std::mem::take(&mut adapter.options);
     let (mut secrets, place) = (Vec::new(), |pointer: &str| adapter.place(pointer));
-    stage::adapter_secrets(&mut options, "", &place, &mut secrets, reader.problems);
+    let found = (&mut secrets, &mut *reader.problems);
+    stage::adapter_secrets(&mut options, "", reader.house, &place, found);
     let hosts = stage::adapter_hosts(map, &place);
     for secret in &mut secrets {
         secret.hosts = hosts.iter().map(|one| one.host.clone()).collect();

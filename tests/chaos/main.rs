@@ -7,11 +7,14 @@ use std::{fs, path::Path, pin::pin, process::ExitCode};
 
 use clap::Parser;
 use futures_util::{StreamExt as _, stream};
-use snodo_tests::chaos::{
-    Failure,
-    plan::{LedgerKind, Strike, Wish, runs},
-    report::{self, RunReport},
-    session::{self, ledger, say, target_folder},
+use snodo_tests::{
+    chaos::{
+        Failure,
+        plan::{LedgerKind, Strike, Wish, runs},
+        report::{self, RunReport},
+        session::{self, ledger, say, target_folder},
+    },
+    wait::told_to_end,
 };
 
 use crate::lane::Lane;
@@ -50,7 +53,11 @@ fn strike(name: &str) -> Result<Strike, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match session(Options::parse()).await {
+    let ended = tokio::select! {
+        ended = session(Options::parse()) => ended,
+        () = told_to_end() => Err("it was told to end".into()),
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -18,6 +18,7 @@ use snodo_tests::{
         plan::{Company, Row, Run, Wish, runs},
         report::{self, FaultReport},
     },
+    wait::told_to_end,
 };
 
 use crate::ground::Ground;
@@ -53,7 +54,11 @@ fn row(name: &str) -> Result<Row, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match session(Options::parse()).await {
+    let ended = tokio::select! {
+        ended = session(Options::parse()) => ended,
+        () = told_to_end() => Err("it was told to end".into()),
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

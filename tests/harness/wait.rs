@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 
 /// Asks until there is an answer. Panics, naming `what`, if there is none within `bound`.
 pub async fn eventually<T, F, Fut>(what: &str, bound: Duration, mut ask: F) -> T
@@ -25,4 +28,15 @@ where
 /// Waits until `holds`. Panics, naming `what`, if it does not within `bound`.
 pub async fn until(what: &str, bound: Duration, mut holds: impl FnMut() -> bool) {
     eventually(what, bound, || std::future::ready(holds().then_some(()))).await;
+}
+
+/// Resolves when somebody ends this program. What it has started goes with it, once it returns.
+pub async fn told_to_end() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }

@@ -35,20 +35,14 @@ pub fn route(wanted: &NewRoute, schemas: &Schemas) -> Vec<NewFile> {
     if known.is_none() {
         files.push(schema_file(from, &schema));
     }
-    let step = match register {
-        Some(instance) => format!(
-            "  - register:\n      use: {instance}.register\n      with:\n        direction: internal\n        \
-             subject: Received {from}\n"
-        ),
-        None => {
-            let done = done_kind(from);
-            if schemas.document(&done).is_none() {
-                files.push(schema_file(&done, &was_received()));
-            }
-            format!(
-                "  - received:\n      emit: {done}\n      with: {{ at: \"${{ $message.time }}\" }}\n"
-            )
+    let step = if let Some(instance) = register {
+        registers(instance, from)
+    } else {
+        let done = done_kind(from);
+        if schemas.document(&done).is_none() {
+            files.push(schema_file(&done, &was_received()));
         }
+        emits(&done)
     };
     let text = format!(
         "# yaml-language-server: $schema=../config/route.schema.json\nroute: {name}\n\
@@ -60,6 +54,17 @@ pub fn route(wanted: &NewRoute, schemas: &Schemas) -> Vec<NewFile> {
         files.push((format!("routes/{name}.test.yaml"), tests(&data, register.is_some())));
     }
     files
+}
+
+fn registers(instance: &str, from: &str) -> String {
+    format!(
+        "  - register:\n      use: {instance}.register\n      with:\n        direction: internal\n        \
+         subject: Received {from}\n"
+    )
+}
+
+fn emits(kind: &str) -> String {
+    format!("  - received:\n      emit: {kind}\n      with: {{ at: \"${{ $message.time }}\" }}\n")
 }
 
 fn tests(data: &Value, registers: bool) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a value that was refused was said; the caller goes on, so that all mistakes are found.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use config::{Map, Value, ValueKind};
 use snodo_core::diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest};
@@ -46,6 +46,8 @@ impl<'a> Table<'a> {
 
 /// Collects mistakes while values are read.
 pub(super) struct Reader<'a> {
+    /// The folder from which files are named.
+    pub(super) house: &'a Path,
     pub(super) layers: &'a [Layer],
     pub(super) problems: &'a mut Problems,
     /// Secrets, and hosts, that were read.
@@ -286,7 +288,7 @@ impl Reader<'_> {
         let secret = Table::new(map, &pointer);
         self.only(secret, &["file", "for"]);
         let stage = stage::stage(self, secret, "for");
-        let file = PathBuf::from(self.required(secret, "file", HELP)?);
+        let file = self.house.join(self.required(secret, "file", HELP)?);
         let place = self.place(&secret.pointer("file"), secret.get("file"));
         let key = if stage.is_some() { "for" } else { "file" };
         let said = self.place(&secret.pointer(key), secret.get(key));

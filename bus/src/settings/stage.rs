@@ -3,7 +3,7 @@
 //! Invariant: a host is production unless its name, or the configuration, says test: whoever is in doubt
 //! is told, before anything is sent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
@@ -164,20 +164,21 @@ pub(super) fn stage(reader: &mut Reader<'_>, table: Table<'_>, key: &str) -> Opt
 }
 
 /// Takes the secrets out of the options of an adapter instance: `{ file, for }` with nothing beside. What
-/// is handed to the adapter is `{ file }`.
+/// is handed to the adapter is `{ file }`, as it is found from the house.
 pub(super) fn adapter_secrets(
     options: &mut Json,
     pointer: &str,
+    house: &Path,
     place: &dyn Fn(&str) -> Place,
-    found: &mut Vec<SecretUse>,
-    problems: &mut Problems,
+    (found, problems): (&mut Vec<SecretUse>, &mut Problems),
 ) {
     let Json::Object(fields) = options else { return };
     let is_secret = fields.get("file").is_some_and(Json::is_string)
         && fields.keys().all(|key| key == "file" || key == "for");
     if !is_secret {
         for (key, value) in fields {
-            adapter_secrets(value, &format!("{pointer}/{key}"), place, found, problems);
+            let pointer = format!("{pointer}/{key}");
+            adapter_secrets(value, &pointer, house, place, (&mut *found, &mut *problems));
         }
         return;
     }
@@ -190,7 +191,10 @@ pub(super) fn adapter_secrets(
     }
     let at = |key: &str| place(&format!("{pointer}/{key}"));
     let said = at(if written.is_some() { "for" } else { "file" });
-    let file = fields["file"].as_str().map(PathBuf::from).unwrap_or_default();
+    let file = house.join(fields["file"].as_str().unwrap_or_default());
+    if let Some(path) = file.to_str() {
+        fields.insert("file".to_owned(), path.into());
+    }
     found.push(SecretUse { file, stage, place: at("file"), said, hosts: Vec::new() });
 }
 

@@ -216,16 +216,17 @@ fn a_key_and_a_host_that_do_not_fit_are_said_where_they_stand() {
     SN0455 config/snodo.yaml:10:92 a test key would be sent to a production host | `for: test`, and it goes to servizi.regione.it
     SN0456 config/snodo.yaml:11:83 a production key would be sent to a test host | `for: production`, and it goes to far.uat.it
     ");
-    // What an adapter is handed has no `for`.
+    // What an adapter is handed has no `for`, and names the file as it is found from the house.
     let (settings, said) = read(
         &[(FILE, &text.replace("servizi", "servizi-test").replace("for: production", "for: test"))],
         &Surroundings::default(),
     );
     assert_eq!(said, [""; 0]);
     let settings = settings.expect("checked");
+    let file = settings.house.join("k");
     assert_eq!(
         settings.adapters["far"].options["auth"],
-        serde_json::json!({ "bearer": { "file": "k" } })
+        serde_json::json!({ "bearer": { "file": file } })
     );
     assert_eq!(settings.secrets.len(), 2);
 }

@@ -173,8 +173,8 @@ impl Making {
                 properties.insert(name.to_owned(), claim(&of.not_null()));
                 continue;
             }
-            let is_text = [Kind::Text, Kind::Number, Kind::Boolean].into_iter();
-            let is_text = is_text.map(|kind| of.is_only(kind)).any(|only| only);
+            let mut kinds = [Kind::Text, Kind::Number, Kind::Boolean].into_iter();
+            let is_text = kinds.any(|kind| of.is_only(kind));
             if is_text && self.dice.chance(20) {
                 with.insert(name.to_owned(), format!("n {{}} ${{ {source} }}").into());
                 properties.insert(name.to_owned(), json!({ "type": "string", "minLength": 3 }));
