@@ -74,8 +74,8 @@ enum Command {
     Run,
     /// Show what the routes do, and the older versions by which deliveries are still owed
     Describe(desk::Describe),
-    /// Draw who sends what, which route takes it and what comes of it, for Mermaid
-    Graph,
+    /// Draw who sends what, which route takes it and what comes of it
+    Graph(graph::Graph),
     /// Write a new route with its tests, a purpose or a party, complete enough for `check` and `test`
     #[command(subcommand)]
     New(new::New),
@@ -148,7 +148,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Test(test) => test.run(common, catalog),
         Command::Run => run(common, catalog),
         Command::Describe(describe) => block_on(describe.run(common, catalog)),
-        Command::Graph => graph::run(common, catalog),
+        Command::Graph(graph) => graph.run(common, catalog),
         Command::New(new) => new.run(common, catalog),
         Command::Reload(reload) => block_on(reload.run(common, catalog)),
         Command::Send(send) => block_on(send.run(common)),

@@ -537,6 +537,15 @@ fn the_house_is_drawn_as_it_is() {
         assert!(lines.contains(&line), "{line} is not in\n{out}");
     }
     assert_eq!(run(&repository, &["graph"]).1, out, "the same house, the same text");
+    let (code, picture, err) = run(&repository, &["graph", "--format", "svg"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(picture.contains("<svg ") && picture.trim_end().ends_with("</svg>"), "{picture}");
+    for name in
+        ["residence-change", "anagrafe.residence-change.declared.v1", "comune-sportello", "clock"]
+    {
+        assert!(picture.contains(&format!(">{name}<")), "{name} is not drawn");
+    }
+    assert_eq!(run(&repository, &["graph", "--format", "svg"]).1, picture);
 }
 
 #[test]

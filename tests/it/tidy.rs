@@ -112,7 +112,8 @@ fn lines_are_clean(file: &File) -> Complaints {
     }
     let mut found = Vec::new();
     for (number, line) in file.lines() {
-        if line.contains('\t') {
+        // One fixture is about a tab.
+        if line.contains('\t') && !file.path.contains("mistakes/shape/15-tab/") {
             found.push(file.complaint(number, "a tab, use spaces"));
         }
         if line.ends_with(' ') {
@@ -230,6 +231,7 @@ fn the_house_names_no_other_place(file: &File) -> Complaints {
 const HOMES: &[(&str, &str, &str)] = &[
     ("lapin::", "bus/src/broker", "the traits of `broker`"),
     ("sqlx::", "bus/src/ledger", "the traits of `ledger`"),
+    ("layout::", "bus/core/src/route/graph", "`snodo_core::route::svg`"),
     ("tokio_rustls::", "bus/src/doctor/certificates.rs", "a library that speaks TLS itself"),
     ("x509_parser::", "bus/src/doctor/certificates.rs", "`doctor::of_certificates`"),
     ("backoff::", "bus/src/retry.rs", "`crate::retry`"),

@@ -38,7 +38,7 @@ mod walk;
 
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile, laws};
-pub use graph::mermaid;
+pub use graph::{mermaid, svg};
 pub use order::{OnPark, Order, Place};
 
 /// One route.

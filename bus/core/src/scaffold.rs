@@ -76,8 +76,9 @@ fn tests(data: &Value, registers: bool) -> String {
     );
     if registers {
         text += &format!(
-            "\n  - name: a register that refuses leaves it to a person\n    message:\n      data: {data}\n    \
-             steps:\n      register: {{ refuses: {{ reason: closed }} }}\n    expect:\n      state: parked\n"
+            "\n  - name: a register that refuses leaves it to a person\n    message:\n      data: {data}\n\
+             \x20   steps:\n      register: {{ refuses: {{ reason: closed }} }}\n    expect:\n      \
+             state: parked\n"
         );
     }
     text
@@ -133,7 +134,9 @@ fn received() -> Value {
         "additionalProperties": false,
         "required": ["subject"],
         "properties": {
-            "subject": { "type": "string", "description": "What it is about", "minLength": 1, "maxLength": 200 },
+            "subject": {
+                "type": "string", "description": "What it is about", "minLength": 1, "maxLength": 200,
+            },
         },
         "examples": [{ "subject": "An example" }],
     })

@@ -10,6 +10,10 @@ use std::{
 use super::{Routes, Verb};
 use crate::party::Parties;
 
+mod svg;
+
+pub use svg::svg;
+
 /// What a picture shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
