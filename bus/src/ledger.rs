@@ -356,8 +356,12 @@ pub enum Action {
         /// The fence of the ended task.
         fence: Fence,
     },
-    /// expire: claimed and its lease over → queued, crashes + 1, at 3 parked (PostgreSQL). → `Moved`.
+    /// expire: claimed by another process and its lease over → queued, crashes + 1, at 3 parked
+    /// (PostgreSQL). A process that lives needs no lease to know of its own claims, so that a wall clock
+    /// that is set ahead ends none of them. → `Moved`.
     Expire {
+        /// The process that looks.
+        by: IncarnationId,
         /// How many at most.
         limit: u32,
     },

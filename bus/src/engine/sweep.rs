@@ -49,7 +49,8 @@ impl Sweeper {
         let ended = self.own_ends().await?;
         let mut timed = vec![Action::Due { limit: AT_ONCE }];
         if self.expires {
-            timed.push(Action::Expire { limit: AT_ONCE });
+            let by = self.engine.incarnation();
+            timed.push(Action::Expire { by, limit: AT_ONCE });
         }
         let woken = self.wake().await?;
         Ok(given_back + ended + woken + self.submit(timed, &["due", "expire"]).await?)

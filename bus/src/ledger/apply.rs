@@ -375,8 +375,8 @@ impl<'a> Group<'a> {
         for (index, action) in self.actions.iter().enumerate() {
             match action {
                 Action::Due { limit } => job(Job::Due(index), due(self.now, *limit)),
-                Action::Expire { limit } if matches!(tx, Tx::Postgres(_)) => {
-                    job(Job::Expire(index), expire(self.now, *limit));
+                Action::Expire { by, limit } if matches!(tx, Tx::Postgres(_)) => {
+                    job(Job::Expire(index), expire(self.now, *limit, *by));
                 }
                 Action::OwnEnd { seq, step, fence } => {
                     let mut rows = Rows::new(STOP);
@@ -1049,15 +1049,15 @@ fn due<'b>(now: Timestamp, limit: u32) -> Statement<'b> {
     Statement::new(sql, vec![now.0.into(), limit.into()])
 }
 
-fn expire<'b>(now: Timestamp, limit: u32) -> Statement<'b> {
+fn expire<'b>(now: Timestamp, limit: u32, by: IncarnationId) -> Statement<'b> {
     let counted = u8::from(!off("expiry-counts-nothing"));
     let sql = format!(
         "UPDATE delivery SET {} WHERE seq IN (SELECT seq FROM delivery WHERE state = 2 \
-         AND lease_until < {{0}} LIMIT {{1}}{{skip locked}}) AND state = 2 \
+         AND lease_until < {{0}} AND incarnation <> {{3}} LIMIT {{1}}{{skip locked}}) AND state = 2 \
          RETURNING seq, id, subscriber, state",
         crashed(counted, 2)
     );
-    Statement::new(sql, vec![now.0.into(), limit.into(), crash_fault().into()])
+    Statement::new(sql, vec![now.0.into(), limit.into(), crash_fault().into(), by.0.into()])
 }
 
 /// What a crash writes: queued again, or parked with the third; scalar `fault` says why.
