@@ -18,6 +18,7 @@ use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
     client::{Answer, Client, get, post_document, post_message_to},
     palermo,
+    wait::told_to_end,
 };
 
 mod story;
@@ -38,7 +39,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(demo()) {
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = demo() => ended,
+            () = told_to_end() => Err("it was told to end".into()),
+        }
+    });
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => failed(&"the story did not end as it should".into()),
         Err(error) => failed(&error),

@@ -30,13 +30,16 @@ pub async fn until(what: &str, bound: Duration, mut holds: impl FnMut() -> bool)
     eventually(what, bound, || std::future::ready(holds().then_some(()))).await;
 }
 
-/// Resolves when somebody ends this program. What it has started goes with it, once it returns.
+/// Resolves when this program is ended from outside, or its terminal goes away. What it has started goes
+/// with it, once it returns. Ctrl-C is not meant: a terminal tells it to everything that was started.
 pub async fn told_to_end() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+    let (Ok(mut terminate), Ok(mut hang_up)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = hang_up.recv() => {}
     }
 }
