@@ -127,7 +127,7 @@ pub fn published(house: &Path, problems: &mut Problems) -> Published {
 /// The ids of the laws that the house knows.
 pub fn laws(house: &Path, problems: &mut Problems) -> Vec<String> {
     let file = source(house, "routes/laws.yaml".to_owned(), problems);
-    file.map(|file| snodo_core::route::laws(&file, problems)).unwrap_or_default()
+    file.and_then(|file| snodo_core::route::laws(&file, problems)).unwrap_or_default()
 }
 
 /// What the core checks together.

@@ -26,6 +26,7 @@ use tokio::runtime::{self, Runtime};
 use crate::ledger::open::Scratch;
 
 pub mod clock;
+pub mod kept;
 mod recorder;
 mod script;
 mod standins;

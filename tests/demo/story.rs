@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use snodo::clock::{Clock as _, SystemClock};
+use snodo_core::codes;
 
 use snodo_tests::palermo::{REGION_TOKEN, SPORTELLO_TOKEN, residence, vehicle_tax};
 
@@ -157,12 +158,9 @@ fn steps(delivery: &Value, show: impl Fn(&Value) -> String) -> String {
 pub(crate) fn waiting(trace: &Value) -> Option<String> {
     let waits = |delivery: &&Value| delivery["code"].is_string();
     let own = trace["deliveries"].as_array().into_iter().flatten().find(waits).map(|delivery| {
-        format!(
-            "{} waits because of {}; attempts counted: {}",
-            text(&delivery["route"]),
-            text(&delivery["code"]),
-            delivery["attempts"],
-        )
+        let (route, code) = (text(&delivery["route"]), text(&delivery["code"]));
+        let attempts = &delivery["attempts"];
+        format!("{route} waits: {code}, {}; attempts counted: {attempts}", codes::title(&code))
     });
     own.or_else(|| trace["derived"].as_array().into_iter().flatten().find_map(waiting))
 }

@@ -11,7 +11,6 @@ pub mod chaos;
 pub mod checker;
 pub mod client;
 pub mod faults;
-pub mod kept;
 pub mod node;
 pub mod palermo;
 pub mod postgres;

@@ -10,6 +10,7 @@ mod register;
 use std::{path::Path, sync::Arc};
 
 use serde_json::{Value, json};
+use snodo::suite::kept::KeepsNothing;
 use snodo_adapters::catalog;
 use snodo_core::{
     adapter::{Call, OpenError, Opening, Port},
@@ -17,7 +18,6 @@ use snodo_core::{
     ids::{DeliveryId, MessageId, StepKey},
     schema::{SchemaFile, Schemas},
 };
-use snodo_tests::kept::KeepsNothing;
 
 /// What must never be in an error text.
 const PERSONAL: [&str; 4] = ["RSSMRA80A01G273Z", "Mario", "Rossi", "hunter2"];

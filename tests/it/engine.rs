@@ -9,6 +9,7 @@ use snodo::{
     clock::Clock,
     engine::{Engine, Limits, Parts, Silent, accept::Admitted},
     ledger::{GroupWriter, Ledger, Row, Settings, Store, WriterOptions, open},
+    suite::kept::KeepsNothing,
 };
 use snodo_core::{
     adapter::Instances,
@@ -17,7 +18,6 @@ use snodo_core::{
     message_state::DeliveryState,
 };
 use snodo_tests::{
-    kept::KeepsNothing,
     postgres,
     simulation::{
         broker::{Line, WorldBroker},

@@ -152,7 +152,7 @@ fn coverage_is_written_for_editors_and_code_hosts() {
     BRDA:10,0,0,2
     BRF:1
     BRH:1
-    DA:10,2
+    DA:10,4
     LF:1
     LH:1
     end_of_record

@@ -272,6 +272,13 @@ pub fn page(code: &str) -> Option<&'static str> {
     PAGES.iter().find(|(known, _)| *known == code).map(|(_, page)| *page)
 }
 
+/// What a code is about, in a few words: the heading of its page without the code; nothing where there is
+/// no such code.
+pub fn title(code: &str) -> &'static str {
+    let heading = page(code).and_then(|page| page.lines().next()).unwrap_or_default();
+    heading.trim_start_matches("# ").trim_start_matches(code).trim()
+}
+
 /// Every code, in order.
 pub fn all() -> impl Iterator<Item = &'static str> {
     PAGES.iter().map(|(code, _)| *code)

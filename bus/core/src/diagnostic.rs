@@ -291,9 +291,7 @@ pub fn render_sarif(diagnostics: &[Diagnostic]) -> String {
 
 /// What a code host shows of a code: its page, first the title.
 fn rule(code: &str) -> Value {
-    let page = codes::page(code).unwrap_or_default();
-    let title = page.lines().next().unwrap_or_default();
-    let title = title.trim_start_matches("# ").trim_start_matches(code).trim();
+    let (title, page) = (codes::title(code), codes::page(code).unwrap_or_default());
     json!({
         "id": code,
         "name": code,

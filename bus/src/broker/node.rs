@@ -143,7 +143,7 @@ impl PrivateNode {
         let identity = Identity::load_or_new(&folder)?;
         let mut node = Self { folder, options, server, identity, running: None, _lock: lock };
         // One that is still on its way down gives back the ports that are ours.
-        if !node.left_behind().any(|pid| node.is_ours(pid)) {
+        if !node.left_behind().iter().any(|pid| node.is_ours(*pid)) {
             node.identity.take_free_ports();
         }
         Ok(node)
@@ -226,7 +226,7 @@ impl PrivateNode {
 
     /// A node of this folder whose starter was killed may still be on its way down.
     async fn bury_the_dead(&self) {
-        let pids: Vec<i32> = self.left_behind().collect();
+        let pids = self.left_behind();
         let deadline = Instant::now() + self.options.stop_within;
         while pids.iter().any(|pid| self.is_ours(*pid)) {
             if Instant::now() >= deadline {
@@ -241,10 +241,9 @@ impl PrivateNode {
     }
 
     /// The processes of the node that ran in this folder last.
-    fn left_behind(&self) -> impl Iterator<Item = i32> + use<> {
+    fn left_behind(&self) -> Vec<i32> {
         let pids = fs::read_to_string(self.folder.join("node.pid")).unwrap_or_default();
-        let pids: Vec<i32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        pids.into_iter()
+        pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     fn forget(&self) -> Result<(), NodeError> {

@@ -26,14 +26,8 @@ impl Explain {
     }
 }
 
-/// The title of a page: its first line without the code.
-fn title(code: &str) -> &'static str {
-    let head = codes::page(code).and_then(|page| page.lines().next()).unwrap_or_default();
-    head.trim_start_matches("# ").trim_start_matches(code).trim()
-}
-
 fn list() -> Value {
-    codes::all().map(|code| json!({ "code": code, "title": title(code) })).collect()
+    codes::all().map(|code| json!({ "code": code, "title": codes::title(code) })).collect()
 }
 
 fn lines(listed: &Value) -> String {
@@ -46,7 +40,7 @@ fn lines(listed: &Value) -> String {
 
 fn unknown(code: &str) -> Failure {
     let help = match nearest(code, codes::all()) {
-        Some(near) => format!("the nearest is {near}, {}", title(near)),
+        Some(near) => format!("the nearest is {near}, {}", codes::title(near)),
         None => "a code is SN and four digits".to_owned(),
     };
     Failure::mistake(format!("there is no code `{code}`; {help}; `snodo explain` lists all"))

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use snodo_core::{
     adapter::Catalog,
     diagnostic::nearest,
-    route::suite::{Coverage, Suite, Test as RouteTest},
+    route::suite::{Coverage, Point, Suite, Test as RouteTest},
 };
 
 use super::Common;
@@ -46,6 +46,8 @@ pub(super) struct Test {
 
 /// A test of a suite, and what came of it.
 type Told<'t> = (&'t Suite, &'t RouteTest, Ran);
+/// A suite, and what its tests went through.
+type Covered<'t> = (&'t Suite, Coverage);
 
 impl Test {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
@@ -54,20 +56,20 @@ impl Test {
         let begun = Instant::now();
         let told = self.told(&checked, &suites);
         let took = begun.elapsed();
-        let coverage = covered(&told);
-        let percent = Percent::of(&suites, &coverage);
+        let covered = covered(&suites, &told);
+        let percent = Percent::of(&covered);
         if let Some(path) = &self.lcov {
-            let written = std::fs::write(path, lcov(&suites, &coverage));
+            let written = std::fs::write(path, lcov(&covered));
             written.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
         }
         let failed = told.iter().filter(|(.., ran)| !ran.passed()).count();
         let enough = self.min_coverage.is_none_or(|least| percent.reaches(least));
-        common.print(&Self::as_json((&suites, &told), (&coverage, percent)), |_| {
+        common.print(&Self::as_json(&told, &covered, percent), |_| {
             let mut text = String::new();
             tests(&told, &mut text);
             let _ = writeln!(text, "{}", summary(&told, failed, took));
             if self.coverage || self.min_coverage.is_some() {
-                gone_through(&suites, &coverage, percent, &mut text);
+                gone_through(&covered, percent, &mut text);
             }
             if let (Some(least), false) = (self.min_coverage, enough) {
                 let _ = writeln!(text, "less than the {least} % that are asked for");
@@ -109,18 +111,13 @@ impl Test {
         tests.into_iter().zip(ran).map(|((suite, test), ran)| (suite, test, ran)).collect()
     }
 
-    fn as_json(
-        (suites, told): (&[&Suite], &[Told<'_>]),
-        (coverage, percent): (&BTreeMap<&str, Coverage>, Percent),
-    ) -> Value {
+    fn as_json(told: &[Told<'_>], covered: &[Covered<'_>], percent: Percent) -> Value {
         let tests: Vec<Value> = told.iter().map(test_as_json).collect();
-        let points = suites.iter().flat_map(|suite| {
-            let of = coverage.get(suite.route.as_str());
+        let points = covered.iter().flat_map(|(suite, coverage)| {
             suite.points.iter().map(move |point| {
                 json!({
                     "route": suite.route, "path": suite.path, "line": point.line,
-                    "what": point.edge.name(),
-                    "times": of.map_or(0, |of| of.hits(&point.edge)),
+                    "what": point.edge.name(), "times": coverage.hits(&point.edge),
                 })
             })
         });
@@ -131,15 +128,17 @@ impl Test {
     }
 }
 
-/// What the tests of each route went through.
-fn covered<'t>(told: &[Told<'t>]) -> BTreeMap<&'t str, Coverage> {
-    let mut all = BTreeMap::<&str, Coverage>::new();
+/// What the tests of each suite went through.
+fn covered<'t>(suites: &[&'t Suite], told: &[Told<'t>]) -> Vec<Covered<'t>> {
+    let mut observed = BTreeMap::<&str, Coverage>::new();
     for (suite, _, ran) in told {
-        if let Ok(observed) = &ran.observed {
-            all.entry(&suite.route).or_default().add(observed);
+        if let Ok(seen) = &ran.observed {
+            observed.entry(&suite.route).or_default().add(seen);
         }
     }
-    all
+    let of =
+        |suite: &&'t Suite| (*suite, observed.remove(suite.route.as_str()).unwrap_or_default());
+    suites.iter().map(of).collect()
 }
 
 /// How much was gone through.
@@ -150,9 +149,9 @@ struct Percent {
 }
 
 impl Percent {
-    fn of(suites: &[&Suite], coverage: &BTreeMap<&str, Coverage>) -> Self {
-        let all = suites.iter().map(|suite| suite.points.len()).sum();
-        let missed: usize = suites.iter().map(|suite| missed(suite, coverage).count()).sum();
+    fn of(covered: &[Covered<'_>]) -> Self {
+        let all = covered.iter().map(|(suite, _)| suite.points.len()).sum();
+        let missed: usize = covered.iter().map(|of| missed(of).count()).sum();
         Self { through: all - missed, all }
     }
 
@@ -166,19 +165,14 @@ impl Percent {
     }
 }
 
-fn missed<'s>(
-    suite: &'s Suite,
-    coverage: &BTreeMap<&str, Coverage>,
-) -> impl Iterator<Item = &'s snodo_core::route::suite::Point> {
-    let of = coverage.get(suite.route.as_str()).cloned().unwrap_or_default();
-    suite.points.iter().filter(move |point| of.hits(&point.edge) == 0)
+fn missed<'c>((suite, coverage): &'c Covered<'_>) -> impl Iterator<Item = &'c Point> {
+    suite.points.iter().filter(|point| coverage.hits(&point.edge) == 0)
 }
 
-fn lcov(suites: &[&Suite], coverage: &BTreeMap<&str, Coverage>) -> String {
+fn lcov(covered: &[Covered<'_>]) -> String {
     let mut text = String::new();
-    for suite in suites {
-        let of = coverage.get(suite.route.as_str()).cloned().unwrap_or_default();
-        of.lcov(suite, &mut text);
+    for (suite, coverage) in covered {
+        coverage.lcov(suite, &mut text);
     }
     text
 }
@@ -212,17 +206,12 @@ fn summary(told: &[Told<'_>], failed: usize, took: Duration) -> String {
     format!("passed: {passed}{failed} ({:.2} s)", took.as_secs_f64())
 }
 
-fn gone_through(
-    suites: &[&Suite],
-    coverage: &BTreeMap<&str, Coverage>,
-    percent: Percent,
-    text: &mut String,
-) {
+fn gone_through(covered: &[Covered<'_>], percent: Percent, text: &mut String) {
     let Percent { through, all } = percent;
     let _ = writeln!(text, "coverage: {} % ({through} of {all})", percent.whole());
-    for suite in suites {
-        for point in missed(suite, coverage) {
-            let _ = writeln!(text, "  {}:{}  {}", suite.path, point.line, point.edge.words());
+    for of in covered {
+        for point in missed(of) {
+            let _ = writeln!(text, "  {}:{}  {}", of.0.path, point.line, point.edge.words());
         }
     }
 }

@@ -58,16 +58,14 @@ impl Target {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, call: &Call<'_>) -> Result<Receipt, Fault> {
-        let then = self.log().next(&call.step_key.step);
-        let answer = match then {
-            Then::Returns(value) => Ok(value),
-            Then::Refuses { code, reason } => Err(refused(&code, reason)),
-            Then::Fails(fails) => Err(fault(fails)),
-            Then::Plain => self.plain(call),
-        };
-        self.called(call, answer.is_err());
-        answer.map(|result| Receipt { result, reference: None, evidence: None })
+    /// What the test says to this call; nothing where the operation is left to do what it does of itself.
+    fn said(&self, call: &Call<'_>) -> Option<Result<Value, Fault>> {
+        match self.log().next(&call.step_key.step) {
+            Then::Returns(value) => Some(Ok(value)),
+            Then::Refuses { code, reason } => Some(Err(refused(&code, reason))),
+            Then::Fails(fails) => Some(Err(fault(fails))),
+            Then::Plain => None,
+        }
     }
 
     /// What an operation gives that promises nothing; nobody knows what another one would.
@@ -100,16 +98,15 @@ impl Port for Target {
     }
 
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Receipt, Fault>> {
-        Box::pin(async move { self.answer(&call) })
+        let answer = self.said(&call).unwrap_or_else(|| self.plain(&call));
+        self.called(&call, answer.is_err());
+        Box::pin(async move { answer.map(receipt) })
     }
 
     fn ledger_effect(&self, call: &Call<'_>) -> Result<LedgerEffect, Fault> {
-        let then = self.log().next(&call.step_key.step);
-        let effect = match then {
-            Then::Returns(value) => Ok(LedgerEffect::Given(value)),
-            Then::Refuses { code, reason } => Err(refused(&code, reason)),
-            Then::Fails(fails) => Err(fault(fails)),
-            Then::Plain => self.port.ledger_effect(call),
+        let effect = match self.said(call) {
+            Some(answer) => answer.map(LedgerEffect::Given),
+            None => self.port.ledger_effect(call),
         };
         self.called(call, effect.is_err());
         effect
@@ -117,9 +114,8 @@ impl Port for Target {
 
     fn recall<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Recalled, Fault>> {
         Box::pin(async move {
-            let script =
-                self.log().scripts.get(&call.step_key.step).map(|(script, _)| script.clone());
-            let script = script.unwrap_or_default();
+            let script = self.log().scripts.get(&call.step_key.step).cloned();
+            let (script, _) = script.unwrap_or_default();
             if !script.recalls {
                 return Ok(Recalled::NotDone);
             }
@@ -127,7 +123,7 @@ impl Port for Target {
                 Then::Returns(result) => result,
                 Then::Plain | Then::Refuses { .. } | Then::Fails(_) => self.plain(&call)?,
             };
-            Ok(Recalled::Done(Receipt { result, reference: None, evidence: None }))
+            Ok(Recalled::Done(receipt(result)))
         })
     }
 
@@ -138,6 +134,10 @@ impl Port for Target {
     fn listen(&self, _: Arc<dyn Intake>) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+fn receipt(result: Value) -> Receipt {
+    Receipt { result, reference: None, evidence: None }
 }
 
 fn refused(code: &str, reason: Option<String>) -> Fault {

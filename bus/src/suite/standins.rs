@@ -1,4 +1,4 @@
-//! What stands in for the broker, chance, deadlines and the store of documents in a test of a route.
+//! What stands in for the broker, chance and deadlines in a test of a route.
 //!
 //! Invariant: nothing here waits, and nothing differs from one run to the next.
 
@@ -10,20 +10,10 @@ use std::{
     time::Duration,
 };
 
-use snodo_core::{
-    adapter::BoxFuture,
-    document::Document,
-    fault::{Fault, FaultClass},
-    ids::StepKey,
-    kept::{Days, Filed, Filing, Kept, Making},
-    register::Entry,
-    timestamp::Timestamp,
-};
+use snodo_core::adapter::BoxFuture;
 
-use super::clock::StoppedClock;
 use crate::{
     broker::{Address, Confirm, Copy, Publish},
-    clock::Clock as _,
     engine::{Chance, Deadlines},
 };
 
@@ -59,49 +49,5 @@ pub(super) struct NoDeadlines;
 impl Deadlines for NoDeadlines {
     fn within<'a>(&'a self, _: Duration, work: BoxFuture<'a, ()>) -> BoxFuture<'a, ()> {
         work
-    }
-}
-
-/// The bus keeps no documents in a test: who would use them is a target, and answers as the test says.
-#[derive(Debug)]
-pub(super) struct NothingKept(pub(super) Arc<StoppedClock>);
-
-fn none<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, Fault>> {
-    let text = "a test of a route keeps no documents";
-    Box::pin(async move { Err(Fault::new(FaultClass::Poison, "SN0167", text)) })
-}
-
-impl Kept for NothingKept {
-    fn now(&self) -> Timestamp {
-        self.0.now()
-    }
-    fn may_have<'a>(
-        &'a self,
-        _: &'a StepKey,
-        _: &'a [Document],
-    ) -> BoxFuture<'a, Result<(), Fault>> {
-        none()
-    }
-    fn verify<'a>(&'a self, _: &'a Document) -> BoxFuture<'a, Result<(), Fault>> {
-        none()
-    }
-    fn file<'a>(&'a self, _: &'a Filing<'a>) -> BoxFuture<'a, Result<Vec<Filed>, Fault>> {
-        none()
-    }
-    fn filed<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<Filed>, Fault>> {
-        none()
-    }
-    fn made<'a>(&'a self, _: &'a StepKey) -> BoxFuture<'a, Result<Option<Document>, Fault>> {
-        none()
-    }
-    fn make<'a>(&'a self, _: &'a StepKey) -> BoxFuture<'a, Result<Box<dyn Making>, Fault>> {
-        none()
-    }
-    fn entries<'a>(
-        &'a self,
-        _: &'a Days<'a>,
-        _: Option<(i16, i64)>,
-    ) -> BoxFuture<'a, Result<Vec<Entry>, Fault>> {
-        none()
     }
 }

@@ -15,19 +15,22 @@ use snodo_core::{
     envelope::IdempotencyKey,
     ids::{DeliveryId, MessageId},
     message_state::Bucket,
+    problem::Problem,
     route::{
         Routes,
         suite::{Observed, Seen, Sent, Test},
     },
+    schema::Schemas,
     timestamp::Timestamp,
 };
 
 use super::{
     Stage,
     clock::StoppedClock,
+    kept::KeepsNothing,
     recorder::{Note, Recorder},
     script::{Log, Target},
-    standins::{NoBroker, NoChance, NoDeadlines, NothingKept},
+    standins::{NoBroker, NoChance, NoDeadlines},
 };
 use crate::{
     broker::Copy,
@@ -46,29 +49,22 @@ use crate::{
 const TURNS: u32 = 20_000;
 /// Rows that a test has at most.
 const ROWS: u32 = 100_000;
-/// Rows of this process that nobody publishes are anybody's after a while.
-const FREE: Duration = Duration::from_secs(6);
 
 type Failed = String;
+
+/// What a message was answered at the door: its id, or why it was refused: a code, and where.
+type Answered = Result<MessageId, (String, Vec<String>)>;
 
 /// A world.
 pub(super) struct World<'w> {
     test: &'w Test,
-    stage: &'w Stage<'w>,
+    schemas: &'w Arc<Schemas>,
     route: &'w str,
-    routes: Arc<Routes>,
-    instances: Instances,
-    clock: Arc<StoppedClock>,
-    ledger: Arc<dyn Ledger>,
-    recorder: Arc<Recorder>,
+    around: Surroundings,
+    process: Process,
     log: Arc<Mutex<Log>>,
-    engine: Arc<Engine>,
-    sweeper: Sweeper,
-    breakers: Breakers,
-    serial: Arc<AtomicU64>,
     turns: u32,
-    /// What became of each message at the door: its id, or why not.
-    answered: Vec<Result<MessageId, (String, Vec<String>)>>,
+    answered: Vec<Answered>,
 }
 
 impl<'w> World<'w> {
@@ -99,42 +95,27 @@ impl<'w> World<'w> {
         ledger.put_route_versions(&[version]).await.map_err(words)?;
         let clock = Arc::new(StoppedClock::at(test.at));
         let log = Arc::new(Mutex::new(Log::new(&test.scripts)));
-        let dies_after = test.crash_after.clone();
-        let recorder =
-            Recorder::new(Arc::clone(&ledger), Arc::<StoppedClock>::clone(&clock), dies_after);
-        let (recorder, serial) = (Arc::new(recorder), Arc::default());
         let mut instances = Instances::default();
         for (name, port) in stage.instances.iter() {
             let (port, log) = (Arc::clone(port), Arc::clone(&log));
             let target = Target { name: name.to_owned(), port, log };
             instances.insert(name.to_owned(), Arc::new(target));
         }
-        let around = (&routes, &instances, &ledger, &recorder, &clock, &serial);
-        let engine = start(around).await?;
-        Ok(Self {
-            test,
-            stage,
-            route,
-            sweeper: Sweeper::new(Arc::clone(&engine), false),
-            breakers: Breakers::new(Arc::clone(&engine)),
-            routes,
-            instances,
-            clock,
-            ledger,
-            recorder,
-            log,
-            engine,
-            serial,
-            turns: 0,
-            answered: Vec::new(),
-        })
+        let dies_after = test.crash_after.clone();
+        let recorder =
+            Recorder::new(Arc::clone(&ledger), Arc::<StoppedClock>::clone(&clock), dies_after);
+        let (recorder, serial) = (Arc::new(recorder), Arc::default());
+        let around = Surroundings { routes, instances, ledger, recorder, clock, serial };
+        let process = around.start().await?;
+        let (schemas, answered) = (stage.schemas, Vec::new());
+        Ok(Self { test, schemas, route, around, process, log, turns: 0, answered })
     }
 
     async fn live(&mut self) -> Result<(), Failed> {
         let ends = self.test.at.after(self.test.lasts);
         for sent in &self.test.messages {
             if sent.after > Duration::ZERO {
-                self.go_on_until(self.clock.now().after(sent.after)).await?;
+                self.go_on_until(self.around.clock.now().after(sent.after)).await?;
             }
             self.send(sent).await?;
         }
@@ -146,9 +127,9 @@ impl<'w> World<'w> {
         let limits = admission::Limits::default();
         let mut answered = None;
         for _ in 0..sent.times {
-            let admitted = admission::admit(sent.incoming.clone(), self.stage.schemas, &limits);
+            let admitted = admission::admit(sent.incoming.clone(), self.schemas, &limits);
             let answer = match admitted {
-                Ok(admitted) => Ok(self.accept(sent, admitted).await?),
+                Ok(admitted) => self.accept(sent, admitted).await?,
                 Err(rejection) => Err(refusal(rejection)),
             };
             answered.get_or_insert(answer);
@@ -157,19 +138,15 @@ impl<'w> World<'w> {
         Ok(())
     }
 
-    async fn accept(
-        &self,
-        sent: &Sent,
-        admitted: admission::Admitted,
-    ) -> Result<MessageId, Failed> {
+    async fn accept(&self, sent: &Sent, admitted: admission::Admitted) -> Result<Answered, Failed> {
         let key = IdempotencyKey {
             party: sent.party.clone(),
             source: sent.incoming.source.clone(),
             sender_id: sent.incoming.sender_id.clone(),
         };
         let (digest, incoming) = (admitted.digest, admitted.incoming);
-        let id = self.engine.new_message_id();
-        let message = into_message(incoming, id, &sent.party, self.clock.now());
+        let id = self.process.engine.new_message_id();
+        let message = into_message(incoming, id, &sent.party, self.around.clock.now());
         let accepted = Admitted {
             message: Arc::new(message),
             key,
@@ -179,34 +156,37 @@ impl<'w> World<'w> {
             documents: Vec::new(),
             cursor: None,
         };
-        match self.engine.accept(accepted).await.map_err(words)? {
-            AcceptAnswer::New { id } | AcceptAnswer::Repeated { id, .. } => Ok(id),
-        }
+        Ok(match self.process.engine.accept(accepted).await.map_err(words)? {
+            AcceptAnswer::New { id } | AcceptAnswer::Repeated { id, same_body: true } => Ok(id),
+            AcceptAnswer::Repeated { id, same_body: false } => {
+                Err((Problem::conflict(id).code.to_owned(), Vec::new()))
+            }
+        })
     }
 
     /// Lets everything happen that happens by then; then it is that time.
     async fn go_on_until(&mut self, then: Timestamp) -> Result<(), Failed> {
         self.go_on(then).await?;
-        self.clock.pass_until(then);
+        self.around.clock.pass_until(then);
         Ok(())
     }
 
     /// Lets everything happen until nothing moves any more, or `ends`.
     async fn go_on(&mut self, ends: Timestamp) -> Result<(), Failed> {
-        while self.turns < TURNS && !self.recorder.is_at_rest() {
+        while self.turns < TURNS && !self.around.recorder.is_at_rest() {
             self.turns += 1;
             if self.carry().await? {
                 continue;
             }
-            self.breakers.step().await.map_err(words)?;
-            if self.sweeper.step().await.map_err(words)? > 0 {
+            self.process.breakers.step().await.map_err(words)?;
+            if self.process.sweeper.step().await.map_err(words)? > 0 {
                 continue;
             }
             match self.next_moment().await? {
                 Some(moment) if moment <= ends => {
                     // At least a little: a moment that has come and moves nothing is not waited for again.
-                    self.clock.pass_until(moment);
-                    self.clock.pass(Duration::from_millis(1));
+                    self.around.clock.pass_until(moment);
+                    self.around.clock.pass(Duration::from_millis(1));
                 }
                 _ => return Ok(()),
             }
@@ -231,61 +211,51 @@ impl<'w> World<'w> {
 
     /// Copies of what is queued, as the relay would publish them.
     async fn copies(&self) -> Result<Vec<Copy>, Failed> {
-        let (me, now) = (self.engine.incarnation(), self.clock.now().after(FREE));
-        let keys = self.ledger.queued_keys(Some(me), self.route, now, 0, ROWS).await;
-        let seqs: Vec<i64> = keys.map_err(words)?.iter().map(|key| key.seq).collect();
-        let queued = self.ledger.queued(&seqs).await.map_err(words)?;
-        Ok(queued.iter().map(|row| self.engine.copy_of(row)).collect())
+        let (engine, ledger) = (&self.process.engine, &self.around.ledger);
+        let now = self.around.clock.now();
+        let keys = ledger.queued_keys(None, self.route, now, 0, ROWS).await.map_err(words)?;
+        let seqs: Vec<i64> = keys.iter().map(|key| key.seq).collect();
+        let queued = ledger.queued(&seqs).await.map_err(words)?;
+        Ok(queued.iter().map(|row| engine.copy_of(row)).collect())
     }
 
     /// The broker hands over a copy, as often as the test says. The first takes a claim, so that every step
     /// is written down for itself; those after it go as they would.
     async fn hand_over(&mut self, copy: &Copy) -> Result<(), Failed> {
-        let recorder = Arc::clone(&self.recorder);
-        let engine = Arc::clone(&self.engine);
+        let (recorder, engine) =
+            (Arc::clone(&self.around.recorder), Arc::clone(&self.process.engine));
         tokio::select! {
             biased;
-            () = recorder.died.notified() => return self.start_again().await,
+            () = recorder.died.notified() => {
+                // The next life begins with what the ledger holds.
+                self.process = self.around.start().await?;
+                return Ok(());
+            }
             _ = engine.carry(copy) => {}
         }
         for _ in 1..self.test.copies {
-            match self.engine.lane(copy, true) {
-                Lane::Fast => drop(self.engine.fast_batch(std::slice::from_ref(copy)).await),
-                Lane::Claim => drop(self.engine.carry(copy).await),
+            match engine.lane(copy, false) {
+                Lane::Fast => drop(engine.fast_batch(std::slice::from_ref(copy)).await),
+                Lane::Claim => drop(engine.carry(copy).await),
             }
         }
-        Ok(())
-    }
-
-    /// The process has died: the next one begins with what the ledger holds.
-    async fn start_again(&mut self) -> Result<(), Failed> {
-        let around = (
-            &self.routes,
-            &self.instances,
-            &self.ledger,
-            &self.recorder,
-            &self.clock,
-            &self.serial,
-        );
-        self.engine = start(around).await?;
-        self.sweeper = Sweeper::new(Arc::clone(&self.engine), false);
-        self.breakers = Breakers::new(Arc::clone(&self.engine));
         Ok(())
     }
 
     /// When something is due next.
     async fn next_moment(&self) -> Result<Option<Timestamp>, Failed> {
         let due = self.rows().await?.into_iter().filter_map(|row| row.next_at);
-        let away = self.ledger.targets_away().await.map_err(words)?;
+        let away = self.around.ledger.targets_away().await.map_err(words)?;
         Ok(due.chain(away.into_iter().map(|line| line.probe_at)).min())
     }
 
     async fn rows(&self) -> Result<Vec<Row>, Failed> {
         let subscriber = Some(self.route.into());
         let filter = Filter { subscriber, limit: ROWS, ..Filter::default() };
-        self.ledger.list(&filter).await.map_err(words)
+        self.around.ledger.list(&filter).await.map_err(words)
     }
 
+    /// The first message that has this id: one that comes under the same id again is the same message.
     fn index_of(&self, id: MessageId) -> Option<usize> {
         self.answered.iter().position(|answer| answer.as_ref() == Ok(&id))
     }
@@ -293,42 +263,46 @@ impl<'w> World<'w> {
     /// What was seen.
     async fn told(self) -> Result<Observed, Failed> {
         let rows = self.rows().await?;
-        let mut observed = Observed {
-            deliveries: u32::try_from(rows.len()).unwrap_or(u32::MAX),
-            ..Observed::default()
-        };
-        for answer in &self.answered {
-            observed.messages.push(match answer {
-                Err(why) => {
-                    Seen { state: "rejected", problem: Some(why.clone()), ..Seen::default() }
-                }
-                Ok(_) => Seen { state: Bucket::Open.word(), ..Seen::default() },
-            });
-        }
+        let mut seen: Vec<Seen> = self.answered.iter().map(at_the_door).collect();
         let (mut by_seq, mut by_delivery) = (BTreeMap::new(), BTreeMap::<DeliveryId, usize>::new());
+        let deliveries = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         for row in rows {
             let Some(index) = self.index_of(row.message) else { continue };
             by_seq.insert(row.seq, index);
             by_delivery.insert(row.id, index);
-            let seen = &mut observed.messages[index];
-            seen.state = row.state.bucket().word();
-            seen.fault = row.fault;
+            seen[index].state = row.state.bucket().word();
+            seen[index].fault = row.fault;
         }
-        for (seq, note) in self.recorder.notes().drain(..) {
+        let mut order = Vec::new();
+        for (seq, note) in self.around.recorder.notes().drain(..) {
             let Some(index) = by_seq.get(&seq) else { continue };
             if let Note::Ended = note {
-                observed.order.push(*index);
+                order.push(*index);
             }
-            noted(&mut observed.messages[*index], note);
+            noted(&mut seen[*index], note);
         }
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         for (delivery, call) in log.calls.drain(..) {
             if let Some(index) = by_delivery.get(&delivery) {
-                observed.messages[*index].calls.push(call);
+                seen[*index].calls.push(call);
             }
         }
-        observed.unanswered = std::mem::take(&mut log.unanswered);
-        Ok(observed)
+        for (index, answer) in self.answered.iter().enumerate() {
+            let first = answer.as_ref().ok().and_then(|id| self.index_of(*id));
+            if let Some(first) = first.filter(|first| *first < index) {
+                seen[index] = seen[first].clone();
+            }
+        }
+        let unanswered = std::mem::take(&mut log.unanswered);
+        Ok(Observed { messages: seen, order, deliveries, unanswered })
+    }
+}
+
+/// What is known of a message before its delivery is looked at.
+fn at_the_door(answer: &Answered) -> Seen {
+    match answer {
+        Err(why) => Seen { state: "rejected", problem: Some(why.clone()), ..Seen::default() },
+        Ok(_) => Seen { state: Bucket::Open.word(), ..Seen::default() },
     }
 }
 
@@ -342,34 +316,43 @@ fn noted(seen: &mut Seen, note: Note) {
     }
 }
 
-type AroundEngine<'a> = (
-    &'a Arc<Routes>,
-    &'a Instances,
-    &'a Arc<dyn Ledger>,
-    &'a Arc<Recorder>,
-    &'a Arc<StoppedClock>,
-    &'a Arc<AtomicU64>,
-);
+/// What a start of the process is made of, and what outlives its death.
+struct Surroundings {
+    routes: Arc<Routes>,
+    instances: Instances,
+    ledger: Arc<dyn Ledger>,
+    recorder: Arc<Recorder>,
+    clock: Arc<StoppedClock>,
+    serial: Arc<AtomicU64>,
+}
 
-/// A start of the process.
-async fn start(
-    (routes, instances, ledger, recorder, clock, serial): AroundEngine<'_>,
-) -> Result<Arc<Engine>, Failed> {
-    let started = ledger.start("test", clock.now()).await.map_err(words)?;
-    Ok(Engine::new(Parts {
-        routes: Arc::clone(routes),
-        instances: instances.clone(),
-        ledger: Arc::clone(ledger),
-        write: Arc::<Recorder>::clone(recorder),
-        publish: Arc::new(NoBroker),
-        clock: Arc::<StoppedClock>::clone(clock),
-        chance: Arc::new(NoChance(Arc::clone(serial))),
-        deadlines: Arc::new(NoDeadlines),
-        started,
-        kept: Arc::new(NothingKept(Arc::clone(clock))),
-        observer: Arc::new(Silent),
-        limits: Limits::default(),
-    }))
+/// One life of the process.
+struct Process {
+    engine: Arc<Engine>,
+    sweeper: Sweeper,
+    breakers: Breakers,
+}
+
+impl Surroundings {
+    async fn start(&self) -> Result<Process, Failed> {
+        let started = self.ledger.start("test", self.clock.now()).await.map_err(words)?;
+        let engine = Engine::new(Parts {
+            routes: Arc::clone(&self.routes),
+            instances: self.instances.clone(),
+            ledger: Arc::clone(&self.ledger),
+            write: Arc::<Recorder>::clone(&self.recorder),
+            publish: Arc::new(NoBroker),
+            clock: Arc::<StoppedClock>::clone(&self.clock),
+            chance: Arc::new(NoChance(Arc::clone(&self.serial))),
+            deadlines: Arc::new(NoDeadlines),
+            started,
+            kept: Arc::new(KeepsNothing),
+            observer: Arc::new(Silent),
+            limits: Limits::default(),
+        });
+        let sweeper = Sweeper::new(Arc::clone(&engine), false);
+        Ok(Process { breakers: Breakers::new(Arc::clone(&engine)), sweeper, engine })
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -13,6 +13,7 @@ use snodo::{
     broker::Copy,
     engine::{Engine, Limits, Observe, Parts},
     ledger::{Ledger, Started},
+    suite::kept::KeepsNothing,
 };
 use snodo_core::{
     adapter::{Instances, Pace},
@@ -20,8 +21,6 @@ use snodo_core::{
     route::Routes,
     verdict::Verdict,
 };
-
-use crate::kept::KeepsNothing;
 
 use super::{
     broker::{Line, WorldBroker},

@@ -92,8 +92,10 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let read = |file: &Arc<SourceFile>, problems: &mut Problems| file::read(file, problems);
     let files: Vec<RouteFile> =
         house.routes.iter().filter_map(|file| read(file, &mut problems)).collect();
-    let known_laws: Vec<String> =
-        house.laws.iter().flat_map(|file| laws(file, &mut problems)).collect();
+    let read_laws: Vec<Option<Vec<String>>> =
+        house.laws.iter().map(|file| laws(file, &mut problems)).collect();
+    let laws_unread = read_laws.iter().any(Option::is_none);
+    let known_laws: Vec<String> = read_laws.into_iter().flatten().flatten().collect();
     let purposes: BTreeMap<String, Option<Purpose>> =
         house.purposes.iter().map(|file| read_purpose(file, &known_laws, &mut problems)).collect();
     let parties: Vec<PartyFile> = house
@@ -121,7 +123,7 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     };
     graph.check();
     graph.purposes(&purposes);
-    if known_laws.is_empty() && !house.laws.is_empty() {
+    if laws_unread {
         problems.forget("SN0307");
     }
     let checked = party::together(&parties, &mut problems);
@@ -195,21 +197,21 @@ fn running(built: impl Iterator<Item = Route>, parties: &Parties) -> Routes {
     routes
 }
 
-/// The ids of `routes/laws.yaml`.
-pub fn laws(file: &Arc<SourceFile>, problems: &mut Problems) -> Vec<String> {
-    let Some(node) = yaml::read(file, problems) else { return Vec::new() };
+/// The ids of `routes/laws.yaml`; `None` where it cannot be read, which was said.
+pub fn laws(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Vec<String>> {
+    let node = yaml::read(file, problems)?;
     let Content::Map(laws) = &node.content else {
         let help = "write `<id>: { title: … }` for each law";
         let words = Words::new("laws are a map", "not a map", help);
         problems.error("SN0111", Place::new(file, node.span.clone()), words);
-        return Vec::new();
+        return None;
     };
     for (_, law) in laws {
         if let Some(fields) = Fields::of(law, file, &LAW, problems) {
             fields.required_text("title", problems);
         }
     }
-    laws.iter().map(|(key, _)| key.text.clone()).collect()
+    Some(laws.iter().map(|(key, _)| key.text.clone()).collect())
 }
 
 /// A purpose and its id, which is the name of its file.

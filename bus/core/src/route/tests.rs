@@ -679,6 +679,19 @@ fn an_address_names_parties_that_receive_the_type() {
     assert_eq!(codes(&with_parties(&[&to("region")], &[&other])), ["SN0423"]);
 }
 
+#[test]
+fn a_law_is_known_unless_the_laws_could_not_be_read() {
+    let check = |laws: &str, expected: &[&str]| {
+        let laws = vec![file("routes/laws.yaml", laws)];
+        let there = relay("there", "demo.in.v1", "demo.claimed.v1");
+        let house = House { laws, ..with_parties(&[&there], &[REGION]) };
+        assert_eq!(codes(&house), expected, "{:?}", house.laws[0].text);
+    };
+    check("{}\n", &["SN0307", "SN0307"]);
+    check("other: { title: Another }\n", &["SN0307", "SN0307"]);
+    check("- dpr-223-1989\n", &["SN0111"]);
+}
+
 fn emitted(compiled: &Compiled, body: &Value) -> Result<Vec<super::Emitted>, crate::fault::Fault> {
     let route = compiled.routes.get("there").expect("it is there");
     assert!(route.is_fast());

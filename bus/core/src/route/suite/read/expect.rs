@@ -57,13 +57,13 @@ impl Reader<'_> {
         for key in EXPECT.keys.iter().filter(|key| !may.contains(key)) {
             if let Some(key) = fields.key(key) {
                 let of_all = OF_ALL.contains(&key.text.as_str());
-                let help = if of_all {
-                    "write it under the `expect` of the test"
+                let (label, help) = if of_all {
+                    ("said of all messages", "write it under the `expect` of the test")
                 } else {
-                    "write it under the `expect` of each message"
+                    ("said of one message", "write it under the `expect` of each message")
                 };
                 let title = format!("`{}` cannot be expected here", key.text);
-                let words = Words::new(title, "of another thing", help);
+                let words = Words::new(title, label, help);
                 self.problems.error("SN0163", self.place(key.span.clone()), words);
             }
         }
