@@ -87,7 +87,15 @@ fn step_key(step: &str) -> StepKey {
 }
 
 fn call<'a>(operation: &'a str, input: &'a Value, step_key: &'a StepKey) -> Call<'a> {
-    Call { operation, input, step_key, traceparent: None, kept: &KeepsNothing, order_no: None }
+    Call {
+        operation,
+        input,
+        step_key,
+        traceparent: None,
+        kept: &KeepsNothing,
+        order_no: None,
+        asking: None,
+    }
 }
 
 fn assert_impersonal(text: &str) {

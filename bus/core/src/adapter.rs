@@ -15,6 +15,7 @@ use crate::{
     kept::Kept,
     register::LedgerEffect,
     schema::Schemas,
+    timestamp::Timestamp,
     verdict::EffectKind,
 };
 
@@ -54,7 +55,39 @@ pub struct Call<'a> {
     /// The order number of the delivery in its key, where the route is ordered: operations that
     /// overwrite carry it, and the target keeps the higher.
     pub order_no: Option<i64>,
+    /// Where the call is a question to an authority: on whose behalf, and what for.
+    pub asking: Option<Asking<'a>>,
 }
+
+/// A question to an authority about somebody: a fact is asked for one purpose and one case, by somebody.
+///
+/// An authority that knows nobody, or several, refuses with the reason [`NOT_FOUND`] or [`AMBIGUOUS`]:
+/// both are answers. [`STALE_NUMBER`] says that it has seen a higher number and never this one; the
+/// question is then asked under a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asking<'a> {
+    /// Grows with every new question to this instance; durable, and the same when it is asked again.
+    pub number: u64,
+    /// When it was asked first.
+    pub at: Timestamp,
+    /// The purpose of the route.
+    pub purpose: &'a str,
+    /// The reference of the case: a protocol number, a file.
+    pub case: &'a str,
+    /// Who acts; `system` for a route without a human.
+    pub actor: &'a str,
+    /// Where that person works, if known.
+    pub actor_location: Option<&'a str>,
+    /// How surely that person is known (level of assurance), if known.
+    pub actor_loa: Option<&'a str>,
+}
+
+/// The reason of a refusal that says: nobody, nothing.
+pub const NOT_FOUND: &str = "not_found";
+/// The reason of a refusal that says: several, and not which.
+pub const AMBIGUOUS: &str = "ambiguous";
+/// The reason of a refusal that says: this number is lower than one that was seen, and is not known.
+pub const STALE_NUMBER: &str = "stale_number";
 
 /// What an operation gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

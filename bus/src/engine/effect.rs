@@ -314,6 +314,7 @@ impl Task<'_> {
             traceparent,
             kept: &*engine.kept,
             order_no: self.claimed.turn.map(|turn| turn.no),
+            asking: None,
         };
         if used.effect() == EffectKind::Ledger {
             return self.ledger_step(route, (step, used), &*port, &call, last).await;
