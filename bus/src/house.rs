@@ -41,6 +41,8 @@ pub struct Files {
     pub routes: Vec<Arc<SourceFile>>,
     /// `routes/purposes/*.yaml`.
     pub purposes: Vec<Arc<SourceFile>>,
+    /// `routes/facts/*.yaml`.
+    pub facts: Vec<Arc<SourceFile>>,
     /// `routes/laws.yaml`.
     pub laws: Option<Arc<SourceFile>>,
     /// `config/parties/*.yaml`.
@@ -136,6 +138,7 @@ fn house_of(files: Files, schemas: &Arc<Schemas>, instances: &Instances) -> Hous
     House {
         routes: files.routes,
         purposes: files.purposes,
+        facts: files.facts,
         laws: files.laws.into_iter().collect(),
         parties: files.parties,
         tests: files.tests,
@@ -214,6 +217,7 @@ pub fn read(house: &Path, problems: &mut Problems) -> Files {
         tests,
         attachments,
         purposes: folder(house, "routes/purposes", 1, yaml, problems),
+        facts: folder(house, "routes/facts", 1, yaml, problems),
         parties: folder(house, "config/parties", 1, yaml, problems),
         schemas: schemas
             .into_iter()

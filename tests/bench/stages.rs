@@ -100,6 +100,7 @@ fn map(route: &Route, envelope: &Envelope, body: &Value) -> Result<(), snodo_cor
             Verb::Emit(emit) => drop(emit.emitted(&scope)?),
             Verb::Use(used) => drop(used.input(&scope)?),
             Verb::Choose(choose) => drop(choose.choose(&scope)?),
+            Verb::Ask(ask) => drop(ask.question(&scope)?),
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod doctor;
 pub mod document;
 pub mod envelope;
+pub mod facts;
 pub mod fault;
 pub mod formats;
 pub mod ids;

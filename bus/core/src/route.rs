@@ -24,6 +24,7 @@ use crate::{
     verdict::EffectKind,
 };
 
+mod ask;
 mod build;
 mod bundle;
 mod check;
@@ -36,6 +37,7 @@ mod refusal;
 pub mod suite;
 mod walk;
 
+pub use ask::{Answer, Ask, IfMissing, IfUnavailable, Question};
 pub use bundle::{BundleError, compile_bundle};
 pub use check::{Compiled, House, Purpose, compile, laws};
 pub use graph::{mermaid, svg};
@@ -88,7 +90,6 @@ pub struct Step {
 
 /// What a step does.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few per route, made once")]
 pub enum Verb {
     /// Calls an operation of an adapter instance.
     Use(Use),
@@ -96,6 +97,8 @@ pub enum Verb {
     Emit(Emit),
     /// Takes one of several ways.
     Choose(Choose),
+    /// Asks for a fact.
+    Ask(Ask),
 }
 
 /// `choose`: the way of the first branch whose condition holds.

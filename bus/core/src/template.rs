@@ -25,10 +25,15 @@ mod functions;
 mod jq;
 mod native;
 pub(crate) mod tree;
+pub(crate) mod uses;
 mod vet;
 
-/// What expressions see: `.`, `$steps`, `$message`, `$party`, `$item`.
+/// What the id of a step begins with that asks for a fact; no step of a route can be called so.
+pub(crate) const FACT: &str = "facts.";
+
+/// What expressions see: `.`, `$facts`, `$steps`, `$message`, `$party`, `$item`.
 ///
+/// `$facts` are the results of the steps that ask for them, [`FACT`] and the name of the need;
 /// `$message` is the envelope and, as `data`, the body; `$party` is `{ id }` of the party that sent the
 /// message, or null.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub struct Scope<'a> {
     envelope: &'a Envelope,
     steps: &'a Map<String, Value>,
     steps_value: OnceLock<Value>,
+    facts: OnceLock<Value>,
     item: Option<&'a Value>,
     message: OnceLock<Value>,
     party: OnceLock<Value>,
@@ -49,6 +55,7 @@ pub struct Scope<'a> {
 struct Converted {
     body: OnceLock<Val>,
     steps: OnceLock<Val>,
+    facts: OnceLock<Val>,
     message: OnceLock<Val>,
     party: OnceLock<Val>,
 }
@@ -61,6 +68,7 @@ impl<'a> Scope<'a> {
             envelope,
             steps,
             steps_value: OnceLock::new(),
+            facts: OnceLock::new(),
             item: None,
             message: OnceLock::new(),
             party: OnceLock::new(),
@@ -81,6 +89,7 @@ impl<'a> Scope<'a> {
         match root {
             Root::Body => self.body,
             Root::Steps => self.steps_value.get_or_init(|| Value::Object(self.steps.clone())),
+            Root::Facts => self.facts.get_or_init(|| facts_value(self.steps)),
             Root::Message => self.message.get_or_init(|| message_value(self.envelope)),
             Root::Party => self.party.get_or_init(|| party_value(self.envelope)),
             Root::Item => self.item.unwrap_or(&Value::Null),
@@ -94,7 +103,7 @@ impl<'a> Scope<'a> {
 
     /// The body, and of the variables those that are named.
     fn converted(&self, named: Named) -> (&Val, Variables) {
-        let Converted { body, steps, message, party } = &*self.converted;
+        let Converted { body, steps, facts, message, party } = &*self.converted;
         let body = body.get_or_init(|| jq::from_json(self.body));
         let message_of = || match self.root(Root::Message) {
             Value::Object(fields) => jq::fields_of(fields, Some(("data", body.clone()))),
@@ -105,12 +114,20 @@ impl<'a> Scope<'a> {
         };
         let variables = [
             of(named.steps, steps, &|| jq::fields_of(self.steps, None)),
+            of(named.facts, facts, &|| jq::from_json(self.root(Root::Facts))),
             of(named.message, message, &message_of),
             of(named.party, party, &|| jq::from_json(self.root(Root::Party))),
             self.item.map_or(Val::Null, jq::from_json),
         ];
         (body, variables)
     }
+}
+
+/// The facts among the results of steps.
+fn facts_value(steps: &Map<String, Value>) -> Value {
+    let fact =
+        |(id, value): (&String, &Value)| Some((id.strip_prefix(FACT)?.to_owned(), value.clone()));
+    Value::Object(steps.iter().filter_map(fact).collect())
 }
 
 fn party_value(envelope: &Envelope) -> Value {

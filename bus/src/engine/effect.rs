@@ -218,6 +218,7 @@ impl Task<'_> {
             let result = match &step.verb {
                 Verb::Use(used) => self.use_step(route, (step, used), &body, last).await?,
                 Verb::Emit(emit) => self.emit_step(route, (step, emit), &body, last).await?,
+                Verb::Ask(_) => return Err(mapping(nothing_left())),
                 Verb::Choose(choose) => {
                     self.choose_step(route, (step, choose), &body, &mut last).await?
                 }

@@ -13,11 +13,12 @@ use super::{folder, has_ending, names};
 
 const TEST: &str = ".test.yaml";
 const LAWS: &str = "laws.yaml";
-const PURPOSES: &str = "purposes";
+/// Folders of other things than routes: what one of them is.
+const KINDS: [(&str, &str); 2] = [("purposes", "a purpose"), ("facts", "a fact")];
 const ROUTES: &str = "a route is <name>.yaml, its tests are <name>.test.yaml, their files lie in <name>/; \
                       put anything else elsewhere";
 /// Folders of the language that this version does not read.
-const LATER: [&str; 2] = ["facts", "cases"];
+const LATER: [&str; 1] = ["cases"];
 
 /// Whether a path of `routes/` is that of a route, or of the laws.
 pub(super) fn is_route(path: &str) -> bool {
@@ -33,7 +34,7 @@ pub(super) fn is_test(path: &str) -> bool {
 pub(super) fn attachments(house: &Path, problems: &mut Problems) -> Attachments {
     let mut found = Attachments::new();
     for name in names(&house.join("routes")) {
-        let own = name != PURPOSES && !LATER.contains(&name.as_str());
+        let own = kind_of(&name).is_none() && !LATER.contains(&name.as_str());
         if own && house.join("routes").join(&name).is_dir() {
             let files = folder(house, &format!("routes/{name}"), 1, |_| true, problems);
             found.extend(files.into_iter().map(|file| {
@@ -52,8 +53,11 @@ pub(super) fn unknown(house: &Path, problems: &mut Problems) {
     let routes: Vec<&str> = stems.filter_map(|name| name.strip_suffix(".yaml")).collect();
     let folders = |name: &str| house.join("routes").join(name).is_dir();
     for name in &here {
+        if let Some(what) = kind_of(name).filter(|_| folders(name)) {
+            only_yaml(house, name, what, problems);
+            continue;
+        }
         match (folders(name), name.strip_suffix(TEST)) {
-            (true, _) if name == PURPOSES => purposes(house, problems),
             (true, _) if LATER.contains(&name.as_str()) => later(name, problems),
             (true, _) => belongs_to(name, name, &routes, problems),
             (false, Some(route)) => belongs_to(name, route, &routes, problems),
@@ -63,11 +67,15 @@ pub(super) fn unknown(house: &Path, problems: &mut Problems) {
     }
 }
 
-fn purposes(house: &Path, problems: &mut Problems) {
-    for name in names(&house.join("routes").join(PURPOSES)) {
+fn kind_of(folder: &str) -> Option<&'static str> {
+    KINDS.iter().find(|(known, _)| *known == folder).map(|(_, what)| *what)
+}
+
+fn only_yaml(house: &Path, folder: &str, what: &str, problems: &mut Problems) {
+    for name in names(&house.join("routes").join(folder)) {
         if !has_ending(&name, "yaml") {
-            let help = "a purpose is <name>.yaml; put anything else elsewhere";
-            not_read(&format!("routes/{PURPOSES}/{name}"), help, problems);
+            let help = format!("{what} is <name>.yaml; put anything else elsewhere");
+            not_read(&format!("routes/{folder}/{name}"), &help, problems);
         }
     }
 }

@@ -141,7 +141,7 @@ impl House {
     pub fn operation(&self, route: &Route, step: &str) -> Option<String> {
         match &route.step(step)?.verb {
             Verb::Use(used) => Some(used.target()),
-            Verb::Emit(_) | Verb::Choose(_) => None,
+            Verb::Emit(_) | Verb::Choose(_) | Verb::Ask(_) => None,
         }
     }
 

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     adapter::Operation,
     diagnostic::{Place, Problems, Words, help_with_nearest},
+    facts::Fact,
     ids::Digest,
     schema::{Schemas, Validator},
     template::{
@@ -31,10 +32,12 @@ use crate::{
 mod choices;
 mod fit;
 mod keys;
+mod needs;
 mod reads;
 mod sees;
 mod steps;
 
+use needs::Asked;
 use reads::Results;
 
 /// What routes refer to.
@@ -49,15 +52,18 @@ pub(super) struct Targets<'h> {
     strict: bool,
     /// Adapter instances that could not be opened: what they would have is not missing.
     unopened: BTreeSet<String>,
+    /// The facts of the house; none where one is wrong, which was said.
+    pub(super) facts: &'h BTreeMap<String, Option<Arc<Fact>>>,
 }
 
 impl<'h> Targets<'h> {
     pub(super) fn new(
         schemas: &'h Schemas,
         operations: &'h BTreeMap<String, Vec<Operation>>,
+        facts: &'h BTreeMap<String, Option<Arc<Fact>>>,
     ) -> Self {
         let (validators, unopened) = (HashMap::new(), BTreeSet::new());
-        Self { schemas, operations, validators, library: None, strict: false, unopened }
+        Self { schemas, operations, validators, library: None, strict: false, unopened, facts }
     }
 
     /// The same, and types are checked.
@@ -91,13 +97,20 @@ pub(super) fn build(
         let of = library.of_kind(&written.from.value).map(|node| library.type_of(node));
         sees::begin(&written.from.value, of.unwrap_or_else(Type::unknown))
     });
-    let mut builder = Builder { written, results: Results::default(), templates, targets };
+    let (results, asked) = (Results::default(), Asked::default());
+    let mut builder = Builder { written, results, asked, templates, targets, before_steps: true };
+    builder.check_needs();
     let actor = written.actor.as_ref().map(|node| builder.actor(node));
     let order = written.order.as_ref().map(|order| builder.order(order));
     let when = written.when.as_ref().map(|node| builder.route_when(node));
     builder.check_clock();
-    let steps = builder.steps(&written.steps);
+    builder.begin_steps();
+    let mut steps = builder.steps(&written.steps);
+    builder.check_unread();
     builder.say_unknowns();
+    if let Some(steps) = &mut steps {
+        needs::keep(steps, &builder.templates.facts);
+    }
     builder.templates.finish();
     body?;
     let schema = targets.schemas.validator(&written.from.value).cloned();
@@ -152,6 +165,9 @@ fn known_type<'h>(
 struct Builder<'b, 'h, 't> {
     written: &'b RouteFile,
     results: Results<'b>,
+    asked: Asked<'b>,
+    /// Whether no step has run yet, and no fact was asked.
+    before_steps: bool,
     templates: Templates<'b>,
     targets: &'t mut Targets<'h>,
 }

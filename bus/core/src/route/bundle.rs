@@ -20,6 +20,7 @@ use super::{
 use crate::{
     adapter::Operation,
     diagnostic::{Diagnostic, Problems, SourceFile},
+    facts::{self, Around, Fact},
     schema::Schemas,
     verdict::EffectKind,
 };
@@ -50,6 +51,9 @@ fn titles(mistakes: &[Diagnostic]) -> String {
 #[serde(deny_unknown_fields)]
 struct Bundle {
     format: u32,
+    /// The files of the facts that it asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    facts: BTreeMap<String, String>,
     operations: BTreeMap<String, Frozen>,
     route: String,
     schemas: BTreeMap<String, Value>,
@@ -68,7 +72,7 @@ struct Frozen {
 
 /// Writes the bundle of a route whose text is `text`.
 pub(super) fn write(text: &str, route: &Route, schemas: &Schemas) -> String {
-    let mut operations = BTreeMap::new();
+    let (mut operations, mut facts) = (BTreeMap::new(), BTreeMap::new());
     let mut kinds = BTreeSet::from([route.from.clone()]);
     for step in route.each_step() {
         match &step.verb {
@@ -80,11 +84,20 @@ pub(super) fn write(text: &str, route: &Route, schemas: &Schemas) -> String {
             Verb::Emit(emit) => {
                 kinds.insert(emit.kind.clone());
             }
+            Verb::Ask(ask) => {
+                let fact = &ask.fact;
+                facts.insert(fact.name.clone(), fact.file.text.clone());
+                operations.insert(fact.source(), frozen(&fact.operation));
+                refer(schemas, &fact.operation.input, &mut kinds);
+                refer(schemas, &fact.operation.output, &mut kinds);
+                kinds.extend(fact.schema.clone());
+            }
             Verb::Choose(_) => {}
         }
     }
     let bundle = Bundle {
         format: FORMAT,
+        facts,
         operations,
         route: text.to_owned(),
         schemas: with_references(schemas, kinds),
@@ -170,7 +183,7 @@ fn sorted(value: Value) -> Value {
 /// Makes the route of the ledger's copy.
 pub fn compile_bundle(bundle: &str) -> Result<Route, BundleError> {
     let not = |error: &dyn std::fmt::Display| BundleError::NotABundle(error.to_string());
-    let Bundle { format, operations, route, schemas } =
+    let Bundle { format, facts, operations, route, schemas } =
         serde_json::from_str(bundle).map_err(|error| not(&error))?;
     if format != FORMAT {
         return Err(BundleError::Format(format));
@@ -179,13 +192,29 @@ pub fn compile_bundle(bundle: &str) -> Result<Route, BundleError> {
     let operations = thaw(operations);
     let file = Arc::new(SourceFile { path: "the ledger's copy".to_owned(), text: route });
     let mut problems = Problems::default();
-    let mut targets = Targets::new(&schemas, &operations);
+    let facts = thaw_facts(facts, (&schemas, &operations), &mut problems);
+    let mut targets = Targets::new(&schemas, &operations, &facts);
     let written = file::read(&file, &mut problems);
     let built = written.and_then(|written| build(&written, &mut targets, &mut problems));
     match built.filter(|_| !problems.any_error()) {
         Some(route) => Ok(route),
         None => Err(BundleError::Mistakes(problems.sorted())),
     }
+}
+
+fn thaw_facts(
+    facts: BTreeMap<String, String>,
+    (schemas, operations): (&Schemas, &BTreeMap<String, Vec<Operation>>),
+    problems: &mut Problems,
+) -> BTreeMap<String, Option<Arc<Fact>>> {
+    let is_unopened = |_: &str| false;
+    let (laws, purposes, library) = (None, None, None);
+    let around = Around { schemas, operations, is_unopened: &is_unopened, laws, purposes, library };
+    let read = |(name, text): (String, String)| {
+        let file = Arc::new(SourceFile { path: format!("{name}.yaml"), text });
+        facts::read(&file, &around, problems)
+    };
+    facts.into_iter().map(read).collect()
 }
 
 fn thaw(operations: BTreeMap<String, Frozen>) -> BTreeMap<String, Vec<Operation>> {

@@ -19,8 +19,10 @@ use super::{
 use crate::{
     adapter::Operation,
     diagnostic::{Diagnostic, Place, Problems, SourceFile, Words, help_with_nearest},
+    facts::{self, Around, Fact},
     party::{self, Parties, PartyFile, known_law},
     schema::Schemas,
+    types::library::Library,
     yaml::{
         self, Content,
         fields::{At, Fields, Known},
@@ -34,6 +36,8 @@ pub struct House {
     pub routes: Vec<Arc<SourceFile>>,
     /// `routes/purposes/*.yaml`.
     pub purposes: Vec<Arc<SourceFile>>,
+    /// `routes/facts/*.yaml`.
+    pub facts: Vec<Arc<SourceFile>>,
     /// `routes/laws.yaml`, where there is one.
     pub laws: Vec<Arc<SourceFile>>,
     /// `config/parties/*.yaml`.
@@ -103,7 +107,8 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
         .iter()
         .filter_map(|file| party::read(file, &house.schemas, &known_laws, &mut problems))
         .collect();
-    let targets = Targets::new(&house.schemas, &house.operations).typed(house.strict);
+    let facts = read_facts(house, &known_laws, &purposes, &mut problems);
+    let targets = Targets::new(&house.schemas, &house.operations, &facts).typed(house.strict);
     let mut targets = targets.without(&house.unopened);
     let built: Vec<Option<Route>> =
         files.iter().map(|file| build(file, &mut targets, &mut problems)).collect();
@@ -136,6 +141,26 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
         suites,
     });
     (compiled, problems.sorted())
+}
+
+/// The facts, by name; none where one is wrong, which was said.
+fn read_facts(
+    house: &House,
+    laws: &[String],
+    purposes: &BTreeMap<String, Option<Purpose>>,
+    problems: &mut Problems,
+) -> BTreeMap<String, Option<Arc<Fact>>> {
+    let library = Library::new(&house.schemas);
+    let purposes: Vec<&str> = purposes.keys().map(String::as_str).collect();
+    let around = Around {
+        schemas: &house.schemas,
+        operations: &house.operations,
+        is_unopened: &|instance| house.unopened.contains(instance),
+        laws: Some(laws),
+        purposes: Some(&purposes),
+        library: Some(&library),
+    };
+    house.facts.iter().map(|file| facts::read(file, &around, problems)).collect()
 }
 
 /// The tests of a route: those in its file, then those beside it.

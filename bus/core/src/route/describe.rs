@@ -40,6 +40,10 @@ fn step(step: &Step) -> Value {
             json!({ "step": step.id, "use": used.target(), "effect": used.effect().word() })
         }
         Verb::Emit(emit) => json!({ "step": step.id, "emit": emit.kind }),
+        Verb::Ask(ask) => {
+            let fact = &ask.fact;
+            json!({ "step": step.id, "ask": fact.name, "of": fact.source(), "keeps": ask.parts.paths() })
+        }
         Verb::Choose(choose) => {
             let branches = choose.branches.iter().map(|branch| steps(&branch.steps));
             json!({ "step": step.id, "choose": branches.collect::<Vec<_>>() })

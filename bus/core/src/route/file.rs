@@ -14,10 +14,14 @@ use crate::{
     },
 };
 
+mod needs;
 mod order;
 mod source;
 mod steps;
 
+pub(super) use needs::NeedFile;
+#[cfg(test)]
+pub(super) use needs::{NEED, UNAVAILABLE};
 pub(super) use order::OrderFile;
 #[cfg(test)]
 pub(super) use source::CLOCK;
@@ -39,6 +43,7 @@ pub(super) struct RouteFile {
     pub(super) purpose: At<String>,
     pub(super) actor: Option<Node>,
     pub(super) when: Option<Node>,
+    pub(super) needs: Vec<NeedFile>,
     pub(super) steps: Vec<StepFile>,
     pub(super) retry: RetryPolicy,
     /// Its tests: the word, and what stands behind it.
@@ -62,10 +67,10 @@ impl RouteFile {
 pub(super) const ROUTE: Known = Known {
     what: "a route",
     keys: &[
-        "route", "title", "office", "from", "purpose", "actor", "when", "order_by", "on_park",
-        "shards", "steps", "retry", "tests",
+        "route", "title", "office", "from", "purpose", "actor", "when", "needs", "order_by",
+        "on_park", "shards", "steps", "retry", "tests",
     ],
-    reserved: &["needs"],
+    reserved: &[],
 };
 pub(super) const RETRY: Known =
     Known { what: "`retry`", keys: &["first", "longest", "give_up_after"], reserved: &[] };
@@ -90,6 +95,7 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
     let retry = fields
         .get("retry")
         .map_or_else(|| Some(RetryPolicy::default()), |node| retry(file, node, problems));
+    let needs = fields.get("needs").map(|node| needs::read(file, node, problems));
     let steps = fields.required("steps", problems).map(|node| steps::read(file, node, problems));
     // Where a part is missing the others are still checked, as far as they can be.
     let lost = || At { value: String::new(), span: 0..0 };
@@ -104,6 +110,7 @@ pub(super) fn read(file: &Arc<SourceFile>, problems: &mut Problems) -> Option<Ro
         purpose: purpose.unwrap_or_else(lost),
         actor: fields.get("actor").cloned(),
         when: fields.get("when").cloned(),
+        needs: needs.unwrap_or_default(),
         steps: steps.unwrap_or_default(),
         retry: retry.unwrap_or_default(),
         tests: fields.key("tests").map(|key| key.span.clone()).zip(fields.get("tests").cloned()),

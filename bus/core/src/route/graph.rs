@@ -77,6 +77,10 @@ fn edges(routes: &Routes, parties: &Parties) -> BTreeSet<Edge> {
                     draw(own.clone(), target, &call.operation.name, true);
                 }
                 Verb::Emit(emit) => draw(own.clone(), Thing::Kind(emit.kind.clone()), "", false),
+                Verb::Ask(ask) => {
+                    let target = Thing::Target(ask.fact.held_by.clone());
+                    draw(own.clone(), target, &ask.fact.operation.name, true);
+                }
                 Verb::Choose(_) => {}
             }
         }

@@ -51,6 +51,10 @@ fn route() -> Value {
         "purpose": text("Why the data travel: a file of routes/purposes/, without its ending."),
         "actor": text("Who acts: `system`, or an expression that gives the person's id: ${ .declaredBy }."),
         "when": refers("condition", "Only messages for which it holds are taken; the others are filtered."),
+        "needs": {
+            "type": "object", "additionalProperties": { "$ref": "#/$defs/need" }, "maxProperties": 20,
+            "description": "What an authority holds: asked just before the first step that reads $facts.<name>.",
+        },
         "order_by": text("The key whose messages keep the order in which they were accepted: ${ .plate }."),
         "on_park": {
             "enum": ["hold", "skip"], "default": "hold",
@@ -95,6 +99,7 @@ fn definitions() -> Value {
             "description": "Any shape; texts may hold ${ jq }. A key `name?` is left out when null.",
         },
         "clock": clock(),
+        "need": need(),
         "steps": { "type": "array", "items": { "$ref": "#/$defs/step" } },
         "step": {
             "type": "object", "minProperties": 1, "maxProperties": 1,
@@ -132,6 +137,30 @@ fn clock() -> Value {
             "missed": {
                 "enum": ["once"], "default": "once",
                 "description": "After an outage it runs once, whatever was missed.",
+            },
+        },
+    })
+}
+
+fn need() -> Value {
+    let missing = |description: &str| json!({ "enum": ["park", "continue"], "default": "park", "description": description });
+    json!({
+        "type": "object", "additionalProperties": false, "required": ["fact", "about", "case"],
+        "properties": {
+            "fact": text("A file of routes/facts/, without its ending."),
+            "about": text("About whom: ${ .applicant.taxCode }."),
+            "case": text("The reference of the case, for the authority: ${ $steps.register.number }."),
+            "with": refers("template", "What else the question says: what is to be verified."),
+            "when": refers("condition", "It is asked only where this holds; elsewhere it is null."),
+            "if_not_found": missing("The authority knows nothing: a person looks at it, or it is null."),
+            "if_ambiguous": missing("The authority knows several: a person looks at it, or it is null."),
+            "if_unavailable": {
+                "type": "object", "additionalProperties": false, "required": ["wait", "then"],
+                "description": "Left out: it waits as `retry` says, then for a person.",
+                "properties": {
+                    "wait": refers("duration", "Counted from when the message came."),
+                    "then": { "enum": ["continue"], "description": "It is null." },
+                },
             },
         },
     })

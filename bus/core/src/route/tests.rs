@@ -20,6 +20,7 @@ use crate::{
 
 mod language;
 mod mistakes;
+mod needs;
 mod suites;
 mod trial;
 mod ways;
@@ -219,7 +220,7 @@ fn inputs_and_emits(route: &Route, body: &Value) -> Vec<Value> {
     let mut rendered = Vec::new();
     for step in route.each_step() {
         match &step.verb {
-            Verb::Choose(_) => {}
+            Verb::Choose(_) | Verb::Ask(_) => {}
             Verb::Use(call) => rendered.push(call.input(&scope).expect("a valid input")),
             Verb::Emit(emit) => {
                 let emitted = emit.emitted(&scope).expect("a valid message");

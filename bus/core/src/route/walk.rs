@@ -39,6 +39,7 @@ impl Route {
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         self.each_step().filter_map(|step| match &step.verb {
             Verb::Use(used) if used.effect() != EffectKind::Ledger => Some(used.instance.as_str()),
+            Verb::Ask(ask) => Some(ask.fact.held_by.as_str()),
             Verb::Use(_) | Verb::Emit(_) | Verb::Choose(_) => None,
         })
     }
@@ -76,7 +77,7 @@ impl Route {
 
 fn only_emits(steps: &[Step]) -> bool {
     steps.iter().all(|step| match &step.verb {
-        Verb::Use(_) => false,
+        Verb::Use(_) | Verb::Ask(_) => false,
         Verb::Emit(_) => true,
         Verb::Choose(choose) => choose.branches.iter().all(|branch| only_emits(&branch.steps)),
     })
@@ -122,7 +123,7 @@ fn each_emit<'r>(
                 }
                 Err(fault) => Err(fault),
             },
-            Verb::Use(_) => Ok(()),
+            Verb::Use(_) | Verb::Ask(_) => Ok(()),
         };
         acted.map_err(|fault| fault.at(&step.id))?;
     }
@@ -174,6 +175,7 @@ impl Step {
             Verb::Choose(choose) => {
                 choose.branches.iter().any(|branch| branch.operation() == operation)
             }
+            Verb::Ask(ask) => ask.operation() == operation,
         }
     }
 }

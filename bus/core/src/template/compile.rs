@@ -20,10 +20,12 @@ use super::{
     functions::Function,
     jq::Program,
     native::{Native, literal},
+    uses::{self, FACTS},
     vet,
 };
 use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
+    facts::Parts,
     types::{
         self, List, Object, Text, Type,
         infer::{Context, Finding, Inference, Note},
@@ -48,6 +50,8 @@ pub(crate) struct Templates<'c> {
     pub(crate) before: Option<Context>,
     /// Where inference ends.
     pub(crate) unknowns: Vec<Note>,
+    /// What the expressions read of the facts.
+    pub(crate) facts: Parts,
 }
 
 /// What is known where a condition holds, and where it does not.
@@ -126,6 +130,7 @@ impl<'c> Templates<'c> {
             sees: None,
             before: None,
             unknowns: Vec::new(),
+            facts: Parts::default(),
         }
     }
 
@@ -310,7 +315,7 @@ impl<'c> Templates<'c> {
             self.mistakes(located, mistakes);
             return (None, Type::never());
         }
-        self.see(located, &term);
+        self.see(located, &term, !matches!(wanted, Wanted::Truth(_)));
         let Some(of) = self.typed(located, &term, wanted) else { return (None, Type::never()) };
         let leaf = Leaf { at: at.to_owned(), source: source.trim().to_owned() };
         if let Some(native) = Native::of(&term) {
@@ -374,7 +379,10 @@ impl<'c> Templates<'c> {
         }
     }
 
-    fn see(&mut self, located: &Located<'_>, term: &Term<&str>) {
+    fn see(&mut self, located: &Located<'_>, term: &Term<&str>, whole: bool) {
+        if located.text.contains(FACTS) {
+            self.facts.join(&uses::parts(term, whole));
+        }
         let mut reads = Vec::new();
         read(located, term, true, &mut reads);
         let text = located.text;
@@ -414,6 +422,34 @@ impl Shape {
     fn literal(self) -> Option<Value> {
         if let Self::Literal(value) = self { Some(value) } else { None }
     }
+}
+
+/// What the expressions in a node read of the facts. Whatever is wrong with them is not said here.
+pub(crate) fn facts_read(node: &Node, parts: &mut Parts) {
+    match &node.content {
+        Content::Text(text) if text.contains(FACTS) => {
+            for expression in expressions(text) {
+                if let Ok(term) = vet::parse(expression) {
+                    parts.join(&uses::parts(&term, true));
+                }
+            }
+        }
+        Content::List(items) => items.iter().for_each(|item| facts_read(item, parts)),
+        Content::Map(entries) => entries.iter().for_each(|(_, value)| facts_read(value, parts)),
+        _ => {}
+    }
+}
+
+/// The expressions in a text; the text itself where it is a bare condition.
+fn expressions(text: &str) -> Vec<&str> {
+    let (mut found, mut rest) = (Vec::new(), text);
+    while let Some(start) = rest.find("${") {
+        let inner = &rest[start + 2..];
+        let Some(end) = closing(inner) else { break };
+        found.push(&inner[..end]);
+        rest = &inner[end + 1..];
+    }
+    if found.is_empty() { vec![text] } else { found }
 }
 
 fn join(at: &str, name: &dyn std::fmt::Display) -> String {
@@ -529,7 +565,7 @@ fn read_part(
     }
 }
 
-type Parts<'t, 's> = &'t [(PathPart<Term<&'s str>>, Opt)];
+type Rest<'t, 's> = &'t [(PathPart<Term<&'s str>>, Opt)];
 
 /// The plain path that `term` is, where it is nothing else.
 pub(super) fn whole(located: &Located<'_>, term: &Term<&str>) -> Option<Read> {
@@ -542,8 +578,8 @@ pub(super) fn plain<'t, 's>(
     located: &Located<'_>,
     term: &'t Term<&'s str>,
     body: bool,
-) -> Option<(Read, Parts<'t, 's>)> {
-    let (head, parts): (&Term<&str>, Parts<'t, 's>) = match term {
+) -> Option<(Read, Rest<'t, 's>)> {
+    let (head, parts): (&Term<&str>, Rest<'t, 's>) = match term {
         Term::Path(head, Path(parts)) => (head, parts),
         other => (other, &[]),
     };

@@ -19,7 +19,7 @@ use super::functions::{Function, Unreadable};
 type Filter = jaq_core::Filter<JustLut<Val>>;
 
 /// What a program sees beside `.`; the last one chooses the part that runs.
-const VARIABLES: [&str; 5] = ["$steps", "$message", "$party", "$item", "$__part"];
+const VARIABLES: [&str; 6] = ["$steps", "$facts", "$message", "$party", "$item", "$__part"];
 /// Natives that look at the world are not linked at all.
 const UNLINKED: [&str; 9] = [
     "env",
@@ -34,7 +34,7 @@ const UNLINKED: [&str; 9] = [
 ];
 
 /// The values of [`VARIABLES`] but the last.
-pub(super) type Variables = [Val; 4];
+pub(super) type Variables = [Val; 5];
 
 /// All expressions of a route that are not native, as one jaq program.
 ///
@@ -48,8 +48,10 @@ pub(super) struct Program {
 
 /// Which variables the expressions of a program name: the others need no values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one per variable")]
 pub(super) struct Named {
     pub(super) steps: bool,
+    pub(super) facts: bool,
     pub(super) message: bool,
     pub(super) party: bool,
 }
@@ -58,7 +60,8 @@ impl Named {
     /// By their text: a name in a string or in a comment counts too, which costs only time.
     fn by(parts: &[Vec<String>]) -> Self {
         let names = |name| parts.iter().flatten().any(|source| source.contains(name));
-        Self { steps: names("$steps"), message: names("$message"), party: names("$party") }
+        let facts = names("$facts");
+        Self { steps: names("$steps"), facts, message: names("$message"), party: names("$party") }
     }
 }
 

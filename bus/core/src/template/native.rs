@@ -16,7 +16,7 @@ use jaq_core::{
 use serde_json::{Map, Number, Value};
 
 use super::{
-    Scope,
+    FACT, Scope,
     functions::{Function, Unreadable},
     jq::{self, Failure},
 };
@@ -45,6 +45,7 @@ pub(super) enum Native {
 pub(super) enum Root {
     Body,
     Steps,
+    Facts,
     Message,
     Party,
     Item,
@@ -99,6 +100,12 @@ impl Native {
             // `$message.data` is the body, also where `.` is something else.
             (Root::Message, Some("data")) => Some(Self::Path(Root::Body, names[1..].to_vec())),
             (Root::Message, None) => None,
+            // A fact is the result of the step that asks for it.
+            (Root::Facts, Some(need)) => {
+                let step = format!("{FACT}{need}").into_boxed_str();
+                let names = names.iter().skip(1).cloned();
+                Some(Self::Path(Root::Steps, std::iter::once(step).chain(names).collect()))
+            }
             _ => Some(Self::Path(root, names)),
         }
     }
@@ -151,6 +158,7 @@ impl Native {
 fn root(variable: &str) -> Option<Root> {
     Some(match variable {
         "$steps" => Root::Steps,
+        "$facts" => Root::Facts,
         "$message" => Root::Message,
         "$party" => Root::Party,
         "$item" => Root::Item,

@@ -166,7 +166,7 @@ const REFUSED: &[(&[&str], &str)] = &[
 ];
 
 /// What every expression sees beside `.`.
-const VARIABLES: [&str; 4] = ["$steps", "$message", "$party", "$item"];
+const VARIABLES: [&str; 5] = ["$steps", "$facts", "$message", "$party", "$item"];
 
 /// A mistake in an expression; the span is within the expression.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use crate::{
         Condition,
         compile::{Read, Seen, Ways},
         cover::Cover,
+        uses::FACTS,
     },
     types::{Object, Type},
     yaml::Node,
@@ -82,10 +83,11 @@ impl Builder<'_, '_, '_> {
 
     /// Whether every step that is read has run, and may have been refused where its refusal is read.
     pub(super) fn check_reads(&mut self, seen: &[Seen]) {
-        let reads = seen.iter().flat_map(|seen| &seen.reads);
-        for read in reads.filter(|read| read.variable.as_deref() == Some("$steps")) {
-            if self.step_is_done(read) {
-                self.check_refusal(read);
+        for read in seen.iter().flat_map(|seen| &seen.reads) {
+            match (read.variable.as_deref(), read.names.first()) {
+                (Some("$steps"), _) if self.step_is_done(read) => self.check_refusal(read),
+                (Some(FACTS), Some((name, span))) => self.fact_is_needed(name, span.clone()),
+                _ => {}
             }
         }
     }

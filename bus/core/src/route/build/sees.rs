@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     adapter::Operation,
     route::{IfRefused, refusal::REFUSED},
-    template::compile::Read,
+    template::{compile::Read, uses::FACTS},
     types::{Fact, Field, Object, Text, Type, infer::Context, library::Library},
 };
 
@@ -42,6 +42,7 @@ pub(super) fn begin(kind: &str, body: Type) -> Context {
         ("$message", Type::object(message(kind, body.clone()))),
         ("$party", party),
         (STEPS, Type::object(steps)),
+        (FACTS, Type::unknown()),
     ];
     let variables = variables.into_iter().map(|(name, of)| (name.to_owned(), of));
     Context { input: body, variables: variables.collect() }
@@ -107,6 +108,16 @@ pub(super) fn chosen<'n>(branches: impl Iterator<Item = &'n str>) -> Type {
 impl Context {
     fn variable(&mut self, name: &str) -> Option<&mut Type> {
         self.variables.iter_mut().rev().find(|(known, _)| known == name).map(|(_, of)| of)
+    }
+
+    /// The facts that steps see.
+    pub(super) fn set_facts(&mut self, facts: Vec<(String, Type)>) {
+        // That there is no such need is said by its name.
+        let fields = facts.into_iter().map(|(name, of)| (name.as_str().into(), required(of)));
+        let facts = Object { others: Some(Type::unknown()), ..Object::closed(fields.collect()) };
+        if let Some(seen) = self.variable(FACTS) {
+            *seen = Type::object(facts);
+        }
     }
 
     /// A step has run, or may have.

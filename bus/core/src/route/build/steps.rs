@@ -21,18 +21,32 @@ use crate::{
 impl<'b, 'h> Builder<'b, 'h, '_> {
     /// `None` where something of one of them is wrong, which was said.
     pub(super) fn steps(&mut self, steps: &'b [StepFile]) -> Option<Vec<Step>> {
-        let built: Vec<Option<Step>> = steps.iter().map(|step| self.step(step)).collect();
+        let mut built = Vec::with_capacity(steps.len());
+        for step in steps {
+            self.step(step, &mut built);
+        }
         built.into_iter().collect()
     }
 
-    fn step(&mut self, step: &'b StepFile) -> Option<Step> {
-        let Some(when) = &step.when else { return self.one(step) };
+    /// A step, behind those that ask for what it reads.
+    fn step(&mut self, step: &'b StepFile, into: &mut Vec<Option<Step>>) {
+        let Some(when) = &step.when else {
+            self.ask_for(step, into);
+            into.push(self.one(step));
+            return;
+        };
+        self.ask_for_condition(when, into);
         let (before, start) = (self.results.len(), self.templates.sees.clone());
+        let asked = self.asked.len();
         let (when, _, ways) = self.condition(when, "when");
         self.templates.sees = ways.yes;
-        let inner = self.one(step);
+        let mut inner = Vec::new();
+        self.ask_for(step, &mut inner);
+        inner.push(self.one(step));
+        self.asked.leave(asked);
         self.leave_choose(before, start);
-        Some(Step::conditional(when?, inner?))
+        let inner: Option<Vec<Step>> = inner.into_iter().collect();
+        into.push(when.zip(inner).map(|(when, inner)| Step::conditional(when, inner)));
     }
 
     /// Steps from `mark` on may have run; `start` is what was seen before them.
@@ -95,9 +109,10 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             }
             impossible.push(never);
             covers.push(cover);
-            let mark = self.results.len();
+            let (mark, asked) = (self.results.len(), self.asked.len());
             let steps = self.steps(&branch.steps);
             self.results.leave_branch(mark);
+            self.asked.leave(asked);
             built.push((branch.name(), transpose(when), steps));
         }
         self.leave_choose(before, start);
@@ -234,10 +249,11 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
 
 impl Step {
     /// A step that has a `when`: a choice between it and nothing, which is written down like any other.
-    fn conditional(when: Condition, step: Self) -> Self {
-        let id = format!("{}.when", step.id);
-        let name = step.id.clone();
-        let taken = Branch { name, when: Some(when), steps: vec![step] };
+    /// Its last step is the one; before it is asked for what it reads.
+    fn conditional(when: Condition, steps: Vec<Self>) -> Self {
+        let name = steps.last().map(|step| step.id.clone()).unwrap_or_default();
+        let id = format!("{name}.when");
+        let taken = Branch { name, when: Some(when), steps };
         let left_out = Branch { name: Branch::NOTHING.to_owned(), when: None, steps: Vec::new() };
         Self { id, verb: Verb::Choose(Choose { branches: vec![taken, left_out] }) }
     }

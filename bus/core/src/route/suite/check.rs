@@ -105,7 +105,7 @@ impl Checks<'_> {
     fn call(&self, id: &str) -> Option<&Use> {
         match &self.route.step(id)?.verb {
             Verb::Use(used) => Some(used),
-            Verb::Emit(_) | Verb::Choose(_) => None,
+            Verb::Emit(_) | Verb::Choose(_) | Verb::Ask(_) => None,
         }
     }
 
@@ -129,7 +129,7 @@ impl Checks<'_> {
             .each_step()
             .filter_map(|step| match &step.verb {
                 Verb::Emit(emit) => Some(emit.kind.as_str()),
-                Verb::Use(_) | Verb::Choose(_) => None,
+                Verb::Use(_) | Verb::Choose(_) | Verb::Ask(_) => None,
             })
             .collect();
         if !kinds.contains(&kind) {

@@ -36,6 +36,9 @@ fn the_schema_for_editors_has_the_keys_that_the_compiler_reads() {
     check(keys(&schema["properties"]["retry"]), &file::RETRY);
     check(keys(definition("clock")), &file::CLOCK);
     check(keys(definition("branch")), &file::BRANCH);
+    check(keys(definition("need")), &file::NEED);
+    let unavailable = &definition("need")["properties"]["if_unavailable"];
+    check(keys(unavailable), &file::UNAVAILABLE);
     let verbs = ["use", "emit", "choose"].map(|verb| keys(definition(verb)));
     check(verbs.into_iter().flatten().collect(), &file::STEP);
 }

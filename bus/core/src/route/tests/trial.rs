@@ -342,6 +342,8 @@ fn run(
         let result = match &step.verb {
             Verb::Emit(emit) => emit.emitted(&scope).map(|_| Value::Null),
             Verb::Choose(choose) => choose.choose(&scope).map(super::super::Branch::result),
+            // No need is made yet.
+            Verb::Ask(_) => return Ok(()),
             Verb::Use(used) => {
                 let Some(answer) = answer(&mut making.dice, used) else { return Ok(()) };
                 used.input(&scope).map(|_| answer)

@@ -1,0 +1,160 @@
+//! A step that asks an authority for a fact, so that nobody else is asked.
+//!
+//! Invariant: no question without a purpose and a case; of the answer nothing is kept but what the route
+//! reads.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    facts::{Fact, Parts},
+    fault::{Fault, FaultClass},
+    template::{Condition, FACT, Scope, Template},
+};
+
+/// A need of a route, as the step that asks for it. Its result is what `$facts.<need>` reads.
+#[derive(Debug)]
+pub struct Ask {
+    /// What `$facts.<need>` reads.
+    pub need: String,
+    /// What is asked.
+    pub fact: Arc<Fact>,
+    /// Whether it is asked at all; where not, it is null.
+    pub when: Option<Condition>,
+    /// About whom, and what else the question says.
+    pub input: Template,
+    /// The reference of the case.
+    pub case: Template,
+    /// What the route reads of it.
+    pub parts: Parts,
+    /// What becomes of the delivery when the authority knows nothing.
+    pub if_not_found: IfMissing,
+    /// The same when it knows several.
+    pub if_ambiguous: IfMissing,
+    /// Until when it waits for an authority that does not answer; none for as long as `retry` says.
+    pub if_unavailable: Option<IfUnavailable>,
+}
+
+/// What an outcome without a value means for the delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfMissing {
+    /// It waits for a person: a negative answer never refuses anybody by itself.
+    #[default]
+    Park,
+    /// It goes on, and the fact is null.
+    Continue,
+}
+
+/// `if_unavailable: { wait, then: continue }`: the fact is null when the authority has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IfUnavailable {
+    /// How long after the first try.
+    pub wait: Duration,
+}
+
+/// One question, rendered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The input of the operation.
+    pub input: Value,
+    /// About whom.
+    pub about: String,
+    /// The reference of the case.
+    pub case: String,
+}
+
+/// How the outcome of a question is called, in rows, metrics and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Answer {
+    /// There is one.
+    Found,
+    /// The authority knows nothing.
+    NotFound,
+    /// It knows several, and not which.
+    Ambiguous,
+}
+
+impl Answer {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NotFound => crate::adapter::NOT_FOUND,
+            Self::Ambiguous => crate::adapter::AMBIGUOUS,
+        }
+    }
+
+    /// The answer that is called so.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Found, Self::NotFound, Self::Ambiguous]
+            .into_iter()
+            .find(|answer| answer.word() == word)
+    }
+
+    /// What a refusal of an authority answers; none where it is no answer.
+    pub fn of(fault: &Fault) -> Option<Self> {
+        let reason = fault.reason.as_deref().filter(|_| fault.class == FaultClass::Refused)?;
+        Self::of_word(reason).filter(|answer| *answer != Self::Found)
+    }
+}
+
+impl Ask {
+    /// What the id of the step of a need is.
+    pub fn step(need: &str) -> String {
+        format!("{FACT}{need}")
+    }
+
+    /// What `step_done.operation` holds.
+    pub fn operation(&self) -> String {
+        format!("ask:{}", self.fact.name)
+    }
+
+    /// What is asked of the message in `scope`; none where it is not asked.
+    pub fn question(&self, scope: &Scope<'_>) -> Result<Option<Question>, Fault> {
+        if !self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))? {
+            return Ok(None);
+        }
+        let input = self.input.render(scope)?;
+        let about = match &input[&self.fact.about] {
+            Value::String(about) if !about.is_empty() => about.clone(),
+            _ => return Err(self.unasked("about nobody")),
+        };
+        match self.case.render(scope)? {
+            Value::String(case) if !case.is_empty() => Ok(Some(Question { input, about, case })),
+            _ => Err(self.unasked("for no case")),
+        }
+    }
+
+    /// What the delivery does with an answer: the value that `$facts.<need>` reads, or why it waits.
+    pub fn taken(&self, answer: Answer, value: &Value) -> Result<Value, Fault> {
+        let then = match answer {
+            Answer::Found => return Ok(self.parts.of(value)),
+            Answer::NotFound => self.if_not_found,
+            Answer::Ambiguous => self.if_ambiguous,
+        };
+        match then {
+            IfMissing::Continue => Ok(Value::Null),
+            IfMissing::Park => Err(self.missing(answer)),
+        }
+    }
+
+    fn missing(&self, answer: Answer) -> Fault {
+        let said = match answer {
+            Answer::Ambiguous => "knows several, and not which",
+            Answer::NotFound | Answer::Found => "knows nothing",
+        };
+        let text = format!(
+            "`{}` {said} of the person for whom `{}` was asked; correct the message's data at \
+             their source, then replay or discard",
+            self.fact.source(),
+            self.fact.name
+        );
+        Fault::new(FaultClass::Refused, "SN0772", text).with_reason(answer.word())
+    }
+
+    fn unasked(&self, how: &str) -> Fault {
+        let text = format!("`{}` would be asked {how}: nothing was asked", self.fact.name);
+        Fault::new(FaultClass::Poison, "SN0773", text)
+    }
+}
