@@ -23,7 +23,8 @@ use snodo_core::{
     fault::Fault,
     ids::{Fence, IncarnationId, MessageId},
     kept::Kept,
-    route::Routes,
+    pseudonym::Pseudonyms,
+    route::{Answer, Routes},
     verdict::Verdict,
 };
 
@@ -107,6 +108,21 @@ impl Deadlines for TimerDeadlines {
     }
 }
 
+/// One use of a fact.
+#[derive(Clone, Copy, Debug)]
+pub struct FactUse<'f> {
+    /// Which.
+    pub fact: &'f str,
+    /// For what.
+    pub purpose: &'f str,
+    /// Whether an earlier answer was used again.
+    pub reused: bool,
+    /// What the authority has answered.
+    pub answer: Answer,
+    /// How many values it gave: so many nobody was asked for.
+    pub values: u64,
+}
+
 /// What the engine tells of its work, for metrics and logs. Every method may be left out.
 pub trait Observe: Send + Sync + 'static {
     /// The broker said its word about a copy, after so long.
@@ -117,6 +133,8 @@ pub trait Observe: Send + Sync + 'static {
     fn step(&self, _target: &str, _fault: Option<&str>, _took: Duration) {}
     /// A delivery has a fault, and this becomes of it.
     fn fault(&self, _subscriber: &str, _copy: &Copy, _fault: &Fault, _verdict: &Verdict) {}
+    /// A fact was used, asked for now or before.
+    fn fact(&self, _told: &FactUse<'_>) {}
     /// A delivery of a subscriber ended, filtered or completed.
     fn ended(&self, _subscriber: &str, _filtered: bool) {}
     /// A target went away (the fault of this code showed it), or is back.
@@ -178,6 +196,8 @@ pub struct Parts {
     pub started: Started,
     /// What adapters are handed of what the bus keeps.
     pub kept: Arc<dyn Kept>,
+    /// The key under which rows name persons.
+    pub pseudonyms: Arc<Pseudonyms>,
     /// Who wants to know.
     pub observer: Arc<dyn Observe>,
     /// What bounds this process.
@@ -196,6 +216,7 @@ pub struct Engine {
     deadlines: Arc<dyn Deadlines>,
     started: Started,
     kept: Arc<dyn Kept>,
+    pseudonyms: Arc<Pseudonyms>,
     observer: Arc<dyn Observe>,
     limits: Limits,
     holds: Holds,
@@ -234,6 +255,7 @@ impl Engine {
             deadlines: parts.deadlines,
             started: parts.started,
             kept: parts.kept,
+            pseudonyms: parts.pseudonyms,
             observer: parts.observer,
             limits: parts.limits,
             holds: Holds::new(parts.limits.copies, parts.limits.bytes),

@@ -24,7 +24,7 @@ use snodo_core::{
 
 use crate::{
     engine::periods::SOURCE,
-    settings::{self, AdapterSettings, Settings, Surroundings},
+    settings::{self, AdapterSettings, LedgerSettings, Settings, Surroundings},
 };
 
 mod routes;
@@ -97,6 +97,9 @@ pub fn check(
         ..house_of(files, &schemas, &instances)
     });
     said.extend(mistakes);
+    if let (Some(settings), Some(compiled)) = (&settings, &compiled) {
+        one_key(settings, &compiled.routes, &mut problems);
+    }
     said.extend(problems.sorted());
     sort(&mut said);
     let wrong = said.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
@@ -109,6 +112,20 @@ pub fn check(
         suites: compiled.suites,
     });
     (checked, said)
+}
+
+/// Instances that share a ledger name persons alike.
+fn one_key(settings: &Settings, routes: &Routes, problems: &mut Problems) {
+    let shared = matches!(settings.ledger, LedgerSettings::Postgres { .. });
+    let asks = routes.iter().any(|route| route.asked().next().is_some());
+    if shared && asks && settings.facts.key.is_none() {
+        let file = SourceFile { path: settings::FILE.to_owned(), text: String::new() };
+        let help = "write `facts: { key: { file: … } }`, the same key for every instance; `openssl rand \
+                    -hex 32` makes one";
+        let title = "routes ask for facts, and the ledger is shared without a key of pseudonyms";
+        let words = Words::new(title, "no `facts.key`", help);
+        problems.error("SN0461", Place::new(&Arc::new(file), 0..0), words);
+    }
 }
 
 /// The environments that the house has: the names of the files in `config/env/`.

@@ -12,6 +12,7 @@ use snodo_core::{
     adapter::{BoxFuture, Cursor, Evidence},
     document::DocumentKey,
     envelope::{IdempotencyKey, Message},
+    facts::known::Put,
     fault::Fault,
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     message_state::{Bucket, DeliveryState},
@@ -28,6 +29,7 @@ pub mod compare;
 mod condition;
 mod database;
 pub mod documents;
+mod facts;
 mod forget;
 mod guards;
 pub mod open;
@@ -45,6 +47,7 @@ mod targets;
 pub mod verify;
 pub mod writer;
 
+pub use facts::{Disclosure, FactRows, NewAnswer, NewQuestion, Outdated};
 pub use open::{OpenError, Settings, Store, open};
 pub use writer::{GroupWriter, WriterOptions, WriterStats};
 
@@ -75,6 +78,8 @@ pub struct Emission {
     pub deliveries: Vec<NewDelivery>,
     /// The documents that it cites.
     pub documents: Vec<DocumentKey>,
+    /// What it makes out of date.
+    pub outdates: Option<Box<Outdated>>,
 }
 
 /// A message from outside, to be taken into custody.
@@ -94,6 +99,8 @@ pub struct Accept {
     pub documents: Vec<DocumentKey>,
     /// Where its source has read up to.
     pub cursor: Option<Cursor>,
+    /// What it makes out of date.
+    pub outdates: Option<Box<Outdated>>,
 }
 
 /// What becomes of a claimed or fast delivery that did not get through.
@@ -307,8 +314,30 @@ pub enum Action {
         done: StepDone,
         /// What the step emits.
         emits: Vec<Emission>,
+        /// What it writes of a fact.
+        fact: Option<Box<FactRows>>,
         /// Whether it is the last step.
         last: bool,
+    },
+    /// ask: a question is put under its number, by one claim at a time.
+    /// → `Asked`, `Answered`, `AskedElsewhere` or `Missed`.
+    Ask {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The question.
+        question: Box<NewQuestion>,
+    },
+    /// An answer with which the step is not done: the delivery will wait for a person.
+    /// → `Matched` or `Missed`.
+    Answer {
+        /// The delivery.
+        seq: i64,
+        /// Mine.
+        fence: Fence,
+        /// The answer, and who is told of it.
+        fact: Box<FactRows>,
     },
     /// A claimed delivery whose `when` says no. → `Matched` or `Missed`.
     Filter {
@@ -559,6 +588,20 @@ pub enum Outcome {
         /// A short code, e.g. `not_found`.
         reason: String,
     },
+    /// The question is mine to ask.
+    Asked {
+        /// Under this number.
+        number: u64,
+        /// When it was put first.
+        at: Timestamp,
+    },
+    /// Somebody else asks the same for the same purpose.
+    AskedElsewhere {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It was answered meanwhile.
+    Answered,
     /// How many rows a sweep moved.
     Moved(u64),
     /// What a turn of retention removed.
@@ -1108,6 +1151,39 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<IdleKey>, ReadError>> {
         let _ = (before, limit);
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What is known of a question, newest first: answers that are fresh at `now`, and what is open.
+    fn known<'a>(
+        &'a self,
+        fact: &'a str,
+        about: Digest,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Put>, ReadError>> {
+        let _ = (fact, about, now);
+        Box::pin(async { Err(ReadError("this ledger keeps no facts".to_owned())) })
+    }
+
+    /// Whom an answer concerns.
+    fn persons<'a>(
+        &'a self,
+        instance: &'a str,
+        number: u64,
+    ) -> BoxFuture<'a, Result<Vec<Digest>, ReadError>> {
+        let _ = (instance, number);
+        Box::pin(async { Err(ReadError("this ledger keeps no facts".to_owned())) })
+    }
+
+    /// What was told of a person whose names under all keys these are, newest first: within a time,
+    /// before a sequence, at most so many.
+    fn disclosures<'a>(
+        &'a self,
+        names: &'a [Digest],
+        within: (Timestamp, Timestamp),
+        page: (i64, u32),
+    ) -> BoxFuture<'a, Result<Vec<(i64, Disclosure)>, ReadError>> {
+        let _ = (names, within, page);
+        Box::pin(async { Err(ReadError("this ledger keeps no disclosures".to_owned())) })
     }
 
     /// What the gauges show.

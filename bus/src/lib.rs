@@ -18,6 +18,7 @@ pub mod ledger;
 mod log;
 pub mod metrics;
 pub mod operators;
+pub mod pseudonyms;
 pub mod retry;
 pub mod run;
 pub mod settings;

@@ -23,8 +23,11 @@ use tokio::sync::Mutex;
 
 use crate::{
     clock::Clock,
+    engine::FactUse,
     ledger::{Ages, Forgotten, Ledger, ReadError, Total, compare::Comparison},
 };
+
+mod facts;
 
 /// Why metrics are not declared.
 pub use prometheus::Error;
@@ -81,6 +84,8 @@ pub struct Labels {
     pub targets: Vec<String>,
     /// Codes with which a message may be refused.
     pub codes: Vec<String>,
+    /// Facts that routes ask for.
+    pub facts: Vec<String>,
 }
 
 /// The metrics of one process.
@@ -90,6 +95,7 @@ pub struct Metrics {
     custody: Custody,
     ingress: Ingress,
     work: Work,
+    facts: facts::Facts,
     log: LogLines,
     kept: Kept,
     reading: Mutex<Option<Duration>>,
@@ -319,13 +325,14 @@ impl Metrics {
         let custody = Custody::new(&make, labels)?;
         let ingress = Ingress::new(&make, labels)?;
         let work = Work::new(&make, labels)?;
+        let facts = facts::Facts::new(&make, &with_other(&labels.facts))?;
         let dropped = IntCounter::new("snodo_log_dropped_total", "Lines of the log not written.");
         let log = LogLines { dropped: make.registered(dropped)?, counted: OnceLock::new() };
         let kept = Kept::new(&make)?;
         build_info(&make)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let reading = Mutex::new(None);
-        Ok(Arc::new(Self { registry, custody, ingress, work, log, kept, reading }))
+        Ok(Arc::new(Self { registry, custody, ingress, work, facts, log, kept, reading }))
     }
 
     /// Names that a reload has brought.
@@ -340,6 +347,7 @@ impl Metrics {
         self.work.faults.name(&routes);
         self.work.suppressed.name(&routes);
         self.work.calls.name(&with_other(&labels.targets));
+        self.facts.name(&with_other(&labels.facts));
     }
 
     /// Everything as text, after a reading of the ledger that is at most a second old.
@@ -373,6 +381,11 @@ impl Metrics {
     pub fn follow_log(&self, dropped: &Arc<AtomicU64>) {
         // A second log would have a metric of its own.
         let _ = self.log.counted.set(Arc::clone(dropped));
+    }
+
+    /// A route has used a fact.
+    pub fn fact_used(&self, told: &FactUse<'_>) {
+        self.facts.used(told);
     }
 
     /// A document of so many bytes was taken.

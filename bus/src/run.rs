@@ -98,6 +98,9 @@ pub enum StartError {
     /// A version that open deliveries are pinned to.
     #[error("SN0836: the ledger's copy of route `{0}` does not run any more: {1}")]
     Version(String, String),
+    /// The key under which rows name persons.
+    #[error(transparent)]
+    Key(#[from] crate::pseudonyms::KeyError),
     /// A secret.
     #[error("SN0837: the secret in {0} cannot be read: {1}")]
     Secret(String, std::io::Error),
@@ -280,6 +283,7 @@ impl Bus {
             BrokerSide::new(&base.settings, &routes, &parties).map_err(StartError::Broker)?;
         let broker = Arc::new(broker);
         let writer = base.writer(&metrics);
+        let pseudonyms = Arc::new(crate::pseudonyms::open(&base.settings)?);
         let engine = Engine::new(Parts {
             routes,
             instances,
@@ -291,6 +295,7 @@ impl Bus {
             deadlines: Arc::new(TimerDeadlines),
             started: base.started.clone(),
             kept: Arc::new(base.keeper()),
+            pseudonyms: Arc::clone(&pseudonyms),
             observer: Arc::new(Observer::new(Arc::clone(&metrics))),
             limits: scope.limits,
         });
@@ -533,7 +538,15 @@ fn labels(checked: &Checked) -> Labels {
         sources: parties.iter().cloned().chain(instances).chain(clocks).collect(),
         targets: targets(&checked.instances),
         codes: edge::problems::codes(),
+        facts: asked_facts(checked),
     }
+}
+
+/// The facts for which routes ask, each once.
+fn asked_facts(checked: &Checked) -> Vec<String> {
+    let asks = checked.routes.iter().flat_map(|route| route.asked());
+    let facts: std::collections::BTreeSet<&str> = asks.map(|ask| ask.fact.name.as_str()).collect();
+    facts.into_iter().map(str::to_owned).collect()
 }
 
 fn targets(instances: &Instances) -> Vec<String> {

@@ -55,6 +55,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long what is kept.
     pub retention: Retention,
+    /// The keys under which rows name persons.
+    pub facts: FactSettings,
     /// How the log is written.
     pub log: LogFormat,
     /// What this bus is: production or test.
@@ -72,6 +74,15 @@ impl Settings {
     pub fn socket(&self) -> PathBuf {
         self.data.join("snodo.sock")
     }
+}
+
+/// The keys under which rows name persons. A bus of its own makes one, where none is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FactSettings {
+    /// The one of today.
+    pub key: Option<SecretFile>,
+    /// Those before, one per line: rows that were written under them are still found.
+    pub earlier: Option<SecretFile>,
 }
 
 /// Which ledger.
@@ -314,7 +325,7 @@ fn nowhere(path: &str) -> Place {
 }
 
 fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> Option<Settings> {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 12] = [
         "instance",
         "environment",
         "data",
@@ -325,6 +336,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         "limits",
         "log",
         "retention",
+        "facts",
         "adapters",
     ];
     let root = Table::new(root, "");
@@ -341,6 +353,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
     let limits = limits(reader, root);
     let log = log_format(reader, root);
     let retention = retention(reader, root);
+    let facts = facts(reader, root);
     let adapters = adapters(reader, root);
     same_listener(reader, root, http, metrics);
     let secrets = std::mem::take(&mut reader.secrets);
@@ -358,6 +371,7 @@ fn checked(house: &Path, reader: &mut Reader<'_>, root: &Map<String, Value>) -> 
         limits,
         log,
         retention,
+        facts,
         environment,
         secrets,
         talks_to,
@@ -657,6 +671,17 @@ fn retention(reader: &mut Reader<'_>, root: Table<'_>) -> Retention {
         reader.error("SN0460", place, words);
     }
     kept
+}
+
+fn facts(reader: &mut Reader<'_>, root: Table<'_>) -> FactSettings {
+    let Some(map) = reader.table(root, "facts") else { return FactSettings::default() };
+    let table = Table::new(map, "/facts");
+    reader.only(table, &["key", "earlier"]);
+    let mut secret = |key: &str| {
+        table.get(key)?;
+        reader.secret(table, key, Vec::new())
+    };
+    FactSettings { key: secret("key"), earlier: secret("earlier") }
 }
 
 fn adapters(reader: &mut Reader<'_>, root: Table<'_>) -> BTreeMap<String, AdapterSettings> {

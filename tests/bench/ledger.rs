@@ -104,6 +104,7 @@ fn accept(number: u64) -> Action {
         deliveries: vec![owed(id, "fast")],
         documents: Vec::new(),
         cursor: None,
+        outdates: None,
     }))
 }
 
@@ -121,6 +122,7 @@ fn settle(cause: MessageId, row: &Created) -> Action {
         message: message(id, "bench.forwarded.v1"),
         deliveries: vec![owed(id, "party:sink")],
         documents: Vec::new(),
+        outdates: None,
     };
     Action::Settle {
         seq: row.seq,

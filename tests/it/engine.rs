@@ -71,6 +71,7 @@ impl Bench {
             deadlines: Arc::new(Timers(far)),
             started,
             kept: Arc::new(KeepsNothing),
+            pseudonyms: Arc::new(snodo_core::pseudonym::Pseudonyms::for_tests()),
             observer: Arc::new(Silent),
             limits: Limits::default(),
         });

@@ -23,6 +23,7 @@ use snodo_tests::postgres;
 pub(crate) mod bench;
 mod contract;
 mod evidence;
+mod facts;
 mod mutants;
 mod order;
 mod random;

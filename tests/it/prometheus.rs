@@ -496,6 +496,7 @@ async fn shown() -> BTreeSet<String> {
         inboxes: vec!["party:p".to_owned()],
         sources: vec!["party:p".to_owned()],
         targets: vec!["a.b".to_owned()],
+        facts: Vec::new(),
         codes: vec!["SN0605".to_owned()],
     };
     let metrics = Metrics::new(&labels).expect("declared");

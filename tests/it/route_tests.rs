@@ -84,6 +84,15 @@ fn what_is_as_expected_passes_and_what_no_test_does_is_said() {
     assert_eq!(run(house.path(), &["filed", "--min-coverage", "20"]).0, 0);
 }
 
+/// Facts: asked once, used again while they are fresh, every outcome of each gone through.
+#[test]
+fn facts_are_asked_once_and_every_outcome_is_a_way_that_tests_go() {
+    let house = concat!(env!("CARGO_MANIFEST_DIR"), "/it/fixtures/fact-tests");
+    let (code, said) = run(Path::new(house), &["--coverage", "--min-coverage", "100"]);
+    insta::assert_snapshot!(said);
+    assert_eq!(code, 0, "{said}");
+}
+
 const DIFFERS: &str = r#"# every expectation is wrong in its own way
 tests:
   - name: one

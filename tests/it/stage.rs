@@ -147,7 +147,7 @@ impl Write for Unwilling {
             return Box::pin(async { Err(CommitError::NotCommitted("not now".to_owned())) });
         }
         let emits = |action: &Action| match action {
-            Action::Settle { emits, .. } | Action::Done { emits, .. } => emits.len(),
+            Action::Settle { emits, .. } | Action::Done { emits, fact: None, .. } => emits.len(),
             _ => 0,
         };
         let emitted = actions.iter().map(emits).sum();
@@ -251,6 +251,7 @@ impl Stage {
             deadlines: Arc::new(TimerDeadlines),
             started,
             kept: Arc::new(self.keeper()),
+            pseudonyms: Arc::new(snodo_core::pseudonym::Pseudonyms::for_tests()),
             observer: Arc::new(Silent),
             limits: Limits::default(),
         })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use snodo_core::{
+    adapter::{AMBIGUOUS, NOT_FOUND},
     fault::{Fault, FaultClass},
     timestamp::Timestamp,
     verdict::EffectKind,
@@ -88,8 +89,20 @@ pub struct Rules {
     pub effect: EffectKind,
     /// The statuses by which the far side says no.
     pub refused: Vec<u16>,
+    /// Those by which an authority says that it knows nothing.
+    pub not_found: Vec<u16>,
+    /// Those by which it says that it knows several.
+    pub ambiguous: Vec<u16>,
     /// Whether a successful answer has a body that routes read.
     pub answers: bool,
+}
+
+impl Rules {
+    /// No status is a no.
+    fn new(effect: EffectKind, answers: bool) -> Self {
+        let (refused, not_found, ambiguous) = (Vec::new(), Vec::new(), Vec::new());
+        Self { effect, refused, not_found, ambiguous, answers }
+    }
 }
 
 /// Turns what happened into the result of the call, or a fault.
@@ -103,6 +116,12 @@ pub fn classify(outcome: Outcome, rules: &Rules) -> Result<Value, Fault> {
         Outcome::Silent(how) => Err(fault(FaultClass::NoAnswer, "SN0761", words_silent(how))),
         Outcome::Answered(answer) => match answer.status {
             200..=299 => success(answer.body, rules),
+            status if is_one_of(&rules.not_found, status, &answer.body) => {
+                Err(refused(&answer).with_reason(NOT_FOUND))
+            }
+            status if is_one_of(&rules.ambiguous, status, &answer.body) => {
+                Err(refused(&answer).with_reason(AMBIGUOUS))
+            }
             status if rules.refused.contains(&status) => Err(refused(&answer)),
             401 | 403 | 407 => Err(rejected(&answer, "SN0765", "does not accept our credentials")),
             // Not acted, says RFC 6585 and RFC 8470; with `Retry-After` a 503 says so too. A bare 503
@@ -128,7 +147,7 @@ pub fn classify(outcome: Outcome, rules: &Rules) -> Result<Value, Fault> {
 ///
 /// A 404 that is a web page comes from something before the far side, which knows nothing of the call.
 pub fn classify_recall(outcome: Outcome, answers: bool) -> Result<Option<Value>, Fault> {
-    let rules = Rules { effect: EffectKind::Idempotent, refused: Vec::new(), answers };
+    let rules = Rules::new(EffectKind::Idempotent, answers);
     match outcome {
         Outcome::Answered(Answer { status: 404, body: Body::Empty | Body::Json(_), .. }) => {
             Ok(None)
@@ -173,6 +192,12 @@ fn success(body: Body, rules: &Rules) -> Result<Value, Fault> {
     } else {
         fault(FaultClass::NoAnswer, "SN0767", format!("the target says success, but {why}"))
     })
+}
+
+/// Whether an answer about a person has one of these statuses. A web page comes from something before the
+/// authority, which knows nobody.
+fn is_one_of(statuses: &[u16], status: u16, body: &Body) -> bool {
+    statuses.contains(&status) && matches!(body, Body::Empty | Body::Json(_))
 }
 
 fn refused(answer: &Answer) -> Fault {
@@ -262,7 +287,7 @@ mod tests {
     const TRANSIENT: FaultClass = FaultClass::Transient { retry_after: None };
 
     fn rules(effect: EffectKind) -> Rules {
-        Rules { effect, refused: vec![409, 422], answers: true }
+        Rules { refused: vec![409, 422], not_found: vec![404], ..Rules::new(effect, true) }
     }
 
     fn answered(status: u16, body: Body) -> Outcome {
@@ -383,6 +408,18 @@ mod tests {
                 Answer { status: 409, retry_after: None, body: Body::Json(problem.clone()) };
             assert_eq!(refused(&answer).reason.as_deref(), Some(expected), "{problem}");
         }
+    }
+
+    #[test]
+    fn an_authority_that_knows_nobody_answers_and_a_page_before_it_does_not() {
+        let reason = |body| {
+            let fault = classify(answered(404, body), &rules(EffectKind::Idempotent));
+            fault.expect_err("no value").reason
+        };
+        let json = serde_json::json!({ "reason": "gone" });
+        assert_eq!(reason(Body::Json(json)).as_deref(), Some(NOT_FOUND));
+        assert_eq!(reason(Body::Empty).as_deref(), Some(NOT_FOUND));
+        assert_ne!(reason(Body::Unreadable(Unreadable::NotJson)).as_deref(), Some(NOT_FOUND));
     }
 
     #[test]

@@ -80,11 +80,19 @@ fn operation(
         .map_err(|what| mistake(&at("path"), what, "write path: /enrolments/{id}"))?;
     let effect = effect(name, written)?;
     let lookup = lookup(name, &effect, all)?;
-    statuses(&at("refused"), &written.refused)?;
+    for (key, listed) in [
+        ("refused", &written.refused),
+        ("not_found", &written.not_found),
+        ("ambiguous", &written.ambiguous),
+    ] {
+        statuses(&at(key), listed)?;
+    }
     deadline(&at("deadline"), written)?;
     let rules = Rules {
         effect: effect.kind(),
         refused: written.refused.clone(),
+        not_found: written.not_found.clone(),
+        ambiguous: written.ambiguous.clone(),
         answers: written.output.is_some(),
     };
     let typed = typed(name, written, effect.kind(), find, all)?;

@@ -53,6 +53,12 @@ pub struct OperationOptions {
     /// The statuses by which the far side says no to this very request.
     #[serde(default = "default_refused")]
     pub refused: Vec<u16>,
+    /// Of an authority: the statuses by which it says that it knows nothing of the person.
+    #[serde(default)]
+    pub not_found: Vec<u16>,
+    /// Of an authority: the statuses by which it says that it knows several, and not which.
+    #[serde(default)]
+    pub ambiguous: Vec<u16>,
 }
 
 /// The HTTP methods of operations.

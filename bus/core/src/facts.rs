@@ -12,11 +12,13 @@ use crate::{
     diagnostic::SourceFile,
     envelope::Envelope,
     fault::{Fault, FaultClass},
+    formats::codice_fiscale,
     schema::Validator,
     template::{Scope, Template},
     verdict::EffectKind,
 };
 
+pub mod known;
 mod parts;
 mod read;
 
@@ -73,6 +75,22 @@ pub enum Kind {
 pub const VERDICTS: [&str; 3] = ["holds", "fails", "undetermined"];
 /// The field of a verification's answer that says which.
 pub(crate) const OUTCOME: &str = "outcome";
+
+/// The persons whom a body names: every text in it that is a codice fiscale, each once.
+pub fn persons_in(body: &Value) -> Vec<&str> {
+    let (mut found, mut open): (Vec<&str>, Vec<&Value>) = (Vec::new(), vec![body]);
+    while let Some(value) = open.pop() {
+        match value {
+            Value::String(text) if codice_fiscale(text) && !found.contains(&text.as_str()) => {
+                found.push(text);
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
+    }
+    found
+}
 
 /// The facts of a house, by name.
 pub type Facts = BTreeMap<String, Arc<Fact>>;

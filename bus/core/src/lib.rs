@@ -25,6 +25,7 @@ pub mod message_state;
 pub mod pace;
 pub mod party;
 pub mod problem;
+pub mod pseudonym;
 pub mod reconcile;
 pub mod register;
 pub mod reload;

@@ -60,6 +60,8 @@ pub struct Route {
     pub purpose: String,
     /// How long its purpose keeps bodies after the end; none for a version out of the ledger.
     pub retention: Option<Duration>,
+    /// How long it is kept who was told what about whom.
+    pub disclosures: Duration,
     /// Who acts: `system`, or a template over the message.
     pub actor: Option<Template>,
     /// The only origin of `filtered`.
@@ -158,6 +160,27 @@ impl Use {
     pub fn effect(&self) -> EffectKind {
         self.operation.effect
     }
+
+    /// What it calls.
+    pub fn callee(&self) -> Callee<'_> {
+        Callee { instance: &self.instance, operation: &self.operation }
+    }
+}
+
+/// An operation of an adapter instance, as a step or a fact calls it.
+#[derive(Clone, Copy, Debug)]
+pub struct Callee<'r> {
+    /// The adapter instance.
+    pub instance: &'r str,
+    /// The operation as it was when the route was compiled.
+    pub operation: &'r Operation,
+}
+
+impl Callee<'_> {
+    /// `instance.operation`.
+    pub fn target(&self) -> String {
+        format!("{}.{}", self.instance, self.operation.name)
+    }
 }
 
 /// `emit: type`.
@@ -209,6 +232,8 @@ pub struct Routes {
     pub(crate) takers: HashMap<String, Vec<Taker>>,
     /// Parties that fetch what they are owed.
     pub(crate) inboxes: BTreeSet<String>,
+    /// Which facts a message of a type makes out of date.
+    pub(crate) refreshes: HashMap<String, Vec<String>>,
 }
 
 impl Routes {
@@ -244,6 +269,11 @@ impl Routes {
     /// Who takes messages of `kind`.
     pub fn takers(&self, kind: &str) -> &[Taker] {
         self.takers.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The facts about the persons whom it names that a message of `kind` makes out of date.
+    pub fn refreshes(&self, kind: &str) -> &[String] {
+        self.refreshes.get(kind).map_or(&[], Vec::as_slice)
     }
 
     /// Whether what `subscriber` is owed waits for it to fetch, and is never published.

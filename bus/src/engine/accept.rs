@@ -146,5 +146,6 @@ fn accept_action(admitted: &Admitted, prepared: &Prepared) -> Action {
         deliveries: prepared.emission.deliveries.clone(),
         documents: prepared.emission.documents.clone(),
         cursor: admitted.cursor.clone(),
+        outdates: prepared.emission.outdates.clone(),
     }))
 }

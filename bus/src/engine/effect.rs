@@ -14,7 +14,7 @@ use snodo_core::{
     ids::{Digest, Fence, StepKey},
     message_state::DeliveryState,
     retry::RetryPolicy,
-    route::{Choose, Emit, Route, Step, Use, Verb},
+    route::{Callee, Choose, Emit, Route, Step, Use, Verb},
     template::Scope,
     verdict::EffectKind,
 };
@@ -29,9 +29,12 @@ use crate::{
     broker::{Copy, Settlement},
     faults::{self, CrashPoint},
     ledger::{
-        Action, Claimed, CommitError, IntentFate, OpenIntent, Outcome, Return, Row, StepDone, Then,
+        Action, Claimed, CommitError, FactRows, IntentFate, OpenIntent, Outcome, Return, Row,
+        StepDone, Then,
     },
 };
+
+mod facts;
 
 /// How often a guarded write is begun again after its answer was lost and the row says that it did
 /// not happen. Then the task ends, and the sweeper gives its claim back.
@@ -218,7 +221,7 @@ impl Task<'_> {
             let result = match &step.verb {
                 Verb::Use(used) => self.use_step(route, (step, used), &body, last).await?,
                 Verb::Emit(emit) => self.emit_step(route, (step, emit), &body, last).await?,
-                Verb::Ask(_) => return Err(mapping(nothing_left())),
+                Verb::Ask(ask) => self.ask_step(route, (step, ask), &body).await?,
                 Verb::Choose(choose) => {
                     self.choose_step(route, (step, choose), &body, &mut last).await?
                 }
@@ -300,7 +303,8 @@ impl Task<'_> {
         last: bool,
     ) -> Flow<Option<Value>> {
         let engine = self.engine;
-        let port = engine.port(&used.instance).ok_or_else(|| mapping(no_instance(used)))?;
+        let port =
+            engine.port(&used.instance).ok_or_else(|| mapping(no_instance(used.callee())))?;
         let input = {
             let scope = Scope::new(body, &self.copy.message.envelope, &self.claimed.done);
             used.input(&scope).map_err(mapping)?
@@ -361,14 +365,14 @@ impl Task<'_> {
         if let Some(open) = open
             && let Some(receipt) = self.earlier_call(used, port, call, &open).await?
         {
-            return self.checked(used, step, receipt);
+            return self.checked(used.callee(), step, receipt);
         }
         if used.effect().needs_intent() && !faults::off("no-intent") {
             self.write_intent(used, step).await?;
             faults::crash(CrashPoint::Cp14);
         }
         self.lease_for(used.operation.deadline).await?;
-        self.call(used, port, call).await
+        self.call(used.callee(), port, call).await
     }
 
     /// A call of an earlier claim, of which nobody knows whether it acted.
@@ -398,7 +402,7 @@ impl Task<'_> {
         open: &OpenIntent,
     ) -> Flow<Option<Receipt>> {
         let asking = self.engine.in_time(used.operation.deadline, port.recall(call.clone()));
-        let recalled = asking.await.unwrap_or_else(|| Err(no_answer(used)));
+        let recalled = asking.await.unwrap_or_else(|| Err(no_answer(used.callee())));
         self.engine.saw(&used.instance, self.copy.delivery, recalled.as_ref().err());
         let recalled = recalled.map_err(|fault| failed(fault, During::Recall))?;
         let now = self.engine.clock.now();
@@ -452,35 +456,40 @@ impl Task<'_> {
         Err(Stop::Over(Settlement::Ack))
     }
 
-    async fn call(&mut self, used: &Use, port: &dyn Port, call: &Call<'_>) -> Flow<Receipt> {
+    async fn call(
+        &mut self,
+        callee: Callee<'_>,
+        port: &dyn Port,
+        call: &Call<'_>,
+    ) -> Flow<Receipt> {
         let engine = self.engine;
         let begun = engine.clock.uptime();
-        let deadline = used.operation.deadline;
+        let deadline = callee.operation.deadline;
         let calling = AssertUnwindSafe(engine.in_time(deadline, port.call(call.clone())));
         let answer = match faults::crash_amid(CrashPoint::Cp15, calling.catch_unwind()).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => Err(no_answer(used)),
+            Ok(None) => Err(no_answer(callee)),
             Err(_) => Err(panicked()),
         };
         let took = engine.clock.uptime().saturating_sub(begun);
         let code = answer.as_ref().err().map(|fault| fault.code.as_str());
-        engine.observer.step(&used.target(), code, took);
-        engine.saw(&used.instance, self.copy.delivery, answer.as_ref().err());
-        let receipt = answer.map_err(|fault| during_call(used, fault))?;
-        self.checked(used, &call.step_key.step, receipt)
+        engine.observer.step(&callee.target(), code, took);
+        engine.saw(callee.instance, self.copy.delivery, answer.as_ref().err());
+        let receipt = answer.map_err(|fault| during_call(callee, fault))?;
+        self.checked(callee, &call.step_key.step, receipt)
     }
 
     /// A result that does not look as the operation promises. The effect may have happened: where the
     /// far side can neither be asked nor told again, a person decides.
-    fn checked(&self, used: &Use, step: &str, receipt: Receipt) -> Flow<Receipt> {
+    fn checked(&self, callee: Callee<'_>, step: &str, receipt: Receipt) -> Flow<Receipt> {
         let version = self.claimed.route_digest;
-        match self.engine.outputs.check(version, step, used, &receipt.result) {
+        match self.engine.outputs.check(version, step, callee, &receipt.result) {
             Ok(()) => Ok(receipt),
             Err(mut fault) => {
-                if used.effect() == EffectKind::Once {
+                if callee.operation.effect == EffectKind::Once {
                     fault.class = FaultClass::NoAnswer;
                 }
-                Err(during_call(used, fault))
+                Err(during_call(callee, fault))
             }
         }
     }
@@ -513,7 +522,7 @@ impl Task<'_> {
         let took = self.engine.clock.uptime().saturating_sub(begun);
         let (result, code) = match outcome {
             Persisted::Known(Outcome::Refused { reason }) => {
-                (Err(during_call(used, refused_by_the_ledger(&reason))), Some("SN0725"))
+                (Err(during_call(used.callee(), refused_by_the_ledger(&reason))), Some("SN0725"))
             }
             Persisted::Known(Outcome::Done { result, .. }) | Persisted::Found(result) => {
                 (Ok(Some(result)), None)
@@ -534,9 +543,26 @@ impl Task<'_> {
         emits: Vec<crate::ledger::Emission>,
         last: bool,
     ) -> Flow<Written> {
+        self.write_done_with((done, None), emits, last).await
+    }
+
+    /// A step that is done, with what it writes of a fact.
+    async fn write_done_with(
+        &mut self,
+        (done, fact): (StepDone, Option<Box<FactRows>>),
+        emits: Vec<crate::ledger::Emission>,
+        last: bool,
+    ) -> Flow<Written> {
         let (seq, fence) = (self.copy.seq, self.alive.fence);
         let step = done.step.clone();
-        let action = || Action::Done { seq, fence, done: done.clone(), emits: emits.clone(), last };
+        let action = || Action::Done {
+            seq,
+            fence,
+            done: done.clone(),
+            emits: emits.clone(),
+            fact: fact.clone(),
+            last,
+        };
         Ok(match self.persist(action, |row| done_in(row, &step)).await? {
             Persisted::Known(Outcome::Done { result, created }) => Written::Known(result, created),
             Persisted::Known(_) => Written::Known(done.result, Vec::new()),
@@ -704,9 +730,9 @@ fn failed(fault: Fault, during: During) -> Stop {
     Stop::Failed(Box::new(Failed { fault, during }))
 }
 
-fn during_call(used: &Use, fault: Fault) -> Stop {
-    let settles_within = used.operation.settles_within;
-    failed(fault, During::Call { effect: used.effect(), settles_within })
+fn during_call(callee: Callee<'_>, fault: Fault) -> Stop {
+    let settles_within = callee.operation.settles_within;
+    failed(fault, During::Call { effect: callee.operation.effect, settles_within })
 }
 
 fn uncertain(used: &Use) -> Return {
@@ -718,15 +744,15 @@ fn uncertain(used: &Use) -> Return {
     Return { then: Then::Uncertain, counts: false, give_up_at: None, fault: Some(fault) }
 }
 
-fn no_answer(used: &Use) -> Fault {
-    let text = format!("`{}` gave no answer within its deadline", used.target());
+fn no_answer(callee: Callee<'_>) -> Fault {
+    let text = format!("`{}` gave no answer within its deadline", callee.target());
     Fault::new(FaultClass::NoAnswer, "SN0723", text)
 }
 
-fn no_instance(used: &Use) -> Fault {
+fn no_instance(callee: Callee<'_>) -> Fault {
     let text = format!(
         "no adapter instance is called `{}`; configure it under `adapters`, then replay",
-        used.instance
+        callee.instance
     );
     Fault::new(FaultClass::Poison, "SN0721", text)
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use snodo_core::{
     document::DocumentKey,
     envelope::{CARRIED, Envelope, Message},
+    facts::persons_in,
     fault::Fault,
     ids::{DeliveryId, Digest, MessageId},
     route::{Emit, Emitted, Route, Routes, Taker},
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     broker::Copy,
     faults::{self, CrashPoint},
-    ledger::{Created, Emission, NewDelivery, Subscriber},
+    ledger::{Created, Emission, NewDelivery, Outdated, Subscriber},
 };
 
 /// A message with its deliveries, and what this process holds of them.
@@ -49,6 +50,7 @@ impl Engine {
                 message: Arc::clone(message),
                 deliveries: Vec::new(),
                 documents: documents.to_vec(),
+                outdates: self.outdates(routes, message),
             },
             holds: Vec::new(),
         };
@@ -70,6 +72,18 @@ impl Engine {
             });
         }
         prepared
+    }
+
+    /// The answers that a message makes out of date: those about whom it names.
+    fn outdates(&self, routes: &Routes, message: &Message) -> Option<Box<Outdated>> {
+        let facts = routes.refreshes(&message.envelope.kind);
+        if facts.is_empty() {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&message.data).ok()?;
+        let name = |person| self.pseudonyms.person(person);
+        let persons = persons_in(&body).into_iter().map(name).collect();
+        Some(Box::new(Outdated { facts: facts.to_vec(), persons }))
     }
 
     /// A hold on round 1, unless the relay of this process has enough to do.
@@ -157,7 +171,7 @@ fn owed(routes: &Routes, kind: &str, to: &[String]) -> Vec<(Subscriber, Digest)>
 }
 
 /// Who acts: what the route says of the message, or `system` for a route without a human.
-fn actor(route: &Route, scope: &Scope<'_>) -> Result<String, Fault> {
+pub(super) fn actor(route: &Route, scope: &Scope<'_>) -> Result<String, Fault> {
     let rendered = route.actor.as_ref().map(|actor| actor.render(scope)).transpose()?;
     Ok(match rendered {
         Some(Value::String(actor)) => actor,

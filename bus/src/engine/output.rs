@@ -8,7 +8,7 @@ use serde_json::Value;
 use snodo_core::{
     fault::{Fault, FaultClass},
     ids::Digest,
-    route::Use,
+    route::Callee,
     schema::{Schemas, Validator},
 };
 
@@ -24,28 +24,28 @@ impl Outputs {
         &self,
         version: Digest,
         step: &str,
-        used: &Use,
+        callee: Callee<'_>,
         result: &Value,
     ) -> Result<(), Fault> {
         let key = (version, step.to_owned());
-        let compile = || Schemas::default().compile(&used.operation.output).ok();
+        let compile = || Schemas::default().compile(&callee.operation.output).ok();
         let validator = locked(&self.0).entry(key).or_insert_with(compile).clone();
         match validator {
             // A schema that does not compile did not pass `check`; then nothing is promised.
             None => Ok(()),
             Some(validator) if validator.is_valid(result) => Ok(()),
-            Some(validator) => Err(not_as_promised(used, &validator, result)),
+            Some(validator) => Err(not_as_promised(callee, &validator, result)),
         }
     }
 }
 
-fn not_as_promised(used: &Use, validator: &Validator, result: &Value) -> Fault {
+fn not_as_promised(callee: Callee<'_>, validator: &Validator, result: &Value) -> Fault {
     let violations = validator.violations(result);
     let said = violations.iter().take(5).map(|violation| {
         let at = if violation.pointer.is_empty() { "/" } else { &violation.pointer };
         format!("at `{at}`: {} expected", violation.expected)
     });
     let said = said.collect::<Vec<_>>().join("; ");
-    let text = format!("`{}` answered, and not as it promises: {said}", used.target());
+    let text = format!("`{}` answered, and not as it promises: {said}", callee.target());
     Fault::new(FaultClass::Poison, "SN0722", text)
 }

@@ -20,9 +20,11 @@ use snodo_core::{
 };
 
 use super::{
-    Accept, Action, Claimed, Created, IntentFate, NewDelivery, OpenIntent, Outcome, StepDone,
+    Accept, Action, Claimed, Created, IntentFate, NewDelivery, OpenIntent, Outcome, Outdated,
+    StepDone,
     database::{GroupError, Tx},
     documents,
+    facts::{self, Asker},
     forget::forget,
     guards::{self, Name, Target, fenced},
     order::{self, Numbers},
@@ -258,6 +260,7 @@ impl<'a> Group<'a> {
         self.guard(tx).await?;
         self.answer_the_missed(tx).await?;
         self.ledger_steps(tx).await?;
+        self.questions(tx).await?;
         self.follow(tx).await?;
         self.forget(tx).await
     }
@@ -631,10 +634,22 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Questions, one after the other: two of a group may be the same.
+    async fn questions(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
+        for (index, action) in self.actions.iter().enumerate() {
+            if let (Action::Ask { seq, fence, question }, Some(_)) = (action, &self.hits[index]) {
+                let asker = Asker { seq: *seq, fence: *fence, now: self.now };
+                self.outcomes[index] = Some(facts::put(tx, question, asker).await?);
+            }
+        }
+        Ok(())
+    }
+
     // --- the third trip: what follows from the guards that held ---------------------------------
 
     async fn follow(&mut self, tx: &mut Tx) -> Result<(), GroupError> {
         let mut statements = self.steps();
+        statements.extend(self.facts());
         let messages = self.new_messages();
         let mut numbers = order::draw(tx, &messages, self.now).await?;
         let owners = self.write_messages(&messages, &mut numbers, &mut statements);
@@ -648,6 +663,34 @@ impl<'a> Group<'a> {
             Some(ran) if !owners.is_empty() => self.deliveries_created(&owners, ran),
             _ => Ok(()),
         }
+    }
+
+    /// What steps write of facts, and what messages make out of date.
+    fn facts(&self) -> Vec<Statement<'a>> {
+        let mut statements = Vec::new();
+        let mut outdated: Vec<&'a Outdated> = Vec::new();
+        for (index, action) in self.actions.iter().enumerate() {
+            let hit = self.hits[index].as_ref();
+            match (action, hit) {
+                (
+                    Action::Done { fact: Some(fact), .. } | Action::Answer { fact, .. },
+                    Some(hit),
+                ) => {
+                    statements.extend(facts::statements(hit.seq, fact, self.now));
+                }
+                (Action::Accept(accept), _) if self.created.contains_key(&index) => {
+                    outdated.extend(accept.outdates.as_deref());
+                }
+                _ => {}
+            }
+            if let (Action::Settle { emits, .. } | Action::Done { emits, .. }, Some(_)) =
+                (action, hit)
+            {
+                outdated.extend(emits.iter().filter_map(|emit| emit.outdates.as_deref()));
+            }
+        }
+        statements.extend(facts::outdate(outdated.into_iter(), self.now));
+        statements
     }
 
     /// Intents and steps.

@@ -16,6 +16,7 @@ use super::{
     Forget, Forgotten, IdleKey, ReadError,
     database::{GroupError, Tx, unreadable},
     documents::unpins,
+    facts,
     statement::{Columns, Found, Kind::Blob, Kind::Int, Kind::Text, Rows, Statement},
     store::SqlLedger,
 };
@@ -221,6 +222,7 @@ async fn rest(
     let found = tx.run(&[seen(running, now), old_versions(before), old_strays(before)]).await?;
     told.versions += found[1].len() as u64;
     told.strays += found[2].len() as u64;
+    tx.run(&facts::forget(now, before)).await?;
     Ok(())
 }
 

@@ -31,6 +31,8 @@ pub(super) enum Name {
     Intent,
     LedgerStep,
     Done,
+    Ask,
+    Answer,
     Filter,
     Verdict,
     Wake,
@@ -68,6 +70,8 @@ pub(super) fn guarded(action: &Action) -> Option<(Name, Target)> {
         Action::Intent { seq, .. } => (Name::Intent, Seq(*seq)),
         Action::LedgerStep { seq, .. } => (Name::LedgerStep, Seq(*seq)),
         Action::Done { seq, .. } => (Name::Done, Seq(*seq)),
+        Action::Ask { seq, .. } => (Name::Ask, Seq(*seq)),
+        Action::Answer { seq, .. } => (Name::Answer, Seq(*seq)),
         Action::Filter { seq, .. } => (Name::Filter, Seq(*seq)),
         Action::Verdict { seq, .. } => (Name::Verdict, Seq(*seq)),
         Action::Wake { seq } => (Name::Wake, Seq(*seq)),
@@ -282,7 +286,7 @@ fn columns(name: Name) -> Columns {
         Name::Claim => CLAIM,
         Name::Extend => SEQ_FENCE_LEASE,
         Name::LedgerStep => SEQ_FENCE_STEP,
-        Name::Intent | Name::Filter | Name::GiveBack => SEQ_FENCE,
+        Name::Intent | Name::Filter | Name::GiveBack | Name::Ask | Name::Answer => SEQ_FENCE,
         Name::Done => SEQ_FENCE_LAST,
         Name::Verdict => FENCE_BACK,
         Name::DrainUnrouted => COPY_ROUND_AT,
@@ -314,7 +318,9 @@ fn writes(name: Name) -> String {
         }
         Name::Extend => "lease_until = k_lease".to_owned(),
         // Changes nothing but takes the row's lock, under which the fence stays true.
-        Name::Intent | Name::LedgerStep => "lease_until = lease_until".to_owned(),
+        Name::Intent | Name::LedgerStep | Name::Ask | Name::Answer => {
+            "lease_until = lease_until".to_owned()
+        }
         Name::Done => "state = CASE WHEN k_last = 1 THEN 7 ELSE 2 END, steps = steps + 1, \
             incarnation = CASE WHEN k_last = 1 THEN NULL ELSE incarnation END, \
             serial = CASE WHEN k_last = 1 THEN NULL ELSE serial END, \
@@ -360,9 +366,13 @@ fn guard(name: Name) -> String {
              AND step_done.step = k_step)",
             mine("claim-without-fence")
         ),
-        Name::Extend | Name::Done | Name::Filter | Name::Verdict | Name::GiveBack => {
-            mine("claim-without-fence").to_owned()
-        }
+        Name::Extend
+        | Name::Done
+        | Name::Ask
+        | Name::Answer
+        | Name::Filter
+        | Name::Verdict
+        | Name::GiveBack => mine("claim-without-fence").to_owned(),
         Name::Wake => format!(" AND state = 4 AND NOT ({})", held("delivery")),
         Name::Reconcile => " AND state = 1 AND round = k_round".to_owned(),
         // As a copy that left the queue without its row.
@@ -448,6 +458,8 @@ fn push<'a>(rows: &mut Rows<'a>, action: &'a Action) {
             rows.push([(*seq).into(), incarnation, serial, step.as_str().into()]);
         }
         Action::Intent { seq, fence, .. }
+        | Action::Ask { seq, fence, .. }
+        | Action::Answer { seq, fence, .. }
         | Action::Filter { seq, fence }
         | Action::GiveBack { seq, fence } => {
             let [incarnation, serial] = fenced(*fence);

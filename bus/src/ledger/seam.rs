@@ -8,15 +8,16 @@ use snodo_core::{
     adapter::BoxFuture,
     doctor::LedgerFacts,
     envelope::{IdempotencyKey, Message},
+    facts::known::Put,
     ids::{DeliveryId, Digest, Fence, IncarnationId, MessageId},
     retention::Kept,
     timestamp::Timestamp,
 };
 
 use super::{
-    Action, Ages, CommitError, Event, Filter, IdleKey, InBroker, Incarnation, Ledger, Outcome,
-    Queued, QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber, TargetAway, Total,
-    compare::Comparison, documents::DocumentRows, store::SqlLedger,
+    Action, Ages, CommitError, Disclosure, Event, Filter, IdleKey, InBroker, Incarnation, Ledger,
+    Outcome, Queued, QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber,
+    TargetAway, Total, compare::Comparison, documents::DocumentRows, store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -49,6 +50,32 @@ impl Ledger for SqlLedger {
         versions: &'a [RouteVersion],
     ) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(self.write_route_versions(versions))
+    }
+
+    fn known<'a>(
+        &'a self,
+        fact: &'a str,
+        about: Digest,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Put>, ReadError>> {
+        Box::pin(async move { self.read_known(fact, &about, now).await })
+    }
+
+    fn persons<'a>(
+        &'a self,
+        instance: &'a str,
+        number: u64,
+    ) -> BoxFuture<'a, Result<Vec<Digest>, ReadError>> {
+        Box::pin(self.read_persons(instance, number))
+    }
+
+    fn disclosures<'a>(
+        &'a self,
+        names: &'a [Digest],
+        within: (Timestamp, Timestamp),
+        page: (i64, u32),
+    ) -> BoxFuture<'a, Result<Vec<(i64, Disclosure)>, ReadError>> {
+        Box::pin(self.read_disclosures(names, within, page))
     }
 
     fn targets_away(&self) -> BoxFuture<'_, Result<Vec<TargetAway>, ReadError>> {

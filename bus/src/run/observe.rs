@@ -8,7 +8,7 @@ use snodo_core::{fault::Fault, verdict::Verdict};
 
 use crate::{
     broker::{Confirm, Copy},
-    engine::Observe,
+    engine::{FactUse, Observe},
     ledger::Forgotten,
     metrics::{Metrics, PublishResult, VerdictWord},
 };
@@ -79,6 +79,10 @@ impl Observe for Observer {
                 );
             }
         }
+    }
+
+    fn fact(&self, told: &FactUse<'_>) {
+        self.metrics.fact_used(told);
     }
 
     fn target(&self, instance: &str, away: bool, code: &str) {

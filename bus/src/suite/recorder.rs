@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use snodo_core::{adapter::BoxFuture, route::suite::Emission};
+use serde_json::Value;
+use snodo_core::{adapter::BoxFuture, facts::VERDICTS, route::suite::Emission};
 use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
-    ledger::{self, Action, CommitError, Ledger, Outcome, Then, Write},
+    ledger::{self, Action, CommitError, FactRows, Ledger, Outcome, StepDone, Then, Write},
 };
 
 /// What was written of a delivery.
@@ -25,6 +26,8 @@ use crate::{
 pub(super) enum Note {
     /// A step was done.
     Ran(String),
+    /// A need has an outcome, by an earlier answer or not.
+    Fact(String, String, bool),
     /// A choice took a branch.
     Chose(String, String),
     /// A message was emitted.
@@ -87,14 +90,13 @@ impl Recorder {
                 }
                 add(seq, Note::Ended);
             }
-            (Action::Done { seq, done, emits, last, .. }, Outcome::Done { .. }) => {
-                add(
-                    seq,
-                    match done.operation.strip_prefix("choose:") {
-                        Some(branch) => Note::Chose(done.step.clone(), branch.to_owned()),
-                        None => Note::Ran(done.step.clone()),
-                    },
-                );
+            (Action::Answer { seq, fact, .. }, Outcome::Matched) => {
+                if let Some(told) = fact.disclosures.first() {
+                    add(seq, of_fact(&told.step, Some(fact), &Value::Null));
+                }
+            }
+            (Action::Done { seq, done, emits, fact, last, .. }, Outcome::Done { .. }) => {
+                add(seq, ran(done, fact.as_deref()));
                 for emit in emits {
                     add(seq, Note::Emitted(emission(emit)));
                 }
@@ -147,6 +149,29 @@ impl Write for Recorder {
             Ok(outcomes)
         })
     }
+}
+
+/// What a step that was done is called.
+fn ran(done: &StepDone, fact: Option<&FactRows>) -> Note {
+    if done.operation.starts_with("ask:") {
+        return of_fact(&done.step, fact, &done.result);
+    }
+    match done.operation.strip_prefix("choose:") {
+        Some(branch) => Note::Chose(done.step.clone(), branch.to_owned()),
+        None => Note::Ran(done.step.clone()),
+    }
+}
+
+/// The outcome of a need: a verdict, what the authority answered, or that it was not wanted.
+fn of_fact(step: &str, fact: Option<&FactRows>, result: &Value) -> Note {
+    let need = step.strip_prefix("facts.").unwrap_or(step).to_owned();
+    let told = fact.and_then(|fact| fact.disclosures.first());
+    let outcome = match (told, result.as_str().filter(|word| VERDICTS.contains(word))) {
+        (_, Some(verdict)) => verdict.to_owned(),
+        (Some(told), None) => told.answer.word().to_owned(),
+        (None, None) => "not_wanted".to_owned(),
+    };
+    Note::Fact(need, outcome, told.is_some_and(|told| told.asked_case.is_some()))
 }
 
 fn emission(emit: &ledger::Emission) -> Emission {

@@ -14,7 +14,10 @@ use snodo_core::{
     fault::{Fault, FaultClass},
     ids::DeliveryId,
     register::LedgerEffect,
-    route::suite::{Called, Fails, Script, Then, Wanted},
+    route::{
+        Answer,
+        suite::{Called, Fails, Script, Then, Wanted},
+    },
     schema::Schemas,
 };
 
@@ -99,7 +102,12 @@ impl Port for Target {
 
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Receipt, Fault>> {
         let answer = self.said(&call).unwrap_or_else(|| self.plain(&call));
-        self.called(&call, answer.is_err());
+        // That nobody is found is an answer to a question.
+        let failed = answer
+            .as_ref()
+            .err()
+            .is_some_and(|fault| call.asking.is_none() || Answer::of(fault).is_none());
+        self.called(&call, failed);
         Box::pin(async move { answer.map(receipt) })
     }
 

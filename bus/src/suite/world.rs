@@ -16,6 +16,7 @@ use snodo_core::{
     ids::{DeliveryId, MessageId},
     message_state::Bucket,
     problem::Problem,
+    pseudonym::Pseudonyms,
     route::{
         Routes,
         suite::{Observed, Seen, Sent, Test},
@@ -310,6 +311,12 @@ fn noted(seen: &mut Seen, note: Note) {
     match note {
         Note::Ran(step) => seen.ran.push(step),
         Note::Chose(choice, branch) => seen.chose.push((choice, branch)),
+        Note::Fact(need, outcome, reused) => {
+            if reused {
+                seen.reused.push(need.clone());
+            }
+            seen.facts.push((need, outcome));
+        }
         Note::Emitted(emission) => seen.emits.push(emission),
         Note::Waits(wait) => seen.waits.push(wait),
         Note::Ended => {}
@@ -347,6 +354,7 @@ impl Surroundings {
             deadlines: Arc::new(NoDeadlines),
             started,
             kept: Arc::new(KeepsNothing),
+            pseudonyms: Arc::new(Pseudonyms::for_tests()),
             observer: Arc::new(Silent),
             limits: Limits::default(),
         });

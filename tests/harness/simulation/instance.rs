@@ -101,6 +101,7 @@ impl Instance {
             deadlines: Arc::new(Timers(around.far.clone())),
             started,
             kept: Arc::new(KeepsNothing),
+            pseudonyms: Arc::new(snodo_core::pseudonym::Pseudonyms::for_tests()),
             observer: Arc::clone(&seen) as _,
             limits: Limits { copies: 6, bytes: 1 << 20, per_route: 8 },
         });

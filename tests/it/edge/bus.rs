@@ -271,6 +271,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         inboxes: vec!["party:fetcher".to_owned(), "party:neighbour".to_owned()],
         sources: parties.iter().map(|party| format!("party:{}", party.id)).collect(),
         targets: Vec::new(),
+        facts: Vec::new(),
         codes: problems::codes(),
     };
     let metrics = Metrics::new(&labels).expect("declared");
@@ -287,6 +288,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         deadlines: Arc::new(TimerDeadlines),
         started,
         kept: Arc::new(Keeper::new(store.clone(), Arc::clone(&ledger), Arc::clone(&clock))),
+        pseudonyms: Arc::new(snodo_core::pseudonym::Pseudonyms::for_tests()),
         observer: Arc::new(Silent),
         limits: Limits::default(),
     });

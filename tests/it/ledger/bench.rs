@@ -71,12 +71,18 @@ pub(crate) fn accept(sender_id: &str, subscribers: &[&str]) -> Action {
         deliveries: subscribers.iter().map(|subscriber| owed(id, subscriber)).collect(),
         documents: Vec::new(),
         cursor: None,
+        outdates: None,
     }))
 }
 
 pub(crate) fn emission(cause: DeliveryId, to: &str) -> Emission {
     let id = MessageId::derived(MessageId(cause.0), "route", "emit", to);
-    Emission { message: message(id), deliveries: vec![owed(id, to)], documents: Vec::new() }
+    Emission {
+        message: message(id),
+        deliveries: vec![owed(id, to)],
+        documents: Vec::new(),
+        outdates: None,
+    }
 }
 
 /// To the subscriber of [`Bench::queued`].

@@ -338,6 +338,7 @@ async fn a_claim_is_one_tasks_and_says_what_was_done_before() {
             fence: bench.fence(serial),
             done: step("one"),
             emits: vec![],
+            fact: None,
             last,
         };
         assert_eq!(bench.one(done(2, false)).await, Outcome::Missed);
@@ -386,6 +387,7 @@ async fn the_last_step_completes_and_emits_in_one() {
             fence: bench.fence(1),
             done: if last { step("end") } else { called.clone() },
             emits: if last { vec![] } else { vec![emission(cause.id, "next")] },
+            fact: None,
             last,
         };
         let outcomes = bench.all(&[done(false)]).await;

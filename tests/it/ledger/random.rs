@@ -69,6 +69,7 @@ fn action(bench: &Bench, draw: &Draw, ids: &[DeliveryId]) -> Action {
             fence,
             done: step("call"),
             emits: if draw.name == 0 { emits } else { vec![] },
+            fact: None,
             last: draw.name == 0,
         },
         12 => Action::Verdict {

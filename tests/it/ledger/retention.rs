@@ -104,6 +104,7 @@ async fn a_message_goes_in_two_steps_and_the_totals_stay_true() {
             fence: bench.fence(1),
             done: step("enrol"),
             emits: Vec::new(),
+            fact: None,
             last: true,
         };
         bench.one(done).await;

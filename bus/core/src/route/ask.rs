@@ -3,13 +3,14 @@
 //! Invariant: no question without a purpose and a case; of the answer nothing is kept but what the route
 //! reads.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
     facts::{Fact, Parts},
     fault::{Fault, FaultClass},
+    route::{Callee, Route, Step, Verb},
     template::{Condition, FACT, Scope, Template},
 };
 
@@ -28,6 +29,8 @@ pub struct Ask {
     pub case: Template,
     /// What the route reads of it.
     pub parts: Parts,
+    /// What all routes of its purpose read of it: an answer is kept for them, and no more of it.
+    pub keeps: Parts,
     /// What becomes of the delivery when the authority knows nothing.
     pub if_not_found: IfMissing,
     /// The same when it knows several.
@@ -99,10 +102,48 @@ impl Answer {
     }
 }
 
+/// Has every answer kept for all routes of its purpose.
+pub(super) fn share(routes: &mut [Route]) {
+    let mut read: BTreeMap<(String, String), Parts> = BTreeMap::new();
+    for route in &mut *routes {
+        let purpose = route.purpose.clone();
+        each_ask(&mut route.steps, &mut |ask| {
+            let key = (purpose.clone(), ask.fact.name.clone());
+            read.entry(key).or_default().join(&ask.parts);
+        });
+    }
+    for route in routes {
+        let purpose = route.purpose.clone();
+        each_ask(&mut route.steps, &mut |ask| {
+            let key = (purpose.clone(), ask.fact.name.clone());
+            ask.keeps = read.get(&key).cloned().unwrap_or_default();
+        });
+    }
+}
+
+fn each_ask(steps: &mut [Step], act: &mut impl FnMut(&mut Ask)) {
+    for step in steps {
+        match &mut step.verb {
+            Verb::Ask(ask) => act(ask),
+            Verb::Choose(choose) => {
+                for branch in &mut choose.branches {
+                    each_ask(&mut branch.steps, act);
+                }
+            }
+            Verb::Use(_) | Verb::Emit(_) => {}
+        }
+    }
+}
+
 impl Ask {
     /// What the id of the step of a need is.
     pub fn step(need: &str) -> String {
         format!("{FACT}{need}")
+    }
+
+    /// Whom it asks.
+    pub fn callee(&self) -> Callee<'_> {
+        Callee { instance: &self.fact.held_by, operation: &self.fact.operation }
     }
 
     /// What `step_done.operation` holds.

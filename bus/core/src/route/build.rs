@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Route, bundle,
+    Purpose, Route, bundle,
     file::{RouteFile, StepFile},
 };
 use crate::{
@@ -122,6 +122,7 @@ pub(super) fn build(
         schema: schema?,
         purpose: written.purpose.value.clone(),
         retention: None,
+        disclosures: Purpose::DISCLOSURES,
         actor: transpose(actor)?,
         when: transpose(when)?,
         schedule: written.schedule.clone(),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Route, Routes, Taker,
+    Route, Routes, Taker, ask,
     build::{Targets, build},
     file::{self, RouteFile, StepFile, VerbFile, twice},
     suite::{self, Attachments, Suite},
@@ -78,13 +78,20 @@ pub struct Purpose {
     pub laws: Vec<String>,
     /// How long bodies are kept after the end.
     pub retention: Duration,
+    /// How long it is kept who was told what about whom.
+    pub disclosures: Duration,
     /// The entry of the record of processing (art. 30 GDPR).
     pub record: String,
 }
 
+impl Purpose {
+    /// Ten years: as long as a right that was hurt may be claimed (art. 2946 c.c.).
+    pub const DISCLOSURES: Duration = Duration::from_hours(10 * 365 * 24);
+}
+
 const PURPOSE: Known = Known {
     what: "a purpose",
-    keys: &["purpose", "title", "laws", "retention", "record"],
+    keys: &["purpose", "title", "laws", "retention", "disclosures", "record"],
     reserved: &["concealed", "pdnd"],
 };
 const LAW: Known =
@@ -115,7 +122,7 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let suites: Vec<Suite> = files
         .iter()
         .zip(&built)
-        .map(|(file, route)| suite(house, file, route.as_ref(), &mut problems))
+        .map(|(file, route)| suite(house, (file, &facts), route.as_ref(), &mut problems))
         .collect();
     let mut graph = Graph {
         files: &files,
@@ -134,8 +141,11 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let checked = party::together(&parties, &mut problems);
     let purposes: BTreeMap<String, Purpose> =
         purposes.into_iter().filter_map(|(id, purpose)| Some((id, purpose?))).collect();
+    let mut built: Vec<Route> =
+        built.into_iter().flatten().map(|route| kept(route, &purposes)).collect();
+    ask::share(&mut built);
     let compiled = (!problems.any_error()).then(|| Compiled {
-        routes: running(built.into_iter().flatten().map(|route| kept(route, &purposes)), &checked),
+        routes: Routes { refreshes: refreshes(&facts), ..running(built.into_iter(), &checked) },
         parties: checked,
         purposes,
         suites,
@@ -163,10 +173,21 @@ fn read_facts(
     house.facts.iter().map(|file| facts::read(file, &around, problems)).collect()
 }
 
+/// Which facts a message of a type makes out of date.
+fn refreshes(facts: &BTreeMap<String, Option<Arc<Fact>>>) -> HashMap<String, Vec<String>> {
+    let mut refreshes: HashMap<String, Vec<String>> = HashMap::new();
+    for fact in facts.values().flatten() {
+        for kind in &fact.refresh_on {
+            refreshes.entry(kind.clone()).or_default().push(fact.name.clone());
+        }
+    }
+    refreshes
+}
+
 /// The tests of a route: those in its file, then those beside it.
 fn suite(
     house: &House,
-    written: &RouteFile,
+    (written, known): (&RouteFile, &BTreeMap<String, Option<Arc<Fact>>>),
     route: Option<&Route>,
     problems: &mut Problems,
 ) -> Suite {
@@ -192,13 +213,20 @@ fn suite(
     if let Some(route) = route {
         suite::check(&tests, route, problems);
     }
-    let (path, points) = (written.file.path.clone(), suite::points(written));
+    let verifies = |fact: &str| {
+        let fact = known.get(fact).and_then(Option::as_ref);
+        fact.is_some_and(|fact| fact.kind == facts::Kind::Verification)
+    };
+    let (path, points) = (written.file.path.clone(), suite::points(written, verifies));
     Suite { route: name, path, tests, points }
 }
 
 /// A route that keeps bodies as long as its purpose says.
 fn kept(mut route: Route, purposes: &BTreeMap<String, Purpose>) -> Route {
-    route.retention = purposes.get(&route.purpose).map(|purpose| purpose.retention);
+    if let Some(purpose) = purposes.get(&route.purpose) {
+        route.retention = Some(purpose.retention);
+        route.disclosures = purpose.disclosures;
+    }
     route
 }
 
@@ -272,11 +300,16 @@ fn purpose(
     }
     let retention =
         fields.required("retention", problems).and_then(|_| fields.duration("retention", problems));
+    let disclosures = match fields.get("disclosures") {
+        Some(_) => fields.duration("disclosures", problems),
+        None => Some(At { value: Purpose::DISCLOSURES, span: 0..0 }),
+    };
     let record = fields.required_text("record", problems);
     Some(Purpose {
         title: title?.value,
         laws: cited.into_iter().map(|law| law.value).collect(),
         retention: retention?.value,
+        disclosures: disclosures?.value,
         record: record?.value,
     })
 }

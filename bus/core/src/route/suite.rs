@@ -22,6 +22,7 @@ pub(super) use check::check;
 pub(super) use coverage::points;
 pub use coverage::{Coverage, Edge, Point};
 pub use judge::{Called, Emission, Failure, Observed, Seen, judge};
+pub use read::facts::UNAVAILABLE;
 pub(super) use read::{TESTS, read};
 
 /// Files that tests name, by their path below `routes/`: `<route>/<file>`.
@@ -141,6 +142,12 @@ pub struct Expect {
     pub ran: Option<Wanted<Vec<String>>>,
     /// Steps that were not.
     pub not_ran: Vec<Wanted<String>>,
+    /// The needs for which an authority was asked, in order.
+    pub asked: Option<Wanted<Vec<String>>>,
+    /// Needs for which nobody was asked.
+    pub not_asked: Vec<Wanted<String>>,
+    /// The needs for which an earlier answer was used, in order.
+    pub reused: Option<Wanted<Vec<String>>>,
     /// How often targets were called, by step.
     pub calls: Vec<(String, Wanted<u32>)>,
     /// What they were given, by step: at least this.

@@ -400,7 +400,7 @@ fn one_run_says_every_mistake_of_a_file() {
     23 |         città: Società ${ $foo }
        |                           ^^^^ unknown
        |
-    help: the variables here are `$steps`, `$message`, `$party`, `$item`
+    help: the variables here are `$steps`, `$facts`, `$message`, `$party`, `$item`
 
     error[SN0105]: a value is missing
       --> routes/r0.yaml:24:9

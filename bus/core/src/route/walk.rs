@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Branch, Choose, Emit, Route, Step, Verb};
+use super::{Ask, Branch, Choose, Emit, Route, Step, Verb};
 use crate::{
     fault::{Fault, FaultClass},
     template::Scope,
@@ -16,6 +16,14 @@ impl Route {
     /// Whether it only maps, chooses and emits, and keeps no order: then it needs no claim.
     pub fn is_fast(&self) -> bool {
         self.order.is_none() && only_emits(&self.steps)
+    }
+
+    /// The questions that it may ask.
+    pub fn asked(&self) -> impl Iterator<Item = &Ask> {
+        self.each_step().filter_map(|step| match &step.verb {
+            Verb::Ask(ask) => Some(ask),
+            Verb::Use(_) | Verb::Emit(_) | Verb::Choose(_) => None,
+        })
     }
 
     /// Every step, those of branches after their `choose`, in the order in which they are written.

@@ -181,7 +181,6 @@ fn what_is_not_allowed_is_found_in_dead_branches_too() {
     for broken in [".a |", "", "{a: }", "&", "(1", "1 1", ".[", "if 1 then 2"] {
         check(broken, "SN0117");
     }
-    check("$facts.isee", "SN0115");
     assert_eq!(mistakes("${ $item.x }"), ["SN0119"]);
     assert_eq!(mistakes("a ${ .x"), ["SN0120"]);
     assert_eq!(mistakes("a: { b: ${ .x } }"), ["SN0120"]);

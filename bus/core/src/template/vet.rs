@@ -414,11 +414,6 @@ impl<'s> Vet<'s> {
                 let words = Words::new("there is no `$item` here", "only where `each` is", help);
                 self.say("SN0119", at, words);
             }
-            "$facts" => {
-                let help = "take the value from the message or from an earlier step";
-                let words = Words::new("`$facts` is not in this version", "reserved", help);
-                self.say("SN0115", at, words);
-            }
             "$ENV" | "$__prog_args" | "$__loc__" => self.refuse(name, Some(name), REFUSED[1].1),
             _ => {
                 let known = VARIABLES.iter().copied().chain(self.bound.iter().copied());

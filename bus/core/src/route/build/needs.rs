@@ -46,7 +46,10 @@ impl Asked<'_> {
 pub(super) fn keep(steps: &mut [Step], parts: &Parts) {
     for step in steps {
         match &mut step.verb {
-            Verb::Ask(ask) => ask.parts = parts.of_field(&ask.need).unwrap_or_default(),
+            Verb::Ask(ask) => {
+                ask.parts = parts.of_field(&ask.need).unwrap_or_default();
+                ask.keeps = ask.parts.clone();
+            }
             Verb::Choose(choose) => {
                 for branch in &mut choose.branches {
                     keep(&mut branch.steps, parts);
@@ -189,6 +192,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 case: case?,
                 // Known when every expression was read.
                 parts: Parts::default(),
+                keeps: Parts::default(),
                 if_not_found: need.if_not_found,
                 if_ambiguous: need.if_ambiguous,
                 if_unavailable: need.if_unavailable,

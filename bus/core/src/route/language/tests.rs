@@ -64,6 +64,10 @@ fn test() -> Value {
             "arrive": texts("The ids of messages, in the order in which their first copies come."),
             "copies": count(100, "How often the broker hands over each copy."),
             "steps": by_step(&json!({ "$ref": "#/$defs/script" }), "What targets answer, by step."),
+            "facts": {
+                "type": "object",
+                "description": "What authorities answer, by need: the value, `not_found`, `ambiguous`, `unavailable`, a verdict, or a script as under `steps`.",
+            },
             "crash_after": text("The bus dies once after this step, and starts again."),
             "expect": { "$ref": "#/$defs/expect" },
         },
@@ -148,6 +152,9 @@ fn expect() -> Value {
             "state": { "enum": STATES, "description": "What becomes of the message." },
             "ran": texts("The steps that are done, in order, without choices."),
             "not_ran": texts("Steps that are not done."),
+            "asked": texts("The needs for which an authority is asked, in order."),
+            "not_asked": texts("Needs for which nobody is asked."),
+            "reused": texts("The needs for which an earlier answer is used, in order."),
             "calls": by_step(
                 &json!({ "type": "integer", "minimum": 0 }),
                 "How often targets are called, by step.",

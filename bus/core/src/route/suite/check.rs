@@ -5,8 +5,9 @@
 use super::{Expect, Script, Test, Then, Wanted};
 use crate::{
     diagnostic::{Place, Problems, Words, help_with_nearest},
-    route::{Route, Use, Verb},
+    route::{Callee, Route, Verb},
     schema::Schemas,
+    template::FACT,
 };
 
 /// Says what of the tests is not about this route.
@@ -25,12 +26,16 @@ struct Checks<'c> {
 impl Checks<'_> {
     fn test(&mut self, test: &Test) {
         for (step, script) in &test.scripts {
-            if self.is_call(step, &script.place) {
+            let known = match step.strip_prefix(FACT) {
+                Some(need) => self.need(need, &script.place),
+                None => self.is_call(step, &script.place),
+            };
+            if known {
                 self.answers(step, script);
             }
         }
         if let Some(step) = &test.crash_after {
-            self.step(step, &test.place);
+            self.step_or_need(step, &test.place);
         }
         for sent in &test.messages {
             self.expect(&sent.expect);
@@ -61,6 +66,14 @@ impl Checks<'_> {
         for step in &expect.not_ran {
             self.step(&step.value, &step.place);
         }
+        for wanted in expect.asked.iter().chain(&expect.reused) {
+            for need in &wanted.value {
+                self.need(need, &wanted.place);
+            }
+        }
+        for need in &expect.not_asked {
+            self.need(&need.value, &need.place);
+        }
         for (step, wanted) in &expect.calls {
             self.is_call(step, &wanted.place);
         }
@@ -71,7 +84,7 @@ impl Checks<'_> {
             self.emitted(&emit.kind, &emit.place);
         }
         if let Some(step) = expect.fault.as_ref().and_then(|fault| fault.step.as_ref()) {
-            self.step(&step.value, &step.place);
+            self.step_or_need(&step.value, &step.place);
         }
     }
 
@@ -84,6 +97,25 @@ impl Checks<'_> {
             let help = help_with_nearest(id, known(), "steps of the route");
             let title = format!("`{}` has no step `{id}`", self.route.name);
             self.missing(place, Words::new(title, "no such step", help));
+        }
+        found
+    }
+
+    fn step_or_need(&mut self, id: &str, place: &Place) {
+        match id.strip_prefix(FACT) {
+            Some(need) => self.need(need, place),
+            None => self.step(id, place),
+        };
+    }
+
+    /// Whether the route has a need.
+    fn need(&mut self, need: &str, place: &Place) -> bool {
+        let known = || self.route.each_step().filter_map(|step| step.id.strip_prefix(FACT));
+        let found = known().any(|known| known == need);
+        if !found {
+            let help = help_with_nearest(need, known(), "needs of the route");
+            let title = format!("`{}` has no need `{need}`", self.route.name);
+            self.missing(place, Words::new(title, "no such need", help));
         }
         found
     }
@@ -102,10 +134,11 @@ impl Checks<'_> {
         calls
     }
 
-    fn call(&self, id: &str) -> Option<&Use> {
+    fn call(&self, id: &str) -> Option<Callee<'_>> {
         match &self.route.step(id)?.verb {
-            Verb::Use(used) => Some(used),
-            Verb::Emit(_) | Verb::Choose(_) | Verb::Ask(_) => None,
+            Verb::Use(used) => Some(used.callee()),
+            Verb::Ask(ask) => Some(ask.callee()),
+            Verb::Emit(_) | Verb::Choose(_) => None,
         }
     }
 

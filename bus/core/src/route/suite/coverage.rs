@@ -8,13 +8,16 @@ use std::{
     fmt::Write as _,
 };
 
-use super::{Observed, Suite};
+use super::{Observed, Suite, UNAVAILABLE};
 use crate::{
+    adapter::{AMBIGUOUS, NOT_FOUND},
     diagnostic::{SourceFile, line_and_column},
+    facts::VERDICTS,
     route::{
         Branch,
         file::{BranchFile, RouteFile, StepFile, VerbFile},
     },
+    template::FACT,
 };
 
 /// A way that a message may take.
@@ -30,6 +33,8 @@ pub enum Edge {
     Fails(String),
     /// A choice takes this branch.
     Takes(String, String),
+    /// A need has this outcome.
+    Fact(String, String),
 }
 
 /// A way, and where it begins.
@@ -50,6 +55,7 @@ impl Edge {
             Self::Done(step) => format!("done:{step}"),
             Self::Fails(step) => format!("fails:{step}"),
             Self::Takes(choice, branch) => format!("takes:{choice}:{branch}"),
+            Self::Fact(need, outcome) => format!("fact:{need}:{outcome}"),
         }
     }
 
@@ -60,6 +66,9 @@ impl Edge {
             Self::Filtered => "no message is filtered by its `when`".to_owned(),
             Self::Done(step) => format!("`{step}` is never done"),
             Self::Fails(step) => format!("the target of `{step}` never refuses or fails"),
+            Self::Fact(need, outcome) => {
+                format!("`$facts.{need}` is never {}", outcome_in_words(outcome))
+            }
             Self::Takes(choice, branch) => match choice.strip_suffix(".when") {
                 Some(step) if branch == Branch::NOTHING => format!("`{step}` is never left out"),
                 Some(step) => format!("the `when` of `{step}` never holds"),
@@ -72,9 +81,28 @@ impl Edge {
     }
 }
 
-/// The points of a route as it is written.
-pub(in crate::route) fn points(route: &RouteFile) -> Vec<Point> {
+/// A need whose own `when` does not hold.
+const NOT_WANTED: &str = "not_wanted";
+
+fn outcome_in_words(outcome: &str) -> String {
+    match outcome {
+        NOT_WANTED => "left out by its `when`".to_owned(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// The points of a route as it is written; which facts are verifications says `verifies`.
+pub(in crate::route) fn points(route: &RouteFile, verifies: impl Fn(&str) -> bool) -> Vec<Point> {
     let mut finder = Finder { file: &route.file, points: Vec::new() };
+    for need in &route.needs {
+        let found: &[&str] = if verifies(&need.fact.value) { &VERDICTS } else { &["found"] };
+        let wanted = need.when.as_ref().map(|_| NOT_WANTED);
+        let others = [NOT_FOUND, AMBIGUOUS, UNAVAILABLE].into_iter().chain(wanted);
+        for outcome in found.iter().copied().chain(others) {
+            let edge = Edge::Fact(need.name.value.clone(), outcome.to_owned());
+            finder.add(edge, need.name.span.start);
+        }
+    }
     if let Some(when) = &route.when {
         finder.add(Edge::Applies, when.span.start);
         finder.add(Edge::Filtered, when.span.start);
@@ -148,7 +176,13 @@ impl Coverage {
                 |(choice, branch): &(String, String)| Edge::Takes(choice.clone(), branch.clone());
             edges.extend(seen.chose.iter().map(takes));
             let failed = seen.calls.iter().filter(|call| call.failed);
-            edges.extend(failed.map(|call| Edge::Fails(call.step.clone())));
+            edges.extend(failed.map(|call| match call.step.strip_prefix(FACT) {
+                Some(need) => Edge::Fact(need.to_owned(), UNAVAILABLE.to_owned()),
+                None => Edge::Fails(call.step.clone()),
+            }));
+            let fact =
+                |(need, outcome): &(String, String)| Edge::Fact(need.clone(), outcome.clone());
+            edges.extend(seen.facts.iter().map(fact));
             for edge in edges {
                 *self.0.entry(edge).or_default() += 1;
             }

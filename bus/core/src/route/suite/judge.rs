@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Display, time::Duration};
 use serde_json::Value;
 
 use super::{EmitWanted, Expect, FaultWanted, ProblemWanted, Test, Wanted};
-use crate::{diagnostic::Place, fault::Fault};
+use crate::{diagnostic::Place, fault::Fault, template::FACT};
 
 /// What was observed of a test.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,10 @@ pub struct Seen {
     pub state: &'static str,
     /// The steps that were done, in order, without choices.
     pub ran: Vec<String>,
+    /// What became of each need: the need, and the outcome.
+    pub facts: Vec<(String, String)>,
+    /// Needs for which an earlier answer was used, in order.
+    pub reused: Vec<String>,
     /// The choices that were made: step and branch.
     pub chose: Vec<(String, String)>,
     /// The calls, in order.
@@ -83,9 +87,12 @@ pub struct Failure {
 pub fn judge(test: &Test, observed: &Observed) -> Vec<Failure> {
     let mut judge = Judge { of: String::new(), failures: Vec::new() };
     for (step, target) in &observed.unanswered {
-        let expected =
-            format!("what `{target}` answers; write `steps: {{ {step}: {{ returns: … }} }}`");
-        judge.differs(&format!("steps.{step}"), &test.place, expected, "the test does not say it");
+        let (what, write) = match step.strip_prefix(FACT) {
+            Some(need) => (step.clone(), format!("facts: {{ {need}: … }}")),
+            None => (format!("steps.{step}"), format!("steps: {{ {step}: {{ returns: … }} }}")),
+        };
+        let expected = format!("what `{target}` answers; write `{write}`");
+        judge.differs(&what, &test.place, expected, "the test does not say it");
     }
     for (sent, seen) in test.messages.iter().zip(&observed.messages) {
         if test.messages.len() > 1 {
@@ -129,6 +136,7 @@ impl Judge {
                 self.differs("not_ran", &step.place, expected, "it ran");
             }
         }
+        self.asked(expect, seen);
         for (step, wanted) in &expect.calls {
             let found = seen.calls.iter().filter(|call| call.step == *step).count();
             let found = u32::try_from(found).unwrap_or(u32::MAX);
@@ -156,6 +164,28 @@ impl Judge {
         }
         if let Some(wanted) = &expect.fault {
             self.fault(wanted, seen.fault.as_ref());
+        }
+    }
+
+    /// Who was asked for a fact, and for which one nobody.
+    fn asked(&mut self, expect: &Expect, seen: &Seen) {
+        let mut asked: Vec<String> = Vec::new();
+        for need in seen.calls.iter().filter_map(|call| call.step.strip_prefix(FACT)) {
+            if !asked.iter().any(|known| known == need) {
+                asked.push(need.to_owned());
+            }
+        }
+        if let Some(wanted) = &expect.asked {
+            self.lists("asked", wanted, &asked);
+        }
+        for need in &expect.not_asked {
+            if asked.contains(&need.value) {
+                let expected = format!("nobody is asked for `{}`", need.value);
+                self.differs("not_asked", &need.place, expected, "it was asked for");
+            }
+        }
+        if let Some(wanted) = &expect.reused {
+            self.lists("reused", wanted, &seen.reused);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub(in crate::route) mod expect;
+pub(in crate::route) mod facts;
 pub(in crate::route) mod script;
 
 use expect::OF_ONE;
@@ -36,10 +37,11 @@ pub(in crate::route) const TEST: Known = Known {
         "arrive",
         "copies",
         "steps",
+        "facts",
         "crash_after",
         "expect",
     ],
-    reserved: &["facts"],
+    reserved: &[],
 };
 pub(in crate::route) const MESSAGE: Known = Known {
     what: "a message of a test",
@@ -96,7 +98,8 @@ impl Reader<'_> {
         let messages = self.messages(&fields);
         let single = fields.get("message").is_some();
         let expect = fields.get("expect").map(|expect| self.expectations(expect, single));
-        let scripts = self.scripts(fields.get("steps"));
+        let mut scripts = self.scripts(fields.get("steps"));
+        self.facts(fields.get("facts"), &mut scripts);
         let arrive = self.arrive(&fields, messages.as_deref().unwrap_or_default());
         let at = self.moment(&fields, "at").unwrap_or(BEGIN);
         let lasts = fields.duration("lasts", self.problems).map_or(LASTS, |lasts| lasts.value);

@@ -17,8 +17,20 @@ use crate::{
 };
 
 /// What may be expected of one message.
-pub(super) const OF_ONE: [&str; 9] =
-    ["state", "ran", "not_ran", "calls", "inputs", "emits", "waits", "problem", "fault"];
+pub(super) const OF_ONE: [&str; 12] = [
+    "state",
+    "ran",
+    "not_ran",
+    "asked",
+    "not_asked",
+    "reused",
+    "calls",
+    "inputs",
+    "emits",
+    "waits",
+    "problem",
+    "fault",
+];
 /// What may be expected of all of them.
 const OF_ALL: [&str; 2] = ["order", "deliveries"];
 pub(in crate::route) const EXPECT: Known = Known {
@@ -27,6 +39,9 @@ pub(in crate::route) const EXPECT: Known = Known {
         "state",
         "ran",
         "not_ran",
+        "asked",
+        "not_asked",
+        "reused",
         "calls",
         "inputs",
         "emits",
@@ -36,7 +51,7 @@ pub(in crate::route) const EXPECT: Known = Known {
         "order",
         "deliveries",
     ],
-    reserved: &["asked", "not_asked", "reused"],
+    reserved: &[],
 };
 pub(in crate::route) const EMIT: Known =
     Known { what: "a message that is emitted", keys: &["emit", "to", "with"], reserved: &[] };
@@ -71,6 +86,9 @@ impl Reader<'_> {
             state: self.state(&fields),
             ran: self.wanted_texts(&fields, "ran"),
             not_ran: self.each_text(&fields, "not_ran"),
+            asked: self.wanted_texts(&fields, "asked"),
+            not_asked: self.each_text(&fields, "not_asked"),
+            reused: self.wanted_texts(&fields, "reused"),
             calls: self.calls(fields.get("calls")),
             inputs: self.inputs(fields.get("inputs")),
             emits: self.emits(fields.get("emits")),

@@ -9,7 +9,7 @@ use crate::{
     diagnostic::{Words, help_with_nearest},
     route::suite::{Fails, Script, Then},
     yaml::{
-        Content, Node,
+        Content, Key, Node,
         fields::{Fields, Known},
     },
 };
@@ -24,7 +24,7 @@ pub(in crate::route) const REFUSES: Known =
 const TRANSIENT: Known = Known { what: "a fault", keys: &["transient"], reserved: &[] };
 const FAULTS: [&str; 3] = ["transient", "outage", "uncertain"];
 /// The code of a target that refuses, where a script names none.
-const REFUSED: &str = "SN0763";
+pub(super) const REFUSED: &str = "SN0763";
 
 /// `fails` as it is written.
 enum Listed {
@@ -32,6 +32,18 @@ enum Listed {
     Some(Vec<Fails>),
     /// One word: always; none where it is no word.
     Always(Option<Fails>),
+}
+
+/// Whether a node has the words of a script and nothing else.
+pub(super) fn is_script(node: &Node) -> bool {
+    match &node.content {
+        Content::Text(word) => FAULTS.contains(&word.as_str()),
+        Content::Map(entries) => {
+            let known = |(key, _): &(Key, Node)| SCRIPT.keys.contains(&key.text.as_str());
+            !entries.is_empty() && entries.iter().all(known)
+        }
+        _ => false,
+    }
 }
 
 impl Reader<'_> {
@@ -46,7 +58,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn script(&mut self, node: &Node) -> Option<Script> {
+    pub(super) fn script(&mut self, node: &Node) -> Option<Script> {
         if let Content::Text(word) = &node.content {
             let fails = self.fault(node, word)?;
             return Some(Script { then: Then::Fails(fails), ..Script::default() });

@@ -1,0 +1,245 @@
+//! Facts in the ledger: one asker per question, one number per question, rows with the step that uses it.
+
+use snodo::ledger::{Disclosure, FactRows, NewAnswer, NewQuestion, Outdated};
+use snodo_core::{
+    facts::{Parts, known::Kept},
+    route::Answer,
+};
+
+use super::{bench::*, *};
+
+fn person(number: u8) -> Digest {
+    Digest([number; 32])
+}
+
+fn question(of: u8) -> NewQuestion {
+    NewQuestion {
+        instance: "anpr".to_owned(),
+        fact: "household".to_owned(),
+        about: Digest([100 + of; 32]),
+        person: person(of),
+        purpose: "canteen".to_owned(),
+        case: "12/2026".to_owned(),
+        past: None,
+        stale: None,
+    }
+}
+
+fn ask(seq: i64, fence: Fence, question: NewQuestion) -> Action {
+    Action::Ask { seq, fence, question: Box::new(question) }
+}
+
+fn kept(value: Value) -> Kept {
+    let answer = if value.is_null() { Answer::NotFound } else { Answer::Found };
+    Kept {
+        answer,
+        value,
+        parts: Parts::from_paths(["members[].taxCode"]),
+        digest: v(7),
+        fresh_until: at(3600),
+    }
+}
+
+fn disclosure(of: u8, number: u64) -> Disclosure {
+    Disclosure {
+        person: person(of),
+        key: "k1".to_owned(),
+        at: NOON,
+        fact: "household".to_owned(),
+        fields: vec!["members[].taxCode".to_owned()],
+        purpose: "canteen".to_owned(),
+        case: "12/2026".to_owned(),
+        laws: vec!["cad-50".to_owned()],
+        source: "anpr.C021".to_owned(),
+        number,
+        asked_case: None,
+        answer: Answer::Found,
+        fresh_until: at(3600),
+        digest: v(7),
+        route: "canteen-enrolment".to_owned(),
+        route_digest: v(1),
+        actor: "anna".to_owned(),
+        step: "facts.household".to_owned(),
+        keep_until: at(7200),
+    }
+}
+
+/// A step that is done with an answer to question `number` about two persons.
+fn answered(seq: i64, fence: Fence, number: u64) -> Action {
+    let answered = NewAnswer {
+        instance: "anpr".to_owned(),
+        number,
+        kept: kept(json!({ "members": [{ "taxCode": "A" }] })),
+        persons: vec![person(1), person(2)],
+    };
+    let disclosures = vec![disclosure(1, number), disclosure(2, number)];
+    Action::Done {
+        seq,
+        fence,
+        done: step("facts.household"),
+        emits: Vec::new(),
+        fact: Some(Box::new(FactRows { answered: Some(answered), disclosures })),
+        last: false,
+    }
+}
+
+async fn claimed(bench: &Bench, sender_id: &str, serial: u64) -> Created {
+    let created = bench.queued(sender_id).await;
+    let outcome = bench.claim(created.seq, 1, serial).await;
+    assert!(matches!(outcome, Outcome::Claimed(_)), "{outcome:?}");
+    created
+}
+
+async fn asked(bench: &Bench, action: Action) -> (u64, Timestamp) {
+    match bench.one(action).await {
+        Outcome::Asked { number, at } => (number, at),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_claim_asks_and_the_others_wait_for_its_answer() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        let second = claimed(&bench, "b", 2).await;
+        let (number, _) = asked(&bench, ask(first.seq, bench.fence(1), question(1))).await;
+        assert!(number >= NOON.0.unsigned_abs() * 1000, "never below the time: {number}");
+        // The same in one group, and by somebody else, is one question.
+        let outcomes = bench
+            .all(&[
+                ask(second.seq, bench.fence(2), question(1)),
+                ask(first.seq, bench.fence(1), question(1)),
+            ])
+            .await;
+        assert_eq!(outcomes[0], Outcome::AskedElsewhere { since: NOON });
+        assert_eq!(outcomes[1], Outcome::Asked { number, at: NOON }, "its own, again");
+        let known = bench.ledger.known("household", question(1).about, NOON).await.expect("read");
+        assert!(known[0].is_asked && known[0].answer.is_none());
+        // A wrong fence asks nothing.
+        assert_eq!(bench.one(ask(second.seq, bench.fence(9), question(2))).await, Outcome::Missed);
+        // Another person, and another purpose, are other questions.
+        let (third, _) = asked(&bench, ask(second.seq, bench.fence(2), question(2))).await;
+        let other = NewQuestion { purpose: "taxes".to_owned(), ..question(1) };
+        let (fourth, _) = asked(&bench, ask(second.seq, bench.fence(2), other)).await;
+        assert!(number < third && third < fourth, "numbers grow");
+        // Answered, with the step that uses it.
+        let done = bench.one(answered(first.seq, bench.fence(1), number)).await;
+        assert!(matches!(done, Outcome::Done { .. }), "{done:?}");
+        let again = bench.one(ask(second.seq, bench.fence(2), question(1))).await;
+        assert_eq!(again, Outcome::Answered);
+        let known = bench.ledger.known("household", question(1).about, NOON).await.expect("read");
+        let put = known.iter().find(|put| put.number == number).expect("there");
+        assert_eq!(put.answer, Some(kept(json!({ "members": [{ "taxCode": "A" }] }))));
+        assert!(!put.is_asked);
+        let persons = bench.ledger.persons("anpr", number).await.expect("read");
+        assert_eq!(persons, [person(1), person(2)]);
+        let all = (Timestamp(0), at(10));
+        let told = bench.ledger.disclosures(&[person(2)], all, (i64::MAX, 10)).await.expect("read");
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].1, disclosure(2, number));
+        let none = bench.ledger.disclosures(&[person(3)], all, (i64::MAX, 10)).await.expect("read");
+        assert!(none.is_empty());
+        // Good enough for nobody: it is asked anew.
+        let past = NewQuestion { past: Some(number), ..question(1) };
+        let (fifth, _) = asked(&bench, ask(second.seq, bench.fence(2), past)).await;
+        assert!(fifth > fourth);
+        bench.check().await;
+    }
+}
+
+#[tokio::test]
+async fn who_goes_on_after_a_crash_asks_under_the_same_number() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        let second = claimed(&bench, "b", 2).await;
+        let (number, _) = asked(&bench, ask(first.seq, bench.fence(1), question(1))).await;
+        let back = Action::GiveBack { seq: first.seq, fence: bench.fence(1) };
+        assert_eq!(bench.one(back).await, Outcome::Matched);
+        let known = bench.ledger.known("household", question(1).about, NOON).await.expect("read");
+        assert!(!known[0].is_asked, "its asker has stopped");
+        let (same, since) = asked(&bench, ask(second.seq, bench.fence(2), question(1))).await;
+        assert_eq!((same, since), (number, NOON));
+        // The authority does not take it: a new one, and the persons go with it.
+        let stale = NewQuestion { stale: Some(number), ..question(1) };
+        let (new, _) = asked(&bench, ask(second.seq, bench.fence(2), stale.clone())).await;
+        assert!(new > number);
+        assert_eq!(bench.ledger.persons("anpr", new).await.expect("read"), [person(1)]);
+        // Said twice it is the new one still.
+        let (again, _) = asked(&bench, ask(second.seq, bench.fence(2), stale)).await;
+        assert_eq!(again, new);
+        bench.check().await;
+    }
+}
+
+#[tokio::test]
+async fn what_happens_to_a_person_makes_answers_out_of_date() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        let (number, _) = asked(&bench, ask(first.seq, bench.fence(1), question(1))).await;
+        bench.one(answered(first.seq, bench.fence(1), number)).await;
+        let (open, _) = asked(&bench, ask(first.seq, bench.fence(1), question(3))).await;
+        let moved = |of: u8, sender: &str| {
+            let Action::Accept(mut moved) = accept(sender, &["route"]) else { panic!("an accept") };
+            let facts = vec!["household".to_owned()];
+            moved.outdates = Some(Box::new(Outdated { facts, persons: vec![person(of)] }));
+            Action::Accept(moved)
+        };
+        let fresh = |about| bench.ledger.known("household", about, NOON);
+        bench.one(moved(9, "somebody else")).await;
+        assert_eq!(fresh(question(1).about).await.expect("read").len(), 1);
+        // A member of the household, not the person who was asked about.
+        bench.one(moved(2, "a member")).await;
+        assert!(fresh(question(1).about).await.expect("read").is_empty());
+        // What is answered after it has happened was asked before.
+        bench.one(moved(3, "the third")).await;
+        let rows = FactRows {
+            answered: Some(NewAnswer {
+                instance: "anpr".to_owned(),
+                number: open,
+                kept: kept(Value::Null),
+                persons: vec![person(3)],
+            }),
+            disclosures: vec![disclosure(3, open)],
+        };
+        let answer = Action::Answer { seq: first.seq, fence: bench.fence(1), fact: Box::new(rows) };
+        assert_eq!(bench.one(answer).await, Outcome::Matched);
+        assert!(fresh(question(3).about).await.expect("read").is_empty());
+        bench.check().await;
+    }
+}
+
+#[tokio::test]
+async fn values_go_when_they_are_stale_and_disclosures_when_their_time_is_over() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        let (number, _) = asked(&bench, ask(first.seq, bench.fence(1), question(1))).await;
+        bench.one(answered(first.seq, bench.fence(1), number)).await;
+        let turn = |before: Timestamp| {
+            let rest_before = Some(before);
+            Action::Forget(Box::new(snodo::ledger::Forget { rest_before, ..Default::default() }))
+        };
+        let name = [person(1)];
+        let told = || bench.ledger.disclosures(&name, (Timestamp(0), at(9)), (i64::MAX, 10));
+        bench.one_at(turn(Timestamp(0)), at(3599)).await;
+        let known = bench.ledger.known("household", question(1).about, NOON).await.expect("read");
+        assert!(known[0].answer.is_some());
+        bench.one_at(turn(Timestamp(0)), at(3600)).await;
+        // The row is there still, without its value: nothing of it can be read as an answer.
+        assert!(
+            bench
+                .ledger
+                .known("household", question(1).about, at(3600))
+                .await
+                .expect("read")
+                .is_empty()
+        );
+        assert_eq!(told().await.expect("read").len(), 1);
+        bench.one_at(turn(at(10_000)), at(7200)).await;
+        assert!(told().await.expect("read").is_empty());
+        assert!(bench.ledger.persons("anpr", number).await.expect("read").is_empty());
+        // Its number does not come again.
+        let past = NewQuestion { past: Some(number), ..question(1) };
+        let (next, _) = asked(&bench, ask(first.seq, bench.fence(1), past)).await;
+        assert!(next > number);
+    }
+}
