@@ -4,16 +4,16 @@
 //! what comes of it is decided in [`classify`](classify::classify) alone.
 
 pub mod classify;
-mod exchange;
-mod open;
-mod options;
+pub(crate) mod exchange;
+pub(crate) mod open;
+pub(crate) mod options;
 mod request;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use reqwest::{
     Client, Request, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
 };
 use serde_json::Value;
 use snodo_core::{
@@ -25,7 +25,7 @@ use snodo_core::{
 pub use self::options::{Auth, Effect, Method, OperationOptions, Options, SecretFile};
 use self::{
     classify::{Rules, classify, classify_probe, classify_recall},
-    exchange::{Exchange, exchange},
+    exchange::exchange,
     request::Path,
 };
 
@@ -69,7 +69,7 @@ impl Adapter for Http {
         let (request, digest) = self.request(operation, &call).await?;
         let exchange = exchange(&self.client, request, operation.deadline, self.answer_limit).await;
         let evidence = Evidence { request: digest, answer: exchange.answer };
-        let location = exchange.location;
+        let location = exchange.header(&LOCATION);
         let result = classify(exchange.outcome, &operation.rules)?;
         Ok(receipt(result, location, evidence))
     }
@@ -82,10 +82,10 @@ impl Adapter for Http {
         let digest = Digest::of(target(&url).as_bytes());
         let mut request = Request::new(lookup.method.into(), url);
         *request.headers_mut() = self.headers(call.traceparent).await?;
-        let Exchange { outcome, answer, location } =
-            exchange(&self.client, request, lookup.deadline, self.answer_limit).await;
-        let evidence = Evidence { request: digest, answer };
-        Ok(match classify_recall(outcome, operation.rules.answers)? {
+        let exchange = exchange(&self.client, request, lookup.deadline, self.answer_limit).await;
+        let evidence = Evidence { request: digest, answer: exchange.answer };
+        let location = exchange.header(&LOCATION);
+        Ok(match classify_recall(exchange.outcome, operation.rules.answers)? {
             Some(result) => Recalled::Done(receipt(result, location, evidence)),
             None => Recalled::NotDone,
         })

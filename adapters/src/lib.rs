@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod http;
+pub mod pdnd;
 pub mod protocollo;
 mod typed;
 

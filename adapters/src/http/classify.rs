@@ -256,7 +256,7 @@ fn reason(answer: &Answer) -> String {
 
 /// Whether a text is a code and not a datum: short, of code characters, unlike a tax code or a number
 /// by which a person is known.
-fn is_short_code(text: &str) -> bool {
+pub(crate) fn is_short_code(text: &str) -> bool {
     let of_code = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let like_tax_code = text.len() == 16 && text.chars().all(|c| c.is_ascii_alphanumeric());

@@ -7,7 +7,7 @@ use std::{error::Error as _, io, time::Duration};
 use futures_util::StreamExt;
 use reqwest::{
     Client, Request, Response,
-    header::{CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER},
+    header::{AsHeaderName, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
 };
 use snodo_core::{ids::Digest, timestamp::Timestamp};
 use tokio::time::{Instant, timeout_at};
@@ -21,17 +21,24 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// What came of an exchange, with what its receipt needs.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     /// What became of it.
-    pub(super) outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The digest of the answer's bytes.
-    pub(super) answer: Digest,
-    /// `Location`.
-    pub(super) location: Option<String>,
+    pub(crate) answer: Digest,
+    /// The headers of the answer.
+    pub(crate) headers: HeaderMap,
+}
+
+impl Exchange {
+    /// A header of the answer, where it is text.
+    pub(crate) fn header(&self, name: impl AsHeaderName) -> Option<String> {
+        header(&self.headers, name)
+    }
 }
 
 /// A client that goes nowhere but where it is told: no redirect, no proxy, no cookie, no second try.
-pub(super) fn client() -> reqwest::Result<Client> {
+pub(crate) fn client() -> reqwest::Result<Client> {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -43,7 +50,7 @@ pub(super) fn client() -> reqwest::Result<Client> {
 }
 
 /// Performs `request`, all of it before `deadline` has passed.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     client: &Client,
     request: Request,
     deadline: Duration,
@@ -58,23 +65,23 @@ pub(super) async fn exchange(
 }
 
 fn without_answer(outcome: Outcome) -> Exchange {
-    Exchange { outcome, answer: Digest::of(b""), location: None }
+    Exchange { outcome, answer: Digest::of(b""), headers: HeaderMap::new() }
 }
 
 async fn read(response: Response, until: Instant, limit: usize) -> Exchange {
     let status = response.status().as_u16();
-    let location = header(&response, &LOCATION);
+    let headers = response.headers().clone();
     // By the target's own clock where it says it, so that the two clocks may differ.
-    let now = header(&response, &DATE).and_then(|date| http_date(&date)).unwrap_or_else(clock);
-    let retry_after = header(&response, &RETRY_AFTER).and_then(|value| retry_after(&value, now));
-    let json = header(&response, &CONTENT_TYPE).is_some_and(|kind| is_json(&kind));
+    let now = header(&headers, DATE).and_then(|date| http_date(&date)).unwrap_or_else(clock);
+    let retry_after = header(&headers, RETRY_AFTER).and_then(|value| retry_after(&value, now));
+    let json = header(&headers, CONTENT_TYPE).is_some_and(|kind| is_json(&kind));
     let (bytes, whole) = match timeout_at(until, read_bytes(response, limit)).await {
         Ok(read) => read,
         Err(_) => (Vec::new(), Err(Unreadable::Cut)),
     };
     let answer = Digest::of(&bytes);
     let body = whole.map_or_else(Body::Unreadable, |()| body(&bytes, json));
-    Exchange { outcome: Outcome::Answered(Answer { status, retry_after, body }), answer, location }
+    Exchange { outcome: Outcome::Answered(Answer { status, retry_after, body }), answer, headers }
 }
 
 async fn read_bytes(response: Response, limit: usize) -> (Vec<u8>, Result<(), Unreadable>) {
@@ -106,8 +113,8 @@ fn is_json(content_type: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-fn header(response: &Response, name: &reqwest::header::HeaderName) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 fn clock() -> Timestamp {

@@ -23,7 +23,7 @@ use super::{
 type Find<'a> = &'a dyn Fn(&str) -> Option<Arc<Value>>;
 
 pub(super) fn open(options: Options, find: Find<'_>) -> Result<Http, OpenError> {
-    let base = base(&options.base)?;
+    let base = address("base", &options.base)?;
     if options.operations.is_empty() {
         return Err(mistake("/operations", "no operation is named", "name at least one"));
     }
@@ -31,10 +31,7 @@ pub(super) fn open(options: Options, find: Find<'_>) -> Result<Http, OpenError> 
     for (name, written) in &options.operations {
         lookup(name, &effect(name, written)?, &options.operations)?;
     }
-    let client = exchange::client().map_err(|_| {
-        let help = "install the system's certificates (package ca-certificates)";
-        mistake("", "no TLS client can be made on this machine", help)
-    })?;
+    let client = client()?;
     let operations = options
         .operations
         .keys()
@@ -44,9 +41,19 @@ pub(super) fn open(options: Options, find: Find<'_>) -> Result<Http, OpenError> 
     Ok(Http { base, client, bearer, answer_limit: options.answer_limit, operations })
 }
 
-fn base(text: &str) -> Result<Url, OpenError> {
+/// The client of an instance.
+pub(crate) fn client() -> Result<reqwest::Client, OpenError> {
+    exchange::client().map_err(|_| {
+        let help = "install the system's certificates (package ca-certificates)";
+        mistake("", "no TLS client can be made on this machine", help)
+    })
+}
+
+/// The address under the option `key`: `https`, or `http` on this machine; no user, no query.
+pub(crate) fn address(key: &str, text: &str) -> Result<Url, OpenError> {
     let wrong = |what: &str| {
-        mistake("/base", format!("`base` {what}"), "write base: https://host.example/path")
+        let help = format!("write {key}: https://host.example/path");
+        mistake(&format!("/{key}"), format!("`{key}` {what}"), help)
     };
     let url = Url::parse(text).map_err(|_| wrong("is no address"))?;
     if !url.username().is_empty() || url.password().is_some() {

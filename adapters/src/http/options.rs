@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use snodo_core::{adapter::OpenError, verdict::EffectKind};
 
 /// The longest deadline of a call: above it a delivery would hold its claim for too long.
-pub(super) const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
+pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
 
 /// What stands under an instance of kind `http`.
 #[derive(Debug, Deserialize)]
@@ -166,7 +166,7 @@ fn default_answer_limit() -> usize {
     1024 * 1024
 }
 
-fn default_deadline() -> Duration {
+pub(crate) fn default_deadline() -> Duration {
     Duration::from_secs(20)
 }
 
@@ -174,7 +174,7 @@ fn default_refused() -> Vec<u16> {
     vec![409, 422]
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     read_duration(&text).ok_or_else(|| de::Error::custom("a duration such as 20s is expected"))
 }
@@ -201,7 +201,7 @@ fn read_size(text: &str) -> Option<usize> {
 }
 
 /// A mistake at `pointer`.
-pub(super) fn mistake(
+pub(crate) fn mistake(
     pointer: &str,
     text: impl Into<String>,
     help: impl Into<String>,
