@@ -3,6 +3,7 @@
 //! Invariant: an adapter knows one protocol and the classification of its faults; retries, breaker,
 //! deadlines of deliveries and metrics are the framework's. Nothing here knows the ledger or the broker.
 
+pub mod anpr;
 pub mod archive;
 pub mod http;
 pub mod pdnd;
@@ -14,6 +15,7 @@ use snodo_core::adapter::Catalog;
 /// Every kind of adapter that Snodo ships.
 pub fn catalog() -> Catalog {
     Catalog::default()
+        .with::<anpr::Anpr>()
         .with::<archive::Archive>()
         .with::<http::Http>()
         .with::<protocollo::Protocollo>()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use snodo_core::{
-    adapter::{Catalog, Instances, OpenError, Opening},
+    adapter::{Catalog, Instances, OpenError, Opening, Pace},
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
     party::Parties,
     route::{
@@ -192,7 +192,10 @@ fn open<'a>(
         }
         let opening = Opening { instance: name.clone(), schemas: Arc::clone(schemas) };
         match catalog.open(&adapter.kind, adapter.options.clone(), &opening) {
-            Some(Ok(port)) => instances.insert_at(name.clone(), port, adapter.pace),
+            Some(Ok(port)) => {
+                let at_once = adapter.pace.at_once.min(port.at_once());
+                instances.insert_at(name.clone(), port, Pace { at_once, ..adapter.pace });
+            }
             Some(Err(error)) => wrong_options(adapter, &error, problems),
             None => unknown_kind(adapter, catalog, problems),
         }

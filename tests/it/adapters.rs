@@ -25,10 +25,24 @@ const PERSONAL: [&str; 4] = ["RSSMRA80A01G273Z", "Mario", "Rossi", "hunter2"];
 /// Every kind with options that open.
 fn entries() -> Vec<(&'static str, Value)> {
     vec![
+        ("anpr", anpr_options("http://127.0.0.1:9")),
         ("archive", json!({})),
         ("http", region_options("http://127.0.0.1:9", "20s")),
         ("protocollo", json!({ "aoo": "c_g273" })),
     ]
+}
+
+/// ANPR and PDND on one host, one purpose that may ask every service that the bus knows.
+fn anpr_options(host: &str) -> Value {
+    let id = |number: u128| uuid::Uuid::from_u128(number);
+    json!({
+        "base": format!("{host}/govway/rest/in/MinInternoPortaANPR-PDND"),
+        "token": format!("{host}/token.oauth2"),
+        "client": id(100), "kid": "key-1", "key": { "file": "/nowhere/pdnd.pem" },
+        "purposes": {
+            "school-canteen": { "C001": id(1), "C004": id(4), "C021": id(21), "C030": id(30) }
+        }
+    })
 }
 
 /// The region in all three effect safeties.

@@ -234,7 +234,6 @@ const HOMES: &[(&str, &str, &str)] = &[
     ("layout::", "bus/core/src/route/graph", "`snodo_core::route::svg`"),
     ("tokio_rustls::", "bus/src/doctor/certificates.rs", "a library that speaks TLS itself"),
     ("x509_parser::", "bus/src/doctor/certificates.rs", "`doctor::of_certificates`"),
-    ("aws_lc_rs::", "adapters/src/pdnd", "`crate::pdnd`"),
     ("backoff::", "bus/src/retry.rs", "`crate::retry`"),
     ("prometheus::", "bus/src/metrics", "`crate::metrics`"),
     ("config::", "bus/src/settings", "`crate::settings`"),

@@ -191,6 +191,8 @@ pub struct Opening {
 pub trait Adapter: Sized + Send + Sync + 'static {
     /// `kind:` in the configuration.
     const KIND: &'static str;
+    /// The most calls under way at one time that its protocol bears, whatever `limits:` say.
+    const AT_ONCE: u32 = u32::MAX;
     /// The instance's options; unknown keys must be refused (`deny_unknown_fields`).
     type Options: DeserializeOwned;
 
@@ -239,6 +241,10 @@ fn no_such_effect(operation: &str, kind: &str) -> Fault {
 
 /// The object-safe side of [`Adapter`]; never implemented by hand.
 pub trait Port: Send + Sync {
+    /// See [`Adapter::AT_ONCE`].
+    fn at_once(&self) -> u32 {
+        u32::MAX
+    }
     /// See [`Adapter::operations`].
     fn operations(&self) -> Vec<Operation>;
     /// See [`Adapter::call`].
@@ -254,6 +260,9 @@ pub trait Port: Send + Sync {
 }
 
 impl<A: Adapter> Port for A {
+    fn at_once(&self) -> u32 {
+        A::AT_ONCE
+    }
     fn operations(&self) -> Vec<Operation> {
         Adapter::operations(self)
     }
