@@ -3,6 +3,7 @@
 //! Invariant: no test sleeps; each waits on a condition with a bound.
 
 mod adapters;
+mod authority;
 mod broker;
 mod cli;
 mod corpus;

@@ -3,6 +3,7 @@
 //! Invariant: what a far side did is in its log, on disk, before it answers; so after any crash of the bus
 //! the log says how often an effect happened.
 
+pub mod authority;
 pub mod log;
 pub mod region;
 pub mod script;

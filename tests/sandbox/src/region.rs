@@ -129,7 +129,7 @@ fn problem(status: StatusCode, kind: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }
 
-async fn behave(behaviour: Behaviour, good: Response) -> Response {
+pub(crate) async fn behave(behaviour: Behaviour, good: Response) -> Response {
     match behaviour {
         Behaviour::Normal => good,
         Behaviour::Answer { status, headers, body } => answer(status, headers, body),
