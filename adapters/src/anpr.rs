@@ -25,6 +25,7 @@ use snodo_core::{
 };
 use tokio::time::Instant;
 
+pub(crate) use self::options::{default_loa, default_location};
 pub use self::{
     options::{Answers, Options, Search, ServiceOptions},
     results::{
@@ -213,7 +214,7 @@ fn judged(exchange: Exchange, service: &Service) -> Result<Value, Fault> {
 }
 
 /// On whose behalf a call asks: ANPR wants a purpose and the number of a case.
-fn asked<'a>(call: &'a Call<'_>) -> Result<&'a Asking<'a>, Fault> {
+pub(crate) fn asked<'a>(call: &'a Call<'_>) -> Result<&'a Asking<'a>, Fault> {
     call.asking.as_ref().filter(|asking| !asking.case.trim().is_empty()).ok_or_else(|| {
         let text = "an authority is asked for one purpose and one case: as a fact, not as a step";
         Fault::new(FaultClass::Poison, "SN0781", text)

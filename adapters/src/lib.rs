@@ -6,6 +6,7 @@
 pub mod anpr;
 pub mod archive;
 pub mod http;
+pub mod isee;
 pub mod pdnd;
 pub mod protocollo;
 mod typed;
@@ -18,5 +19,6 @@ pub fn catalog() -> Catalog {
         .with::<anpr::Anpr>()
         .with::<archive::Archive>()
         .with::<http::Http>()
+        .with::<isee::Isee>()
         .with::<protocollo::Protocollo>()
 }

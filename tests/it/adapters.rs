@@ -28,6 +28,7 @@ fn entries() -> Vec<(&'static str, Value)> {
         ("anpr", anpr_options("http://127.0.0.1:9")),
         ("archive", json!({})),
         ("http", region_options("http://127.0.0.1:9", "20s")),
+        ("isee", isee_options("http://127.0.0.1:9")),
         ("protocollo", json!({ "aoo": "c_g273" })),
     ]
 }
@@ -42,6 +43,18 @@ fn anpr_options(host: &str) -> Value {
         "purposes": {
             "school-canteen": { "C001": id(1), "C004": id(4), "C021": id(21), "C030": id(30) }
         }
+    })
+}
+
+/// INPS and PDND on one host.
+fn isee_options(host: &str) -> Value {
+    let id = |number: u128| uuid::Uuid::from_u128(number);
+    json!({
+        "base": format!("{host}/pdnd/soap/ConsultazioneISEE/v1"),
+        "token": format!("{host}/token.oauth2"),
+        "client": id(100), "kid": "key-1", "key": { "file": "/nowhere/pdnd.pem" },
+        "purposes": { "school-canteen": { "indicator": id(99) } },
+        "benefits": { "school-canteen": "A1.01" }, "office": "001"
     })
 }
 

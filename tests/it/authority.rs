@@ -1,9 +1,10 @@
-//! `anpr` against authorities that check every rule, and those authorities against every breach of one.
+//! `anpr` and `isee` against authorities that check every rule, and those authorities against every breach of one.
 //!
 //! Invariant: what was asked is read from the authority's own record, never from what the adapter says;
 //! nobody in these families lives.
 
 mod forged;
+mod isee;
 mod questions;
 
 use std::sync::{Arc, LazyLock};
@@ -53,11 +54,13 @@ fn world() -> World {
         person.as_object_mut().expect("an object").extend(more.as_object().expect("too").clone());
         person
     };
-    let purposes: Vec<Value> = [(1, "C001"), (4, "C004"), (21, "C021"), (30, "C030")]
+    let purposes: Vec<Value> = [(1, "C001"), (4, "C004"), (21, "C021"), (30, "C030"), (99, "ISEE")]
         .map(|(id, service)| json!({ "id": purpose(id), "client": client(), "service": service }))
         .into();
     let mut world: World = serde_json::from_value(json!({
         "purposes": purposes,
+        "indicators": [{ "taxCode": MARIO, "kind": "Ordinario", "amount": "9803.92",
+                         "presented": "2026-02-03", "declaration": "INPS-ISEE-2026-12345678A-00" }],
         "register": {
             "people": [
                 person(MARIO, "AF00001AA", ("ROSSI", "MARIO"), json!({})),
@@ -98,23 +101,33 @@ impl Stage {
     }
 
     async fn with(world: World, change: impl FnOnce(&mut Value)) -> Self {
+        let options = |base: &str| {
+            let mut options = json!({
+                "base": format!("{base}/govway/rest/in/MinInternoPortaANPR-PDND"),
+                "purposes": { "school-canteen": {
+                    "C001": purpose(1), "C004": purpose(4), "C021": purpose(21), "C030": purpose(30)
+                } }
+            });
+            change(&mut options);
+            options
+        };
+        Self::of("anpr", world, options).await
+    }
+
+    /// An instance of `kind` with its own options; those of the client are here.
+    async fn of(kind: &str, world: World, options: impl FnOnce(&str) -> Value) -> Self {
         let authority = Authority::start(world).await.expect("starts");
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("pdnd.pem");
         std::fs::write(&file, key().pem().expect("a PEM")).expect("written");
-        let base = authority.base();
-        let mut options = json!({
-            "base": format!("{base}/govway/rest/in/MinInternoPortaANPR-PDND"),
-            "token": format!("{base}/token.oauth2"),
-            "client": client(), "kid": "key-1", "key": { "file": file },
-            "purposes": { "school-canteen": {
-                "C001": purpose(1), "C004": purpose(4), "C021": purpose(21), "C030": purpose(30)
-            } }
-        });
-        change(&mut options);
+        let mut options = options(&authority.base());
+        options["token"] = json!(format!("{}/token.oauth2", authority.base()));
+        options["client"] = json!(client());
+        options["kid"] = json!("key-1");
+        options["key"] = json!({ "file": file });
         let opening =
-            Opening { instance: "anpr".to_owned(), schemas: Arc::new(Schemas::load(&[]).0) };
-        let port = catalog().open("anpr", options, &opening).expect("a kind").expect("opens");
+            Opening { instance: "far".to_owned(), schemas: Arc::new(Schemas::load(&[]).0) };
+        let port = catalog().open(kind, options, &opening).expect("a kind").expect("opens");
         Self { authority, port, folder }
     }
 

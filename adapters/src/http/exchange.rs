@@ -26,6 +26,8 @@ pub(crate) struct Exchange {
     pub(crate) outcome: Outcome,
     /// The digest of the answer's bytes.
     pub(crate) answer: Digest,
+    /// The bytes of the answer, where they are whole: for who reads no JSON.
+    pub(crate) bytes: Vec<u8>,
     /// The headers of the answer.
     pub(crate) headers: HeaderMap,
 }
@@ -65,7 +67,8 @@ pub(crate) async fn exchange(
 }
 
 fn without_answer(outcome: Outcome) -> Exchange {
-    Exchange { outcome, answer: Digest::of(b""), headers: HeaderMap::new() }
+    let (bytes, headers) = (Vec::new(), HeaderMap::new());
+    Exchange { outcome, answer: Digest::of(b""), bytes, headers }
 }
 
 async fn read(response: Response, until: Instant, limit: usize) -> Exchange {
@@ -80,8 +83,12 @@ async fn read(response: Response, until: Instant, limit: usize) -> Exchange {
         Err(_) => (Vec::new(), Err(Unreadable::Cut)),
     };
     let answer = Digest::of(&bytes);
-    let body = whole.map_or_else(Body::Unreadable, |()| body(&bytes, json));
-    Exchange { outcome: Outcome::Answered(Answer { status, retry_after, body }), answer, headers }
+    let (body, bytes) = match whole {
+        Ok(()) => (body(&bytes, json), bytes),
+        Err(why) => (Body::Unreadable(why), Vec::new()),
+    };
+    let outcome = Outcome::Answered(Answer { status, retry_after, body });
+    Exchange { outcome, answer, bytes, headers }
 }
 
 async fn read_bytes(response: Response, limit: usize) -> (Vec<u8>, Result<(), Unreadable>) {

@@ -1,9 +1,10 @@
-//! PDND and ANPR: authorities that answer only what is asked as the law and ModI want it.
+//! PDND, ANPR and INPS: authorities that answer only what is asked as the law and ModI want it.
 //!
 //! Invariant: every rule is checked here anew, from the bytes that came, with nothing of the adapter's
 //! code; a question that breaks one is refused, counted, and its rule noted for the tests.
 
 pub mod anpr;
+pub mod inps;
 pub mod jws;
 mod modi;
 pub mod people;
@@ -48,6 +49,8 @@ pub struct World {
     pub purposes: Vec<Purpose>,
     /// The register of residents.
     pub register: Register,
+    /// The indicators of families, at INPS.
+    pub indicators: Vec<inps::Indicator>,
     /// How many questions a day a service takes; as many as you like, where none is said.
     pub thresholds: BTreeMap<String, u64>,
     /// Whether services want AUDIT_REST_01 alone: an evidence that no voucher is bound to.
@@ -242,6 +245,7 @@ fn router(house: Arc<House>) -> Router {
         .route("/token.oauth2", post(token))
         .route(&format!("{below}/anpr-service-e002"), post(ask))
         .route(&format!("{below}/status"), get(status))
+        .route(inps::PATH, post(ask_inps))
         .with_state(house)
 }
 
@@ -258,12 +262,20 @@ async fn ask(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    behind_govway(&house, || anpr::answer(&house, &service, &headers, &body)).await
+}
+
+async fn ask_inps(Shared(house): Shared<Arc<House>>, headers: HeaderMap, body: Bytes) -> Response {
+    behind_govway(&house, || inps::answer(&house, &headers, &body)).await
+}
+
+/// A service behaves as its script says, and every answer has the id of its call.
+async fn behind_govway(house: &House, answer: impl FnOnce() -> Response) -> Response {
     let (delay, behaviour) = house.services.take();
     tokio::time::sleep(delay).await;
-    let good = good(&behaviour, || anpr::answer(&house, &service, &headers, &body));
+    let good = good(&behaviour, answer);
     let mut response = behave(behaviour, good).await;
-    let id = transaction(&house);
-    if let Ok(id) = id.parse() {
+    if let Ok(id) = transaction(house).parse() {
         response.headers_mut().insert("govway-transaction-id", id);
     }
     response

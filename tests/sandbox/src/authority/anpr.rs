@@ -61,7 +61,7 @@ pub(super) fn answer(house: &House, segment: &str, headers: &HeaderMap, body: &[
 }
 
 /// As GovWay writes it.
-fn refuse(house: &House, service: &str, breach: Breach, detail: &str) -> Response {
+pub(super) fn refuse(house: &House, service: &str, breach: Breach, detail: &str) -> Response {
     let Breach { status, title, rule } = breach;
     house.refuse(service, rule);
     let body = json!({
@@ -74,7 +74,7 @@ fn refuse(house: &House, service: &str, breach: Breach, detail: &str) -> Respons
 }
 
 /// Every question of today counts, answered or not.
-fn over_threshold(house: &House, service: &str) -> bool {
+pub(super) fn over_threshold(house: &House, service: &str) -> bool {
     let mut state = house.state();
     let counted = state.counted.entry(service.to_owned()).or_default();
     *counted += 1;

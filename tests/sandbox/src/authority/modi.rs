@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use serde_json::Value;
 
 use super::{
-    House,
+    House, inps,
     jws::{Parts, Public, digest_header, hex},
     now,
     token::{ISSUER, KID},
@@ -37,8 +37,11 @@ pub(super) struct Caller {
     pub(super) evidence: Value,
 }
 
-/// Whom tokens for a service are for: the address without `-PDND`.
+/// Whom tokens for a service are for: its address, at ANPR without `-PDND`.
 pub(crate) fn audience(base: &str, service: &str) -> String {
+    if service == inps::SERVICE {
+        return format!("{base}{}", inps::PATH);
+    }
     let segment = super::anpr::segment(service).unwrap_or(service);
     format!("{base}/govway/rest/in/MinInternoPortaANPR/{segment}/v1")
 }

@@ -1,0 +1,294 @@
+//! `isee`: the indicator of a family's means, asked of INPS through PDND for one person at a time.
+//!
+//! Invariant: only the indicator is asked for, never the declaration behind it: a route that needs a number
+//! gets no accounts and no incomes. Nothing is asked without a purpose and a case.
+
+mod answer;
+mod question;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use reqwest::{
+    Client, Request, Url,
+    header::{ACCEPT, HeaderName, HeaderValue},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use snodo_core::{
+    adapter::{Adapter, Asking, Call, Evidence, OpenError, Opening, Operation, Receipt},
+    fault::{Fault, FaultClass},
+    ids::Digest,
+    verdict::EffectKind,
+};
+use tokio::time::Instant;
+
+use crate::{
+    anpr::{asked, default_loa, default_location},
+    http::{
+        SecretFile,
+        classify::classify_probe,
+        exchange::exchange,
+        open::{address, client},
+        options::{LONGEST_DEADLINE, default_deadline, duration, mistake},
+    },
+    pdnd::{ClientOptions, EvidencePattern, Pdnd, Purposes, Question},
+    typed::{input_schema, output_schema},
+};
+
+/// The one operation, and the service of which PDND knows our purposes.
+const OPERATION: &str = "indicator";
+/// The longest answer that is read.
+const ANSWER_LIMIT: usize = 1024 * 1024;
+/// A probe is over by then.
+const PROBE: Duration = Duration::from_secs(5);
+const CONTENT_TYPE: &str = "text/xml; charset=utf-8";
+const ACTION: &str =
+    "\"http://inps.it/ConsultazioneISEE/ISvcConsultazione/ConsultazioneIndicatore\"";
+
+/// What stands under an instance of kind `isee`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Where the service is: `https://…/pdnd/soap/ConsultazioneISEE/v1`.
+    pub base: String,
+    /// Whom its tokens are for; `base` where left out.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// The token service of PDND.
+    pub token: String,
+    /// Whom client assertions are for; the host of `token` and `/client-assertion` where left out.
+    #[serde(default)]
+    pub token_audience: Option<String>,
+    /// The id of our client at PDND.
+    pub client: String,
+    /// The id of its key at PDND.
+    pub kid: String,
+    /// Its key: PEM, PKCS#8, RSA.
+    pub key: SecretFile,
+    /// Which evidence the service wants.
+    #[serde(default)]
+    pub evidence: EvidencePattern,
+    /// The ids of our purposes at PDND: `{ school-canteen: { indicator: … } }`.
+    pub purposes: Purposes,
+    /// The benefit (*prestazione da erogare*) of a purpose, in INPS's codes: `{ school-canteen: A1.01 }`.
+    #[serde(default)]
+    pub benefits: BTreeMap<String, String>,
+    /// Our office, as INPS knows it.
+    pub office: String,
+    /// Where whoever asks works, where the message does not say it.
+    #[serde(default = "default_location")]
+    pub location: String,
+    /// How surely whoever asks is known, where the message does not say it.
+    #[serde(default = "default_loa")]
+    pub loa: String,
+    /// A question is over by then, voucher included.
+    #[serde(default = "default_deadline", deserialize_with = "duration")]
+    pub deadline: Duration,
+}
+
+/// INPS as one client of PDND sees it.
+#[derive(Debug)]
+pub struct Isee {
+    base: Url,
+    audience: String,
+    pdnd: Pdnd,
+    http: Client,
+    purposes: Purposes,
+    benefits: BTreeMap<String, String>,
+    office: String,
+    deadline: Duration,
+}
+
+/// About whom the question is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct About {
+    /// Codice fiscale of somebody in the family.
+    #[schemars(extend("format" = "codice-fiscale"))]
+    pub tax_code: String,
+    /// Which indicator; `ordinary` where left out.
+    #[serde(default)]
+    #[schemars(with = "Kind")]
+    pub kind: Option<Kind>,
+}
+
+/// The indicators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Ordinario.
+    #[default]
+    Ordinary,
+    /// Minorenne.
+    Minor,
+    /// Universitario.
+    University,
+    /// Socio-sanitario.
+    SocialCare,
+    /// Dottorato.
+    Doctorate,
+    /// Residenziale.
+    Residential,
+}
+
+impl Kind {
+    /// In INPS's word.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ordinary => "Ordinario",
+            Self::Minor => "Minorenne",
+            Self::University => "Universitario",
+            Self::SocialCare => "SocioSanitario",
+            Self::Doctorate => "Dottorato",
+            Self::Residential => "Residenziale",
+        }
+    }
+}
+
+/// An indicator.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Indicator {
+    /// ISEE, in euro cents.
+    #[schemars(range(min = 0))]
+    pub value_cents: i64,
+    /// Which one.
+    pub kind: Kind,
+    /// When the declaration (DSU) was presented.
+    #[schemars(extend("format" = "date"))]
+    pub presented_on: String,
+    /// Until when it holds: the last day of the year in which it was presented.
+    #[schemars(extend("format" = "date"))]
+    pub valid_until: String,
+    /// The number of the declaration at INPS.
+    pub declaration: String,
+}
+
+impl Adapter for Isee {
+    const KIND: &'static str = "isee";
+    type Options = Options;
+
+    fn open(options: Options, _opening: &Opening) -> Result<Self, OpenError> {
+        let base = address("base", &options.base)?;
+        known(&options)?;
+        if options.deadline.is_zero() || options.deadline > LONGEST_DEADLINE {
+            let text = "a deadline is longer than 0s, at most 5m";
+            return Err(mistake("/deadline", text, "write 20s"));
+        }
+        let pdnd = Pdnd::open(ClientOptions {
+            token: options.token,
+            token_audience: options.token_audience,
+            client: options.client,
+            kid: options.kid,
+            key: options.key.0,
+            evidence: options.evidence,
+            location: options.location,
+            loa: options.loa,
+        })?;
+        Ok(Self {
+            audience: options.audience.unwrap_or(options.base),
+            base,
+            pdnd,
+            http: client()?,
+            purposes: options.purposes,
+            benefits: options.benefits,
+            office: options.office,
+            deadline: options.deadline,
+        })
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation {
+            name: OPERATION.to_owned(),
+            input: input_schema::<About>(),
+            output: output_schema::<Indicator>(),
+            effect: EffectKind::Idempotent,
+            deadline: self.deadline,
+            settles_within: self.deadline * 2,
+        }]
+    }
+
+    async fn call(&self, call: Call<'_>) -> Result<Receipt, Fault> {
+        if call.operation != OPERATION {
+            return Err(unknown(call.operation));
+        }
+        let asking = asked(&call)?;
+        let about = About::deserialize(call.input).map_err(|_| {
+            let text = "the input is not of the operation's schema; this is a mistake of the bus";
+            Fault::new(FaultClass::Poison, "SN0901", text)
+        })?;
+        let kind = about.kind.unwrap_or_default();
+        let benefit = self.benefits.get(asking.purpose).map(String::as_str);
+        let body = question::envelope(&about.tax_code, kind, benefit, &self.office, asking);
+        self.ask(asking, kind, body.into_bytes()).await
+    }
+
+    async fn probe(&self) -> Result<(), Fault> {
+        let request = Request::new(reqwest::Method::HEAD, self.base.clone());
+        classify_probe(exchange(&self.http, request, PROBE, ANSWER_LIMIT).await.outcome)
+    }
+}
+
+impl Isee {
+    async fn ask(&self, asking: &Asking<'_>, kind: Kind, body: Vec<u8>) -> Result<Receipt, Fault> {
+        let until = Instant::now() + self.deadline;
+        let purpose = self.purposes.of(OPERATION, asking)?;
+        let request = Digest::of(&body);
+        let question = Question {
+            purpose,
+            audience: &self.audience,
+            asking,
+            body: &body,
+            content_type: CONTENT_TYPE,
+        };
+        let mut post = Request::new(reqwest::Method::POST, self.base.clone());
+        *post.headers_mut() = self.pdnd.headers(&question, until).await?;
+        let headers = post.headers_mut();
+        headers.insert(HeaderName::from_static("soapaction"), HeaderValue::from_static(ACTION));
+        headers.insert(ACCEPT, HeaderValue::from_static("text/xml"));
+        *post.body_mut() = Some(body.into());
+        let left = until.saturating_duration_since(Instant::now());
+        let exchange = exchange(&self.http, post, left, ANSWER_LIMIT).await;
+        let evidence = Evidence { request, answer: exchange.answer };
+        let (indicator, reference) = answer::classify(exchange, kind).inspect_err(|fault| {
+            if fault.code == "SN0765" {
+                self.pdnd.forget(purpose);
+            }
+        })?;
+        let result = serde_json::to_value(indicator).map_err(|_| unknown(OPERATION))?;
+        Ok(Receipt { result, reference, evidence: Some(evidence) })
+    }
+}
+
+/// Purposes are for the one service, benefits are codes of INPS's table, and so is the office.
+fn known(options: &Options) -> Result<(), OpenError> {
+    for (purpose, mut services) in options.purposes.iter() {
+        if let Some(other) = services.find(|service| *service != OPERATION) {
+            let text = format!("there is no service `{other}`");
+            let help = "write purposes: { my-purpose: { indicator: id } }";
+            return Err(mistake(&format!("/purposes/{purpose}/{other}"), text, help));
+        }
+    }
+    for (purpose, code) in &options.benefits {
+        let digits = |at: usize| code.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+        let of_table = code.len() == 5 && code.is_char_boundary(1) && code.as_bytes()[2] == b'.';
+        if !(of_table
+            && code.as_bytes()[0].is_ascii_uppercase()
+            && [1, 3, 4].into_iter().all(digits))
+        {
+            let text = "this is no code of a benefit";
+            return Err(mistake(&format!("/benefits/{purpose}"), text, "write A1.01"));
+        }
+    }
+    let of_office = |byte: u8| byte.is_ascii_alphanumeric();
+    if options.office.is_empty() || !options.office.bytes().all(of_office) {
+        let help = "write the code that INPS gave the office, such as 001";
+        return Err(mistake("/office", "`office` is no code", help));
+    }
+    Ok(())
+}
+
+fn unknown(operation: &str) -> Fault {
+    let text = format!("there is no operation `{operation}`; this is a mistake of the bus");
+    Fault::new(FaultClass::Poison, "SN0901", text)
+}
