@@ -18,8 +18,8 @@ rust:
 	  echo "Install it as https://rust-lang.org/tools/install says, then run make again." >&2; \
 	  exit 1; }
 
-install: ## Install RabbitMQ, PostgreSQL and promtool from Debian's packages, where they are missing
-	tests/install-debian.sh rabbitmq postgresql promtool
+install: ## Install RabbitMQ, PostgreSQL, promtool and PyJWT from Debian's packages, where they are missing
+	tests/install-debian.sh rabbitmq postgresql promtool pyjwt
 
 # Always the whole workspace: so every development build has the same features, and nothing is built twice.
 build: rust ## Build every program for development

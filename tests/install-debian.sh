@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what `make demo` and `make test` need, and says what it does.
-# Usage: tests/install-debian.sh [rabbitmq] [postgresql] [promtool]. Works as root or with sudo; starts no service.
+# Usage: tests/install-debian.sh [rabbitmq] [postgresql] [promtool] [pyjwt]. Works as root or with sudo; starts no service.
 set -eu
 
 wanted=""
@@ -14,8 +14,11 @@ for part in "$@"; do
         [ -n "$found" ] || wanted="$wanted postgresql" ;;
     promtool)
         command -v promtool >/dev/null 2>&1 || wanted="$wanted prometheus" ;;
+    pyjwt)
+        /usr/bin/python3 -c "import jwt, cryptography" 2>/dev/null ||
+            wanted="$wanted python3-jwt python3-cryptography" ;;
     *)
-        echo "install-debian.sh: unknown part \`$part\`; the parts are rabbitmq, postgresql, promtool" >&2
+        echo "install-debian.sh: unknown part \`$part\`; the parts are rabbitmq, postgresql, promtool, pyjwt" >&2
         exit 2 ;;
     esac
 done

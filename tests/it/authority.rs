@@ -5,7 +5,9 @@
 
 mod forged;
 mod isee;
+mod judged;
 mod questions;
+mod written;
 
 use std::sync::{Arc, LazyLock};
 

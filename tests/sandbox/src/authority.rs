@@ -105,6 +105,8 @@ pub struct Asked {
     pub status: u16,
     /// Whether the answer was the stored one.
     pub repeated: bool,
+    /// The headers that were signed, and the signed tokens, as they came: for another judge.
+    pub headers: BTreeMap<String, String>,
 }
 
 /// A question, or a request for a voucher, that was refused for the rule that it broke.
@@ -122,7 +124,8 @@ pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) asked: Vec<Asked>,
     pub(crate) refused: Vec<Refused>,
-    pub(crate) vouchers: u64,
+    /// The client assertions for which vouchers were given.
+    pub(crate) assertions: Vec<String>,
     /// Tokens that were seen, by issuer and id.
     pub(crate) seen: BTreeSet<(String, String)>,
     pub(crate) numbers: anpr::Numbers,
@@ -203,8 +206,13 @@ impl Authority {
     }
 
     /// How many vouchers were given.
-    pub fn vouchers(&self) -> u64 {
-        self.house.state().vouchers
+    pub fn vouchers(&self) -> usize {
+        self.house.state().assertions.len()
+    }
+
+    /// The client assertions for which they were given, as they came: for another judge.
+    pub fn assertions(&self) -> Vec<String> {
+        self.house.state().assertions.clone()
     }
 
     /// How many questions each service answered anew: what was asked, repeats left out.
@@ -297,6 +305,16 @@ fn transaction(house: &House) -> String {
     let mut state = house.state();
     state.transactions += 1;
     format!("2ee9edf2-61ed-11ee-bdb9-{:012x}", state.transactions)
+}
+
+/// The headers of a question that another judge needs.
+pub(crate) fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let wanted = ["digest", "content-type", "agid-jwt-trackingevidence", "agid-jwt-signature"];
+    let told = wanted.into_iter().filter_map(|name| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    told.collect()
 }
 
 /// Seconds since 1970.

@@ -15,7 +15,7 @@ use super::{
     Asked, House, State,
     modi::{self, Breach, Caller},
     people::{Person, Register},
-    transaction,
+    told, transaction,
 };
 
 /// The services with the segments that their interfaces have; C001 with its en dash.
@@ -52,7 +52,7 @@ pub(super) fn answer(house: &House, segment: &str, headers: &HeaderMap, body: &[
         return StatusCode::TOO_MANY_REQUESTS.into_response();
     }
     match content(headers, body) {
-        Ok(question) => asked(house, service, caller, question, body),
+        Ok(question) => asked(house, service, caller, question, (headers, body)),
         Err((rule, detail)) => {
             let breach = Breach { status: 400, title: "InvalidRequestContent", rule };
             refuse(house, service, breach, &detail)
@@ -125,7 +125,14 @@ fn null_in(value: &Value, place: &str) -> Option<String> {
 }
 
 /// A question that was let in: its number decides whether it is answered anew.
-fn asked(house: &House, service: &str, caller: Caller, question: Value, bytes: &[u8]) -> Response {
+fn asked(
+    house: &House,
+    service: &str,
+    caller: Caller,
+    question: Value,
+    came: (&HeaderMap, &[u8]),
+) -> Response {
+    let (headers, bytes) = came;
     let mut state = house.state();
     let (given, repeated) = numbered(&mut state, service, &caller.client, &question);
     state.asked.push(Asked {
@@ -136,6 +143,7 @@ fn asked(house: &House, service: &str, caller: Caller, question: Value, bytes: &
         evidence: caller.evidence,
         status: given.0,
         repeated,
+        headers: told(headers),
     });
     let (status, body) = given;
     let kind = if status == 200 { "application/json" } else { "application/problem+json" };

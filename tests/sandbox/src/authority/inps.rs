@@ -15,6 +15,7 @@ use super::{
     Asked, House,
     anpr::{over_threshold, refuse},
     modi::{self, Breach},
+    told,
 };
 
 /// Its name among the services.
@@ -72,6 +73,7 @@ pub(super) fn answer(house: &House, headers: &HeaderMap, body: &[u8]) -> Respons
         evidence: caller.evidence,
         status: 200,
         repeated: false,
+        headers: told(headers),
     });
     ([(header::CONTENT_TYPE, "text/xml;charset=utf-8")], answer).into_response()
 }

@@ -5,7 +5,7 @@
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
-    encoding::{AsDer as _, Pkcs8V1Der},
+    encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der},
     rand::{self, SystemRandom},
     rsa::{KeyPair, KeySize},
     signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey},
@@ -54,11 +54,13 @@ impl Key {
     /// The private half as a file holds it: PEM, PKCS#8.
     pub fn pem(&self) -> Option<String> {
         let der: Pkcs8V1Der<'_> = self.0.as_der().ok()?;
-        let text = STANDARD.encode(der.as_ref());
-        let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
-        let body: Vec<_> = lines.collect();
-        let ends = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
-        Some(format!("{}\n{}\n{}\n", ends.0, body.join("\n"), ends.1))
+        Some(pem("PRIVATE KEY", der.as_ref()))
+    }
+
+    /// The public half as others read it: PEM, SubjectPublicKeyInfo.
+    pub fn public_pem(&self) -> Option<String> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().ok()?;
+        Some(pem("PUBLIC KEY", der.as_ref()))
     }
 
     /// A token of this header and these claims.
@@ -70,6 +72,12 @@ impl Key {
         self.0.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).ok()?;
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
+}
+
+fn pem(what: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"))
 }
 
 /// The header of a token that our keys sign.
@@ -136,6 +144,11 @@ pub fn hex(bytes: &[u8]) -> String {
 /// `SHA-256=…`, as the header `Digest` has it.
 pub fn digest_header(bytes: &[u8]) -> String {
     format!("SHA-256={}", STANDARD.encode(digest(&SHA256, bytes).as_ref()))
+}
+
+/// Base64, as data of a test needs it.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }
 
 /// An id that no other token has.

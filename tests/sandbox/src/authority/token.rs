@@ -30,8 +30,8 @@ pub(super) const ISSUER: &str = "interop.sandbox";
 /// Answers a request for a voucher.
 pub(super) fn answer(house: &House, headers: &HeaderMap, body: &[u8]) -> Response {
     match voucher(house, headers, body) {
-        Ok(token) => {
-            house.state().vouchers += 1;
+        Ok((token, assertion)) => {
+            house.state().assertions.push(assertion);
             let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": LIFE });
             ([(header::CACHE_CONTROL, "no-cache, no-store")], Json(body)).into_response()
         }
@@ -50,7 +50,12 @@ fn problem() -> Response {
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-fn voucher(house: &House, headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
+/// A voucher, with the assertion for which it is given.
+fn voucher(
+    house: &House,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(String, String), &'static str> {
     let form = form(headers, body)?;
     let field = |name: &str| form.get(name).map(String::as_str).ok_or("form_field");
     if field("grant_type")? != "client_credentials" {
@@ -60,7 +65,8 @@ fn voucher(house: &House, headers: &HeaderMap, body: &[u8]) -> Result<String, &'
         return Err("client_assertion_type");
     }
     let client = field("client_id")?;
-    let claims = asserted(house, client, field("client_assertion")?)?;
+    let assertion = field("client_assertion")?;
+    let claims = asserted(house, client, assertion)?;
     let purpose = purpose(house, client, &claims)?;
     let digest = claims.get("digest").map(digest).transpose()?;
     let now = now();
@@ -73,7 +79,8 @@ fn voucher(house: &House, headers: &HeaderMap, body: &[u8]) -> Result<String, &'
         granted["digest"] = digest;
     }
     let header = json!({ "alg": "RS256", "typ": "at+jwt", "kid": KID });
-    house.key.sign(&header, &granted).ok_or("signing")
+    let token = house.key.sign(&header, &granted).ok_or("signing")?;
+    Ok((token, assertion.to_owned()))
 }
 
 fn form(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<String, String>, &'static str> {
