@@ -433,7 +433,7 @@ fn what_lies_in_routes_and_is_read_by_nobody_is_said() {
         fs::write(path, "").expect("written");
     };
     for path in
-        ["notes.txt", "old.yml", "enrol.test.yaml", "enroll/request.json", "facts/isee.yaml"]
+        ["notes.txt", "old.yml", "enrol.test.yaml", "enroll/request.json", "cases/isee.yaml"]
     {
         write(path);
     }
@@ -458,8 +458,8 @@ fn what_lies_in_routes_and_is_read_by_nobody_is_said() {
       |
     help: there are no routes yet
 
-    error[SN0115]: routes/facts/ is not in this version
-     --> routes/facts:1:1
+    error[SN0115]: routes/cases/ is not in this version
+     --> routes/cases:1:1
       |
     1 |
       | ^ reserved

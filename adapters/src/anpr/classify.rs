@@ -144,7 +144,7 @@ fn transport(outcome: Outcome, service: &str) -> Result<Value, Fault> {
             return Err(fault.with_reason("InteroperabilityInvalidRequest"));
         }
     }
-    let rules = Rules { effect: EffectKind::Idempotent, refused: Vec::new(), answers: true };
+    let rules = Rules::new(EffectKind::Idempotent, true);
     classify_http(outcome, &rules)
 }
 

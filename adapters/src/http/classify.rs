@@ -99,7 +99,7 @@ pub struct Rules {
 
 impl Rules {
     /// No status is a no.
-    fn new(effect: EffectKind, answers: bool) -> Self {
+    pub fn new(effect: EffectKind, answers: bool) -> Self {
         let (refused, not_found, ambiguous) = (Vec::new(), Vec::new(), Vec::new());
         Self { effect, refused, not_found, ambiguous, answers }
     }

@@ -47,7 +47,7 @@ pub(super) fn classify(
 
 /// Neither XML nor anything else that is an answer: as JSON services are judged, and never success.
 fn without_xml(outcome: Outcome) -> Fault {
-    let rules = Rules { effect: EffectKind::Idempotent, refused: Vec::new(), answers: true };
+    let rules = Rules::new(EffectKind::Idempotent, true);
     match classify_http(outcome, &rules) {
         Err(fault) if fault.code != "SN0766" => fault,
         Ok(_) | Err(_) => wrong("it is no XML"),

@@ -55,7 +55,7 @@ struct Granted {
 /// What an answer to a request made at `now` means: a voucher, or why there is none.
 pub(super) fn granted(outcome: Outcome, now: i64) -> Result<Voucher, Fault> {
     let code = code_of(&outcome);
-    let rules = Rules { effect: EffectKind::Idempotent, refused: Vec::new(), answers: true };
+    let rules = Rules::new(EffectKind::Idempotent, true);
     let value = classify(outcome, &rules).map_err(|fault| of_pdnd(fault, code))?;
     voucher(&value, now)
         .map_err(|why| refused(format!("PDND answers with a voucher that {why} (status 200)")))

@@ -53,7 +53,7 @@ fn route() -> Value {
         "when": refers("condition", "Only messages for which it holds are taken; the others are filtered."),
         "needs": {
             "type": "object", "additionalProperties": { "$ref": "#/$defs/need" }, "maxProperties": 20,
-            "description": "What an authority holds: asked just before the first step that reads $facts.<name>.",
+            "description": "What an authority holds: asked just before the first step that reads it.",
         },
         "order_by": text("The key whose messages keep the order in which they were accepted: ${ .plate }."),
         "on_park": {
@@ -143,7 +143,10 @@ fn clock() -> Value {
 }
 
 fn need() -> Value {
-    let missing = |description: &str| json!({ "enum": ["park", "continue"], "default": "park", "description": description });
+    let missing = |description: &str| {
+        let words = ["park", "continue"];
+        json!({ "enum": words, "default": "park", "description": description })
+    };
     json!({
         "type": "object", "additionalProperties": false, "required": ["fact", "about", "case"],
         "properties": {

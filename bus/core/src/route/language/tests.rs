@@ -64,10 +64,11 @@ fn test() -> Value {
             "arrive": texts("The ids of messages, in the order in which their first copies come."),
             "copies": count(100, "How often the broker hands over each copy."),
             "steps": by_step(&json!({ "$ref": "#/$defs/script" }), "What targets answer, by step."),
-            "facts": {
-                "type": "object",
-                "description": "What authorities answer, by need: the value, `not_found`, `ambiguous`, `unavailable`, a verdict, or a script as under `steps`.",
-            },
+            "facts": by_step(
+                &json!({}),
+                "What authorities answer, by need: the value, `not_found`, `ambiguous`, `unavailable`, \
+                 a verdict, or a script as under `steps`.",
+            ),
             "crash_after": text("The bus dies once after this step, and starts again."),
             "expect": { "$ref": "#/$defs/expect" },
         },
