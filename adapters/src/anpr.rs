@@ -42,9 +42,9 @@ use crate::{
         classify::classify_probe,
         exchange::{Exchange, exchange},
         open::{address, client},
-        options::{LONGEST_DEADLINE, mistake},
+        options::{checked_deadline, mistake},
     },
-    pdnd::{ClientOptions, Pdnd, Purposes, Question},
+    pdnd::{Pdnd, Purposes, Question},
     typed::{input_schema, output_schema},
 };
 
@@ -81,20 +81,8 @@ impl Adapter for Anpr {
         if options.search == Search::NationalId {
             knows_ids(&options.purposes, &services)?;
         }
-        if options.deadline.is_zero() || options.deadline > LONGEST_DEADLINE {
-            let text = "a deadline is longer than 0s, at most 5m";
-            return Err(mistake("/deadline", text, "write 20s"));
-        }
-        let pdnd = Pdnd::open(ClientOptions {
-            token: options.token,
-            token_audience: options.token_audience,
-            client: options.client,
-            kid: options.kid,
-            key: options.key.0,
-            evidence: options.evidence,
-            location: options.location,
-            loa: options.loa,
-        })?;
+        checked_deadline("/deadline", options.deadline)?;
+        let pdnd = Pdnd::open(options.client())?;
         Ok(Self {
             pdnd,
             http: client()?,

@@ -29,7 +29,7 @@ use crate::{
         classify::classify_probe,
         exchange::exchange,
         open::{address, client},
-        options::{LONGEST_DEADLINE, default_deadline, duration, mistake},
+        options::{checked_deadline, default_deadline, duration, mistake},
     },
     pdnd::{ClientOptions, EvidencePattern, Pdnd, Purposes, Question},
     typed::{input_schema, output_schema},
@@ -84,6 +84,22 @@ pub struct Options {
     /// A question is over by then, voucher included.
     #[serde(default = "default_deadline", deserialize_with = "duration")]
     pub deadline: Duration,
+}
+
+impl Options {
+    /// What the client of PDND needs of them.
+    fn client(&self) -> ClientOptions {
+        ClientOptions {
+            token: self.token.clone(),
+            token_audience: self.token_audience.clone(),
+            client: self.client.clone(),
+            kid: self.kid.clone(),
+            key: self.key.0.clone(),
+            evidence: self.evidence,
+            location: self.location.clone(),
+            loa: self.loa.clone(),
+        }
+    }
 }
 
 /// INPS as one client of PDND sees it.
@@ -171,20 +187,8 @@ impl Adapter for Isee {
     fn open(options: Options, _opening: &Opening) -> Result<Self, OpenError> {
         let base = address("base", &options.base)?;
         known(&options)?;
-        if options.deadline.is_zero() || options.deadline > LONGEST_DEADLINE {
-            let text = "a deadline is longer than 0s, at most 5m";
-            return Err(mistake("/deadline", text, "write 20s"));
-        }
-        let pdnd = Pdnd::open(ClientOptions {
-            token: options.token,
-            token_audience: options.token_audience,
-            client: options.client,
-            kid: options.kid,
-            key: options.key.0,
-            evidence: options.evidence,
-            location: options.location,
-            loa: options.loa,
-        })?;
+        checked_deadline("/deadline", options.deadline)?;
+        let pdnd = Pdnd::open(options.client())?;
         Ok(Self {
             audience: options.audience.unwrap_or(options.base),
             base,

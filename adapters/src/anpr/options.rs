@@ -16,7 +16,7 @@ use crate::{
         SecretFile,
         options::{default_deadline, duration},
     },
-    pdnd::{EvidencePattern, Purposes},
+    pdnd::{ClientOptions, EvidencePattern, Purposes},
 };
 
 /// What stands under an instance of kind `anpr`.
@@ -59,6 +59,22 @@ pub struct Options {
     /// A question is over by then, voucher included.
     #[serde(default = "default_deadline", deserialize_with = "duration")]
     pub deadline: Duration,
+}
+
+impl Options {
+    /// What the client of PDND needs of them.
+    pub(super) fn client(&self) -> ClientOptions {
+        ClientOptions {
+            token: self.token.clone(),
+            token_audience: self.token_audience.clone(),
+            client: self.client.clone(),
+            kid: self.kid.clone(),
+            key: self.key.0.clone(),
+            evidence: self.evidence,
+            location: self.location.clone(),
+            loa: self.loa.clone(),
+        }
+    }
 }
 
 /// The bus itself.

@@ -15,7 +15,7 @@ use super::{
     Checked, Http,
     classify::Rules,
     exchange,
-    options::{Effect, LONGEST_DEADLINE, Method, OperationOptions, Options, mistake},
+    options::{Effect, Method, OperationOptions, Options, checked_deadline, mistake},
     request::Path,
 };
 
@@ -159,9 +159,7 @@ fn statuses(pointer: &str, refused: &[u16]) -> Result<(), OpenError> {
 }
 
 fn deadline(pointer: &str, written: &OperationOptions) -> Result<(), OpenError> {
-    if written.deadline.is_zero() || written.deadline > LONGEST_DEADLINE {
-        return Err(mistake(pointer, "a deadline is longer than 0s, at most 5m", "write 20s"));
-    }
+    checked_deadline(pointer, written.deadline)?;
     if written.settles_within.is_some_and(|settles| settles < written.deadline) {
         let text = "`settles_within` is shorter than the deadline";
         return Err(mistake(pointer, text, "leave it out: it is twice the deadline"));

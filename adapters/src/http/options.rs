@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use snodo_core::{adapter::OpenError, verdict::EffectKind};
 
 /// The longest deadline of a call: above it a delivery would hold its claim for too long.
-pub(crate) const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
+const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
 
 /// What stands under an instance of kind `http`.
 #[derive(Debug, Deserialize)]
@@ -198,6 +198,14 @@ fn read_size(text: &str) -> Option<usize> {
         units.into_iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
     let size = digits.trim().parse::<usize>().ok()?.checked_mul(unit)?;
     (size > 0).then_some(size)
+}
+
+/// A deadline that a call may have.
+pub(crate) fn checked_deadline(pointer: &str, deadline: Duration) -> Result<(), OpenError> {
+    if deadline.is_zero() || deadline > LONGEST_DEADLINE {
+        return Err(mistake(pointer, "a deadline is longer than 0s, at most 5m", "write 20s"));
+    }
+    Ok(())
 }
 
 /// A mistake at `pointer`.

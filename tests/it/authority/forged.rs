@@ -161,6 +161,11 @@ fn signed(mut claims: Value, twist: Option<fn(&mut Value, &mut Value)>) -> Strin
     key().sign(&header, &claims).expect("signed")
 }
 
+/// Takes a claim away.
+fn without(claims: &mut Value, name: &str) -> Option<Value> {
+    claims.as_object_mut().expect("claims").remove(name)
+}
+
 /// Another header value under the same name.
 fn replace(headers: &mut Headers, name: &str, change: impl Fn(&str) -> String) {
     for (_, value) in headers.iter_mut().filter(|(known, _)| *known == name) {
@@ -208,6 +213,18 @@ async fn pdnd_finds_each_mistake_in_a_request_for_a_voucher() {
         (Assertion(|_, claims| claims["exp"] = json!(now() - 1)), 400, "expired"),
         (Assertion(|_, claims| claims["exp"] = json!(now() + 300)), 400, "lives_too_long"),
         (Assertion(|_, claims| claims["jti"] = json!("")), 400, "jti"),
+        (Assertion(|header, _| header["alg"] = json!("RS512")), 400, "alg"),
+        (Assertion(|header, _| header["crit"] = json!(["exp"])), 400, "odd_header"),
+        (Assertion(|_, claims| claims["exp"] = json!("never")), 400, "exp"),
+        (Assertion(|_, claims| claims["exp"] = json!(1e30)), 400, "exp"),
+        (Assertion(|_, claims| claims["exp"] = json!(-1)), 400, "expired"),
+        (Assertion(|_, claims| claims["nbf"] = json!(now() + 60)), 400, "nbf"),
+        (Assertion(|_, claims| drop(without(claims, "exp"))), 400, "exp"),
+        (Assertion(|_, claims| drop(without(claims, "iat"))), 400, "iat"),
+        (Assertion(|_, claims| drop(without(claims, "jti"))), 400, "jti"),
+        (Assertion(|_, claims| drop(without(claims, "aud"))), 400, "aud"),
+        (Assertion(|_, claims| drop(without(claims, "iss"))), 400, "iss_sub"),
+        (Assertion(|_, claims| drop(without(claims, "purposeId"))), 400, "purpose"),
         (Assertion(|_, claims| claims["purposeId"] = json!("x")), 400, "purpose"),
         (Assertion(|_, claims| claims["digest"]["alg"] = json!("MD5")), 400, "digest_claim"),
         (Assertion(|_, claims| claims["digest"]["value"] = json!("x")), 400, "digest_claim"),

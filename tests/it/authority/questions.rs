@@ -8,7 +8,7 @@ use snodo_core::{
     fault::{Fault, FaultClass},
     ids::Digest,
 };
-use snodo_sandbox::Behaviour;
+use snodo_sandbox::{Behaviour, authority::Authority};
 
 use super::{ANNA, GIUSEPPE, LUCA, MARIO, Stage, TWICE, asking, purpose, world};
 
@@ -286,7 +286,25 @@ async fn authorities_that_are_away_are_an_outage_and_so_says_the_probe() {
     stage.authority.services().next(Behaviour::status(503));
     assert_eq!(stage.port.probe().await.expect_err("failing").class, TRANSIENT);
     let Stage { authority, port, folder } = stage;
+    let addr = authority.addr;
     authority.stop().await;
     assert_eq!(port.probe().await.expect_err("an outage").class, FaultClass::Outage);
-    drop(folder);
+    let authority = Authority::start_at(addr, world()).await.expect("comes back");
+    let stage = Stage { authority, port, folder };
+    assert_eq!(stage.port.probe().await, Ok(()));
+    stage.family(1).await.expect("asked again");
+}
+
+#[tokio::test]
+async fn an_authority_says_when_it_wants_to_be_asked_again() {
+    let stage = Stage::new().await;
+    let headers = vec![("retry-after", "3600".to_owned())];
+    stage.authority.services().next(Behaviour::Answer {
+        status: 429,
+        headers,
+        body: String::new(),
+    });
+    let fault = stage.family(1).await.expect_err("over the threshold");
+    let wait = Some(std::time::Duration::from_hours(1));
+    assert_eq!(seen(&fault), (FaultClass::Transient { retry_after: wait }, "SN0787"));
 }

@@ -168,7 +168,12 @@ pub struct Authority {
 impl Authority {
     /// Starts them on a free port of this machine.
     pub async fn start(world: World) -> io::Result<Self> {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), world).await
+    }
+
+    /// Starts them on `addr`: authorities that come back where they were, and remember nothing.
+    pub async fn start_at(addr: SocketAddr, world: World) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let key = Key::generate().ok_or_else(|| io::Error::other("no key can be made"))?;
         let state = Mutex::new(State { world, ..State::default() });
