@@ -27,6 +27,7 @@ use crate::{
 mod check;
 mod client;
 mod desk;
+mod disclosures;
 mod doctor;
 mod explain;
 mod graph;
@@ -96,6 +97,8 @@ enum Command {
     /// List, show or resolve deliveries whose last call may have acted or not
     #[command(subcommand)]
     Uncertain(desk::Uncertain),
+    /// Tell who was told what about a person; the tax code is read from standard input
+    Disclosures(disclosures::Disclosures),
     /// List the starts of this bus's processes; declare one dead
     #[command(subcommand)]
     Instances(desk::Instances),
@@ -157,6 +160,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Trace(trace) => block_on(trace.run(common, catalog)),
         Command::Parked(parked) => block_on(parked.run(common, catalog)),
         Command::Uncertain(uncertain) => block_on(uncertain.run(common, catalog)),
+        Command::Disclosures(disclosures) => block_on(disclosures.run(common, catalog)),
         Command::Instances(instances) => block_on(instances.run(common, catalog)),
         Command::Ledger(books) => block_on(books.run(common, catalog)),
         Command::Topology(action) => block_on(action.run(common, catalog)),

@@ -9,7 +9,7 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use snodo_core::{adapter::BoxFuture, doctor::Finding, route::Routes};
+use snodo_core::{adapter::BoxFuture, doctor::Finding, pseudonym::Pseudonyms, route::Routes};
 
 use crate::{
     clock::Clock,
@@ -19,6 +19,7 @@ use crate::{
 
 mod acts;
 mod books;
+mod disclosures;
 mod health;
 mod lists;
 pub mod socket;
@@ -41,6 +42,8 @@ pub struct Office {
     pub agreement: Option<Arc<Agreement>>,
     /// How far a check of the evidence has come.
     pub verifying: Progress,
+    /// The keys under which rows name persons.
+    pub pseudonyms: Arc<Pseudonyms>,
     /// Looks at the broker; none where no bus runs.
     pub broker: Option<LooksAtBroker>,
 }
@@ -69,6 +72,7 @@ pub fn router(office: Arc<Office>) -> Router {
         .route("/messages/{id}", get(lists::trace))
         .route("/instances", get(books::instances))
         .route("/instances/{id}/declare-dead", post(acts::declare_dead))
+        .route("/disclosures/search", post(disclosures::search))
         .route("/doctor", get(health::condition))
         .route("/top", get(health::top))
         .route("/reload", post(acts::reload))

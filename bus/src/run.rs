@@ -15,6 +15,7 @@ use std::{
 use snodo_core::{
     adapter::Instances,
     party::Parties,
+    pseudonym::Pseudonyms,
     route::Routes,
     topology::{PartyQueue, Topology},
 };
@@ -142,6 +143,7 @@ pub struct Bus {
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    pseudonyms: Arc<Pseudonyms>,
     settings: Settings,
     started: Started,
     parties: Parties,
@@ -311,6 +313,7 @@ impl Bus {
             ledger,
             clock,
             metrics,
+            pseudonyms,
             settings,
             started,
             parties,
@@ -407,6 +410,7 @@ impl Bus {
             heads: heads_log(&self.settings),
             asks: Some(self.asks.clone()),
             agreement: Some(Arc::clone(&self.agreement)),
+            pseudonyms: Arc::clone(&self.pseudonyms),
             broker: Some(self.look_at_broker()),
             verifying: Progress::default(),
         };
@@ -575,6 +579,7 @@ pub async fn office(checked: &Checked) -> Result<Office, StartError> {
         heads: heads_log(&checked.settings),
         asks: None,
         agreement: None,
+        pseudonyms: Arc::new(crate::pseudonyms::open(&checked.settings)?),
         broker: None,
         verifying: Progress::default(),
     })

@@ -8,12 +8,15 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use snodo_sandbox::{Sandbox, SandboxOptions};
+use snodo_sandbox::{
+    Sandbox, SandboxOptions,
+    authority::{Authority, jws::Key},
+};
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
     client::{Answer, Client, get, post_document, post_message_to},
@@ -67,13 +70,19 @@ async fn demo() -> Result<bool, Failure> {
     let folder = run_folder()?;
     let mut region = Region::start(&folder).await?;
     let house = HouseFolder::new(&folder)?;
-    palermo::write(&house, Path::new("."), &palermo::Run::of(region.addr))?;
-    say("starting a private RabbitMQ node, the region's service and the bus …");
+    let key = Key::generate().ok_or("no key can be made")?;
+    let authority = Authority::start(palermo::world(key.public())).await?;
+    let authorities = Some((authority.base(), key.pem().ok_or("the key has no PEM")?));
+    let run = palermo::Run { authority: authorities, ..palermo::Run::of(region.addr) };
+    palermo::write(&house, Path::new("."), &run)?;
+    say("starting a private RabbitMQ node, the region's service, PDND, ANPR, INPS and the bus …");
     let begun = Instant::now();
     let mut bus = BusProcess::spawn(&house, &[])?;
     bus.ready(READY_WITHIN).await?;
     say(&format!("ready after {:.1} s\n", begun.elapsed().as_secs_f32()));
-    let told = play(&house, &mut region).await?;
+    let told = play(&house, &mut region, scenes()).await?;
+    let told = told && play(&house, &mut region, story::asked_once()).await?;
+    let told = told && asked_once(&house, &authority).await?;
     let good = told && close_the_day(&house).await?;
     say(&format!("the region's service was told of {} changes of residence", region.told()?));
     if good && io::stdout().is_terminal() && io::stdin().is_terminal() {
@@ -155,10 +164,61 @@ fn run_folder() -> io::Result<PathBuf> {
     folder.canonicalize()
 }
 
-async fn play(house: &HouseFolder, region: &mut Region) -> Result<bool, Failure> {
+/// What was asked, of whom, and what that spared a family: counted by the authorities and by the bus.
+async fn asked_once(house: &HouseFolder, authority: &Authority) -> Result<bool, Failure> {
+    say("── asked once");
+    let questions = authority.questions();
+    for (service, count) in &questions {
+        say(&format!("   questions that {service} answered: {count}"));
+    }
+    let mut client = Client::new(house.metrics);
+    let shown = client.send(&get("/metrics", "")).await?;
+    let text = String::from_utf8_lossy(&shown.body).into_owned();
+    let count = |name: &str| -> f64 {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    };
+    let reused = text
+        .lines()
+        .filter(|line| line.starts_with("snodo_facts_used_total") && line.contains("\"reused\""))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>();
+    let values = count("snodo_values_not_asked_total");
+    say(&format!("   facts used again without asking: {reused}"));
+    say(&format!("   values a family was not asked for: {values}"));
+    say("   who was told what of Luca (snodo disclosures):");
+    let told = disclosures(house, "RSSLCU18C03G273P")?;
+    say(&told.lines().map(|line| format!("   {line}")).collect::<Vec<_>>().join("\n"));
+    say("");
+    let asked = questions.get("C021") == Some(&2) && questions.get("ISEE") == Some(&1);
+    Ok(asked && reused > 0.0 && values > 0.0 && told.lines().count() == 3)
+}
+
+/// What `snodo disclosures` tells.
+fn disclosures(house: &HouseFolder, tax_code: &str) -> Result<String, Failure> {
+    let mut command = std::process::Command::new(binaries()?.join("snodo"));
+    let child =
+        command.args(["disclosures", "--reason", "the demo"]).arg("--house").arg(&house.path);
+    let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        writeln!(input, "{tax_code}")?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn play(
+    house: &HouseFolder,
+    region: &mut Region,
+    scenes: Vec<Scene>,
+) -> Result<bool, Failure> {
     let mut client = Client::new(house.http);
     let mut good = true;
-    for mut scene in scenes() {
+    for mut scene in scenes {
         say(&format!("── {}", scene.title));
         if let Expected::Survives(_) = scene.expected {
             region.stop().await;
@@ -244,7 +304,7 @@ async fn ends(
     let begun = Instant::now();
     let lines = loop {
         let lines = story::lines(&trace(house, &id)?);
-        let done = lines.len() >= deliveries && lines.iter().all(|line| line.state == "completed");
+        let done = lines.len() >= deliveries && lines.iter().all(story::Line::is_done);
         if done || begun.elapsed() > STORY_WITHIN {
             break lines;
         }
@@ -253,7 +313,7 @@ async fn ends(
     say(&story::table(&lines));
     let asked = client.send(&get(&format!("/v1/messages/{id}"), scene.token)).await?;
     say(&format!("   its sender asks what became of it: {}", asked.json()["stato"]));
-    Ok(lines.len() == deliveries && lines.iter().all(|line| line.state == "completed"))
+    Ok(lines.len() == deliveries && lines.iter().all(story::Line::is_done))
 }
 
 /// What `snodo trace` tells.

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use snodo::clock::{Clock as _, SystemClock};
 use snodo_core::codes;
 
-use snodo_tests::palermo::{REGION_TOKEN, SPORTELLO_TOKEN, residence, vehicle_tax};
+use snodo_tests::palermo::{
+    REGION_TOKEN, SPORTELLO_TOKEN, dwelling, enrolment, residence, vehicle_tax,
+};
 
 /// One scene.
 #[derive(Debug)]
@@ -96,13 +98,41 @@ pub(crate) fn scenes() -> Vec<Scene> {
     ]
 }
 
+/// What families are not asked for: ANPR and INPS are.
+pub(crate) fn asked_once() -> Vec<Scene> {
+    let sportello = |title, event, count| Scene {
+        title,
+        token: SPORTELLO_TOKEN,
+        papers: &[],
+        event,
+        expected: Expected::Ends(count),
+    };
+    vec![
+        sportello(
+            "a family enrols Luca in the canteen and wants a reduction: ANPR is asked for the household, INPS for the ISEE",
+            enrolment("canteen-1", ("RSSLCU18C03G273P", "Luca", "2018-03-03"), true),
+            3,
+        ),
+        sportello(
+            "it enrols Anna too, without a reduction: the household is known, fresh and for the same purpose; nobody is asked",
+            enrolment("canteen-2", ("RSSNNA20D50G273K", "Anna", "2020-04-10"), false),
+            3,
+        ),
+        sportello(
+            "it declares its dwelling for the waste tax: that is another purpose, so ANPR is asked again",
+            dwelling("waste-1", "RSSMRA80A01G273Z"),
+            2,
+        ),
+    ]
+}
+
 /// When the clock strikes, in Rome: a minute that begins soon, but not before the bus has read of it. And
 /// the number that the register's document gets then.
 pub(crate) fn soon() -> Option<(String, String)> {
     let at = SystemClock.now().after(Duration::from_secs(80)).in_rome()?;
     let is_registered =
         |scene: &Scene| matches!(scene.expected, Expected::Ends(3) | Expected::Survives(_));
-    let registered = scenes().into_iter().filter(is_registered).count();
+    let registered = scenes().into_iter().filter(is_registered).count() + asked_once().len();
     let number = format!("{:07}/{}", registered + 1, at.strftime("%Y"));
     Some((at.strftime("%H:%M").to_string(), number))
 }
@@ -116,6 +146,13 @@ pub(crate) struct Line {
     number: String,
     /// The state's English word.
     pub(crate) state: String,
+}
+
+impl Line {
+    /// Whether nothing is left to do: what a party fetches waits until it comes.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == "completed" || self.route == "party:comune-scuola"
+    }
 }
 
 /// The deliveries of a message and of everything that came of it.

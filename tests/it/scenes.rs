@@ -27,6 +27,7 @@ use snodo_tests::{
 };
 
 mod documents;
+mod facts;
 
 /// Deliveries of one route that may wait.
 const CAP: u8 = 20;

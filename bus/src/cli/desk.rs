@@ -231,7 +231,7 @@ impl Question {
         Self { method: Method::GET, path: path.into(), body: None }
     }
 
-    fn post(path: impl Into<String>, body: Value) -> Self {
+    pub(super) fn post(path: impl Into<String>, body: Value) -> Self {
         Self { method: Method::POST, path: path.into(), body: Some(body) }
     }
 
@@ -363,7 +363,7 @@ fn act(id: &str, act: &str) -> String {
 
 impl Common {
     /// Asks, and prints the answer or the problem.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         catalog: &Catalog,
         question: &Question,

@@ -33,6 +33,7 @@ struct World {
 pub fn router(script: Arc<Script>, log: Arc<Log>) -> Router {
     Router::new()
         .route("/notifications", post(notify))
+        .route("/enrolments", post(enrol))
         .route("/once", post(notify_once))
         .route("/recallable", post(notify_recallable))
         .route("/lookup", get(lookup))
@@ -42,6 +43,15 @@ pub fn router(script: Arc<Script>, log: Arc<Log>) -> Router {
 
 async fn notify(State(world): State<World>, headers: HeaderMap, body: Bytes) -> Response {
     world.act("notify", &headers, &body, true).await
+}
+
+/// The manager of the canteen: a number of its own, and the first day.
+async fn enrol(State(world): State<World>, headers: HeaderMap, body: Bytes) -> Response {
+    let answer = world.act("enrol", &headers, &body, true).await;
+    if answer.status() != StatusCode::OK {
+        return answer;
+    }
+    Json(json!({ "number": "M-000001", "from": "2026-09-15" })).into_response()
 }
 
 async fn notify_once(State(world): State<World>, headers: HeaderMap, body: Bytes) -> Response {

@@ -43,12 +43,13 @@ impl Route {
         })
     }
 
-    /// The adapter instances that it calls. What the ledger itself applies is no call.
+    /// The adapter instances without which it does not go on. What the ledger itself applies is no call, and
+    /// what is asked for a while only holds nobody.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         self.each_step().filter_map(|step| match &step.verb {
             Verb::Use(used) if used.effect() != EffectKind::Ledger => Some(used.instance.as_str()),
-            Verb::Ask(ask) => Some(ask.fact.held_by.as_str()),
-            Verb::Use(_) | Verb::Emit(_) | Verb::Choose(_) => None,
+            Verb::Ask(ask) if ask.if_unavailable.is_none() => Some(ask.fact.held_by.as_str()),
+            Verb::Use(_) | Verb::Emit(_) | Verb::Choose(_) | Verb::Ask(_) => None,
         })
     }
 

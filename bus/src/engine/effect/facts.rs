@@ -4,7 +4,7 @@
 //! Invariant: nobody is asked without a purpose and a case, and nothing is used of a person without a row
 //! that says so, in the commit of the step that uses it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use snodo_core::{
@@ -139,7 +139,10 @@ impl Task<'_> {
         // Before the number is drawn: an authority takes numbers in their order.
         let place = match engine.place_at(callee.instance, self.copy.delivery).await {
             Ok(place) => place,
-            Err(fault) => return self.without(pending, mapping(fault)).await.map(Some),
+            Err(fault) => {
+                let fault = seldom(fault, pending.ask.if_unavailable.is_some());
+                return self.without(pending, mapping(fault)).await.map(Some);
+            }
         };
         let mut stale = None;
         for _ in 0..TRIES {
@@ -368,6 +371,15 @@ impl Task<'_> {
         }
         self.is_null(pending.route, (pending.step, pending.ask)).await
     }
+}
+
+/// Whoever waits for an authority for a while only is not held while it is away, and looks now and then.
+fn seldom(mut fault: Fault, for_a_while: bool) -> Fault {
+    const NOW_AND_THEN: Duration = Duration::from_mins(5);
+    if let (true, FaultClass::NotNow { wait }) = (for_a_while, fault.class) {
+        fault.class = FaultClass::NotNow { wait: wait.max(NOW_AND_THEN) };
+    }
+    fault
 }
 
 fn is_unavailable(class: FaultClass) -> bool {
