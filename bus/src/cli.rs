@@ -34,6 +34,7 @@ mod graph;
 mod group;
 mod help;
 mod new;
+mod once_only;
 mod schema;
 mod send;
 mod test;
@@ -84,6 +85,9 @@ enum Command {
     Reload(desk::Reload),
     /// Send a message to the bus and print its id
     Send(send::Send),
+    /// Report what is asked, of whom, why and under which law: the table that an office can publish
+    #[command(subcommand)]
+    OnceOnly(once_only::OnceOnly),
     /// Explain a code such as SN0103: what happened, why, what to do, who
     Explain(explain::Explain),
     /// Print the schema of route files; publish types, so that they cannot change
@@ -155,6 +159,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::New(new) => new.run(common, catalog),
         Command::Reload(reload) => block_on(reload.run(common, catalog)),
         Command::Send(send) => block_on(send.run(common)),
+        Command::OnceOnly(once_only) => once_only.run(common, catalog),
         Command::Explain(explain) => explain.run(common),
         Command::Schema(schema) => schema.run(common, catalog),
         Command::Trace(trace) => block_on(trace.run(common, catalog)),

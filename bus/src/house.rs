@@ -10,6 +10,7 @@ use std::{
 
 use snodo_core::{
     adapter::{Catalog, Instances, OpenError, Opening, Pace},
+    compliance::Inventory,
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
     party::Parties,
     route::{
@@ -24,7 +25,7 @@ use snodo_core::{
 
 use crate::{
     engine::periods::SOURCE,
-    settings::{self, AdapterSettings, LedgerSettings, Settings, Surroundings},
+    settings::{self, AdapterSettings, LedgerSettings, Settings, Stage, Surroundings},
 };
 
 mod routes;
@@ -70,6 +71,8 @@ pub struct Checked {
     pub parties: Parties,
     /// The tests of its routes.
     pub suites: Vec<Suite>,
+    /// What is asked of those who write to it.
+    pub inventory: Inventory,
 }
 
 /// Reads and checks the house: what it is, where nothing is wrong, and everything that is wrong.
@@ -91,8 +94,10 @@ pub fn check(
     let instances = open(adapters.into_iter().flatten(), catalog, &schemas, &mut problems);
     let configured = settings.iter().flat_map(|settings| settings.adapters.keys().cloned());
     let unopened = configured.filter(|name| instances.get(name).is_none()).collect();
+    let stage = settings.as_ref().and_then(|settings| settings.environment.kind);
     let (compiled, mistakes) = compile(&House {
         strict: around.strict,
+        production: stage == Some(Stage::Production),
         unopened,
         ..house_of(files, &schemas, &instances)
     });
@@ -110,6 +115,7 @@ pub fn check(
         routes: Arc::new(compiled.routes),
         parties: compiled.parties,
         suites: compiled.suites,
+        inventory: compiled.inventory,
     });
     (checked, said)
 }

@@ -57,6 +57,8 @@ pub struct Fact {
     pub reusable_for: Vec<String>,
     /// What it means, as terms of an ontology.
     pub terms: Vec<String>,
+    /// Types of documents that say the same: `isee-attestation`, matched with `x-document`.
+    pub documents: Vec<String>,
     /// Its file: a version of a route keeps the text.
     pub(crate) file: Arc<SourceFile>,
 }

@@ -10,6 +10,7 @@ pub mod admission;
 pub mod breaker;
 mod calendar;
 pub mod codes;
+pub mod compliance;
 pub mod diagnostic;
 pub mod doctor;
 pub mod document;

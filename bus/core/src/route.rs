@@ -29,6 +29,7 @@ mod build;
 mod bundle;
 mod check;
 mod describe;
+mod entries;
 mod graph;
 pub(crate) mod file;
 pub mod language;

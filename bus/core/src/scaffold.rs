@@ -136,6 +136,7 @@ fn received() -> Value {
         "properties": {
             "subject": {
                 "type": "string", "description": "What it is about", "minLength": 1, "maxLength": 200,
+                "x-asked-of": "citizen", "x-verdict": "new",
             },
         },
         "examples": [{ "subject": "An example" }],

@@ -27,6 +27,7 @@ mod vet;
 mod words;
 
 pub use reference::{kind_of_path, path_of_kind};
+pub(crate) use vet::each_schema;
 
 /// How many violations of one message are told.
 const MOST_VIOLATIONS: usize = 20;
@@ -83,6 +84,8 @@ pub struct Schemas {
     portable: Arc<BTreeMap<String, Value>>,
     /// Types whose file is there, and wrong.
     broken: BTreeSet<String>,
+    /// The files they were read from; none for those of a ledger bundle.
+    sources: BTreeMap<String, Arc<SourceFile>>,
 }
 
 impl fmt::Debug for Schemas {
@@ -118,6 +121,7 @@ impl Schemas {
                 diagnostics.push(diagnostic(file, mistake));
             }
         }
+        schemas.sources = sources;
         (schemas, diagnostics)
     }
 
@@ -219,6 +223,19 @@ impl Schemas {
         let target = reference::resolve(kind, id, reference)?;
         let (kind, document) = self.documents.get_key_value(&target.kind)?;
         Some((kind, document.pointer(&target.pointer)?))
+    }
+
+    /// The type and the pointer to which a `$ref` in the document of `kind` leads.
+    pub(crate) fn target(&self, kind: &str, reference: &str) -> Option<(String, String)> {
+        self.resolve(kind, reference)?;
+        let id = self.documents.get(kind).and_then(|document| document.get("$id")?.as_str());
+        let target = reference::resolve(kind, id, reference)?;
+        Some((target.kind, target.pointer))
+    }
+
+    /// The file from which the schema of `kind` was read.
+    pub(crate) fn source(&self, kind: &str) -> Option<&Arc<SourceFile>> {
+        self.sources.get(kind)
     }
 
     /// Whether the type says `x-unclaimed: discard`: then nobody needs to take it.

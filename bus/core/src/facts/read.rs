@@ -42,6 +42,7 @@ pub(crate) const FACT: Known = Known {
         "refresh_on",
         "reusable_for",
         "terms",
+        "documents",
     ],
     reserved: &["quota"],
 };
@@ -100,6 +101,7 @@ impl<'h> Reader<'_, 'h> {
         let refresh_on = self.refresh_on(&fields);
         let reusable_for = self.reusable_for(&fields);
         let terms = fields.texts("terms", self.problems);
+        let documents = fields.texts("documents", self.problems);
         let (held_by, operation) = operation?;
         let schema = schema?.map(|schema| schema.value);
         let validator = match &schema {
@@ -126,6 +128,7 @@ impl<'h> Reader<'_, 'h> {
             refresh_on,
             reusable_for,
             terms: terms.into_iter().map(|term| term.value).collect(),
+            documents: documents.into_iter().map(|document| document.value).collect(),
             file: Arc::clone(self.file),
         })
     }

@@ -13,11 +13,13 @@ use std::{
 use super::{
     Route, Routes, Taker, ask,
     build::{Targets, build},
+    entries::entries,
     file::{self, RouteFile, StepFile, VerbFile, twice},
     suite::{self, Attachments, Suite},
 };
 use crate::{
     adapter::Operation,
+    compliance::{self, Inventory},
     diagnostic::{Diagnostic, Place, Problems, SourceFile, Words, help_with_nearest},
     facts::{self, Around, Fact},
     party::{self, Parties, PartyFile, known_law},
@@ -54,6 +56,8 @@ pub struct House {
     pub unopened: BTreeSet<String>,
     /// Whether to say where the inference of types ends (SN0290).
     pub strict: bool,
+    /// Whether the configuration says that this is production.
+    pub production: bool,
 }
 
 /// What runs.
@@ -67,6 +71,8 @@ pub struct Compiled {
     pub purposes: BTreeMap<String, Purpose>,
     /// The tests of every route.
     pub suites: Vec<Suite>,
+    /// What is asked of those who write to the house.
+    pub inventory: Inventory,
 }
 
 /// A purpose of processing.
@@ -135,6 +141,12 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     };
     graph.check();
     graph.purposes(&purposes);
+    let inventory = {
+        let entries = entries(&files, &parties, graph.routes_unread);
+        let (schemas, production) = (&*house.schemas, house.production);
+        let around = compliance::Around { schemas, facts: &facts, laws: &known_laws, production };
+        compliance::check(entries, &around, &mut problems)
+    };
     if laws_unread {
         problems.forget("SN0307");
     }
@@ -149,6 +161,7 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
         parties: checked,
         purposes,
         suites,
+        inventory,
     });
     (compiled, problems.sorted())
 }

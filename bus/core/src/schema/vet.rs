@@ -213,6 +213,11 @@ fn visits(document: &Value) -> Vec<Visit<'_>> {
     found
 }
 
+/// Every schema in the document that is an object, with its pointer.
+pub(crate) fn each_schema(document: &Value) -> impl Iterator<Item = (String, &Map<String, Value>)> {
+    visits(document).into_iter().map(|visit| (visit.pointer, visit.schema))
+}
+
 /// The schemas directly inside a schema: keyword, pointer from here, schema.
 fn children(schema: &Map<String, Value>) -> Vec<(&str, String, &Value)> {
     let mut found = Vec::new();

@@ -1,0 +1,51 @@
+//! The types that come into a house from outside, and the routes that take them.
+//!
+//! Invariant: a type that a route or a clock here makes is none, unless a party may send it too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::file::{RouteFile, VerbFile, each_step};
+use crate::{
+    compliance::{Entry, Taker},
+    party::PartyFile,
+};
+
+/// The entry types, by name. `unread`: some routes could not be read, so it is not known who makes what.
+pub(super) fn entries(routes: &[RouteFile], parties: &[PartyFile], unread: bool) -> Vec<Entry> {
+    let sent: BTreeSet<&str> =
+        parties.iter().flat_map(|party| &party.sends).map(|kind| kind.value.as_str()).collect();
+    let made: BTreeSet<&str> = routes.iter().flat_map(made).collect();
+    let mut entries: BTreeMap<&str, Vec<Taker>> =
+        sent.iter().map(|kind| (*kind, Vec::new())).collect();
+    for route in routes {
+        let kind = route.from.value.as_str();
+        if sent.contains(kind) || !unread && !made.contains(kind) {
+            entries.entry(kind).or_default().push(taker(route));
+        }
+    }
+    let entry = |(kind, takers): (&str, Vec<Taker>)| Entry { kind: kind.to_owned(), takers };
+    entries.into_iter().map(entry).collect()
+}
+
+/// What a route emits, and what its clock gives.
+fn made(route: &RouteFile) -> impl Iterator<Item = &str> {
+    let emitted = each_step(&route.steps).filter_map(|step| match &step.verb {
+        VerbFile::Emit { kind, .. } => Some(kind.value.as_str()),
+        VerbFile::Use { .. } | VerbFile::Choose { .. } | VerbFile::Refused => None,
+    });
+    let ticked = route.schedule.as_ref().map(|_| route.from.value.as_str());
+    emitted.chain(ticked)
+}
+
+fn taker(route: &RouteFile) -> Taker {
+    let text = &route.file.text;
+    let asked = route.needs.iter().flat_map(|need| [Some(&need.about.1), need.with.as_ref()]);
+    let written = asked.flatten().filter_map(|node| text.get(node.span.clone()));
+    Taker {
+        route: route.name.value.clone(),
+        title: route.title.clone(),
+        office: route.office.clone(),
+        needs: route.needs.iter().map(|need| need.fact.value.clone()).collect(),
+        questions: written.collect::<Vec<_>>().join("\n"),
+    }
+}
