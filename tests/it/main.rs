@@ -15,6 +15,7 @@ mod faults;
 mod language;
 mod ledger;
 mod mistakes;
+mod once_only;
 mod operation;
 mod order;
 mod outage;

@@ -17,7 +17,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("it/fixtures/mistakes")
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder");
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("read").path()).collect();
     entries.sort();
@@ -25,7 +25,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Lays the files of a folder over those of another.
-fn lay(from: &Path, over: &Path) {
+pub(crate) fn lay(from: &Path, over: &Path) {
     fs::create_dir_all(over).expect("made");
     for entry in entries(from) {
         let there = over.join(entry.file_name().expect("a name"));
@@ -47,7 +47,7 @@ fn said(fixture: Option<&Path>) -> Vec<Diagnostic> {
     house::check(folder.path(), &Surroundings::default(), &catalog()).1
 }
 
-fn places(said: &[Diagnostic]) -> String {
+pub(crate) fn places(said: &[Diagnostic]) -> String {
     let place = |one: &Diagnostic| {
         let (line, column) = one.place.line_and_column();
         format!("{} at {}:{line}:{column}", one.code, one.place.file.path)

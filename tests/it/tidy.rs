@@ -546,7 +546,7 @@ fn documents_name_what_is_there(house: &[File]) -> Complaints {
                     [path] if path.starts_with('/') && path.len() > 1 => !is_door(path),
                     ["snodo", command, ..] => {
                         command.starts_with(char::is_alphabetic)
-                            && !commands.iter().any(|known| known == command)
+                            && !commands.contains(&command.replace('-', ""))
                     }
                     _ => false,
                 };
