@@ -179,11 +179,13 @@ fn text(value: &Value) -> String {
 fn shown_steps(delivery: &Value) -> String {
     let done = steps(delivery, |step| text(&step["step"]));
     let to_party = delivery["route"].as_str().is_some_and(|route| route.starts_with("party:"));
-    match (done.is_empty(), to_party) {
-        (false, _) => done,
-        (true, true) => "handed over".to_owned(),
-        (true, false) => "mapped in one commit".to_owned(),
-    }
+    let words = match (to_party, delivery["state"].as_str()) {
+        _ if !done.is_empty() => return done,
+        (true, Some("completed")) => "handed over",
+        (true, _) => "waits until it is fetched",
+        (false, _) => "mapped in one commit",
+    };
+    words.to_owned()
 }
 
 fn steps(delivery: &Value, show: impl Fn(&Value) -> String) -> String {

@@ -442,6 +442,14 @@ fn what_lies_in_routes_and_is_read_by_nobody_is_said() {
     let (code, out, _) = run(house.path(), &["check"]);
     assert_eq!(code, 2);
     insta::assert_snapshot!(out.trim_end(), @r"
+    error[SN0115]: routes/cases/ is not in this version
+     --> routes/cases:1:1
+      |
+    1 |
+      | ^ reserved
+      |
+    help: move it away; the folder is kept for a later version
+
     error[SN0159]: routes/enrol.test.yaml belongs to no route
      --> routes/enrol.test.yaml:1:1
       |
@@ -457,14 +465,6 @@ fn what_lies_in_routes_and_is_read_by_nobody_is_said() {
       | ^ there is no routes/enroll.yaml
       |
     help: there are no routes yet
-
-    error[SN0115]: routes/cases/ is not in this version
-     --> routes/cases:1:1
-      |
-    1 |
-      | ^ reserved
-      |
-    help: move it away; the folder is kept for a later version
 
     error[SN0149]: routes/notes.txt is read by nobody
      --> routes/notes.txt:1:1

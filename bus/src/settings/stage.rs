@@ -211,6 +211,8 @@ pub(super) fn adapter_hosts(
             found.push(HostUse { host, tls: tls_of(text), place: place(&format!("/{key}")) });
         }
     }
+    // In an order of its own: a reload compares what two readings gave.
+    found.sort_by(|a, b| a.host.cmp(&b.host));
     found
 }
 
@@ -268,7 +270,11 @@ pub(super) fn fit(
 /// Looks at the files of the secrets: a missing one, and one that others may read, is said.
 pub fn look_at_secrets(secrets: &[SecretUse], problems: &mut Problems) {
     use std::os::unix::fs::MetadataExt as _;
-    for secret in secrets {
+    for (index, secret) in secrets.iter().enumerate() {
+        // Of a file that several name it is said once.
+        if secrets[..index].iter().any(|other| other.file == secret.file) {
+            continue;
+        }
         let path = secret.file.display();
         let words = match std::fs::metadata(&secret.file) {
             Err(error) => (

@@ -260,3 +260,25 @@ fn the_file_of_a_secret_is_there_and_for_one_user() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).expect("set");
     assert_eq!(said(), "");
 }
+
+/// Else a reload takes a configuration for changed that nobody touched.
+#[test]
+fn two_readings_of_one_configuration_are_the_same() {
+    let text = GOOD.replace(
+        "adapters:\n",
+        "adapters:\n  far: { kind: http, base: \"https://a.example\", token: \"https://b.example\", \
+         other: \"https://c.example\", key: { file: k.pem } }\n",
+    );
+    let house = house(&[(FILE, &text)]);
+    let reading = || {
+        let settings = load(house.path(), &Surroundings::default(), &mut Problems::default());
+        let settings = settings.expect("checked");
+        let hosts = settings.talks_to.iter().map(|used| used.host.clone()).collect::<Vec<_>>();
+        (hosts, settings.secrets.iter().map(|used| used.hosts.clone()).collect::<Vec<_>>())
+    };
+    let first = reading();
+    assert_eq!(first.0, ["a.example", "b.example", "c.example"]);
+    for _ in 0..20 {
+        assert_eq!(reading(), first);
+    }
+}

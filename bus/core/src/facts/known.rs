@@ -142,6 +142,7 @@ mod tests {
             refresh_on: Vec::new(),
             reusable_for: reusable_for.iter().map(|purpose| (*purpose).to_owned()).collect(),
             terms: Vec::new(),
+            documents: Vec::new(),
             file: Arc::new(SourceFile { path: String::new(), text: String::new() }),
         }
     }
