@@ -93,6 +93,32 @@ fn facts_are_asked_once_and_every_outcome_is_a_way_that_tests_go() {
     assert_eq!(code, 0, "{said}");
 }
 
+/// What `new` writes of a fact is complete: its schema is what the authority promises to answer.
+#[test]
+fn a_new_fact_is_what_its_authority_answers() {
+    let house = tempfile::tempdir().expect("a folder");
+    copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/it/fixtures/fact-tests")), house.path());
+    let snodo = |arguments: &[&str]| {
+        let mut command = Command::new(binaries().expect("built").join("snodo"));
+        let command = command.args(arguments).arg("--house").arg(house.path());
+        let output = command.stdin(Stdio::null()).output().expect("started");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).expect("text"))
+    };
+    let new = |name, query| {
+        snodo(&["new", "fact", name, "--held-by", "registry", "--query", query, "--law", "cad-50"])
+    };
+    let (code, said) = new("family", "household");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said, "wrote routes/facts/family.yaml\nwrote schemas/facts/family.v1.json\n");
+    let (code, said) = new("lives", "alive");
+    assert_eq!((code, said.as_str()), (Some(0), "wrote routes/facts/lives.yaml\n"));
+    assert_eq!(snodo(&["check"]), (Some(0), "nothing is wrong\n".to_owned()));
+    let (code, said) = new("other", "nothing");
+    assert!(code == Some(2) && said.contains("it has: alive, household, income"), "{said}");
+    assert_eq!(new("Family", "household").0, Some(2));
+}
+
 const DIFFERS: &str = r#"# every expectation is wrong in its own way
 tests:
   - name: one

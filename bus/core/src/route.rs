@@ -306,6 +306,11 @@ pub fn is_route_name(name: &str) -> bool {
     file::is_name(name, '-')
 }
 
+/// Whether a fact may be called so.
+pub fn is_fact_name(name: &str) -> bool {
+    file::is_name(name, '_')
+}
+
 /// The envelope as `$message` sees it.
 pub fn message_value(envelope: &Envelope) -> Value {
     serde_json::to_value(envelope).unwrap_or(Value::Null)

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::{Schemas, path_of_kind};
+use crate::{
+    adapter::Operation,
+    facts,
+    schema::{Schemas, path_of_kind},
+};
 
 /// A file, by its path in the house.
 pub type NewFile = (String, String);
@@ -93,6 +97,43 @@ pub fn purpose(id: &str, laws: &[String]) -> NewFile {
          record: {title}. Subjects - whose data. Data - which. Recipients - who gets them.\nretention: 30d\n"
     );
     (format!("routes/purposes/{id}.yaml"), text)
+}
+
+/// A fact that is wanted.
+#[derive(Clone, Debug)]
+pub struct NewFact {
+    /// Its name.
+    pub name: String,
+    /// The adapter instance that answers.
+    pub held_by: String,
+    /// The operation that is the question.
+    pub operation: Operation,
+    /// The laws under which it is asked.
+    pub laws: Vec<String>,
+}
+
+/// A new fact; and its schema, which is what the authority promises to answer, where it is a value.
+pub fn fact(wanted: &NewFact) -> Vec<NewFile> {
+    let NewFact { name, held_by, operation, laws } = wanted;
+    let title = title_of(&name.replace('_', "-"));
+    let about = operation.input["required"][0].as_str().unwrap_or("taxCode");
+    let verifies = operation.output["properties"].get(facts::OUTCOME).is_some();
+    let kind = if verifies { "kind: verification\n" } else { "" };
+    let schema = if verifies { String::new() } else { format!("schema: facts/{name}.v1\n") };
+    let (query, laws) = (&operation.name, laws.join(", "));
+    let text = format!(
+        "fact: {name}\ntitle: {title}\n{kind}held_by: {held_by}\nquery: {query}\nabout: {about}\n{schema}\
+         law: [{laws}]\nfresh_for: 1h\n"
+    );
+    let mut files = vec![(format!("routes/facts/{name}.yaml"), text)];
+    if !verifies {
+        let mut document = Value::clone(&operation.output);
+        document["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+        document["title"] = title.into();
+        let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
+        files.push((format!("schemas/facts/{name}.v1.json"), text));
+    }
+    files
 }
 
 /// A new party, known by a token of this digest.

@@ -11,8 +11,8 @@ use snodo_core::{
     adapter::Catalog,
     diagnostic::{Problems, Severity, render_text},
     ids::Digest,
-    route::is_route_name,
-    scaffold::{self, NewFile, NewRoute},
+    route::{is_fact_name, is_route_name},
+    scaffold::{self, NewFact, NewFile, NewRoute},
 };
 
 use super::Common;
@@ -27,6 +27,8 @@ pub(super) enum New {
     Route(Route),
     /// Write a purpose of processing
     Purpose(Purpose),
+    /// Write a fact that an authority holds, and its schema from what the authority answers
+    Fact(Fact),
     /// Write a party, and print its token, which is kept nowhere
     Party(Party),
 }
@@ -58,6 +60,22 @@ pub(super) struct Purpose {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Fact {
+    /// Its name, so that `$facts.NAME` is jq
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The adapter instance that answers
+    #[arg(long, value_name = "INSTANCE")]
+    held_by: String,
+    /// The operation that is the question
+    #[arg(long, value_name = "OPERATION")]
+    query: String,
+    /// A law under which it is asked, of routes/laws.yaml; may be given again
+    #[arg(long = "law", value_name = "LAW", required = true)]
+    laws: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Party {
     /// Its id
     #[arg(value_name = "ID")]
@@ -70,6 +88,7 @@ impl New {
         let (files, token) = match self {
             Self::Route(route) => (route.files(&checked)?, None),
             Self::Purpose(purpose) => (purpose.files(common)?, None),
+            Self::Fact(fact) => (fact.files(common, &checked)?, None),
             Self::Party(party) => {
                 let token = token()?;
                 let digest = Digest::of(token.as_bytes());
@@ -112,15 +131,47 @@ impl Route {
 impl Purpose {
     fn files(&self, common: &Common) -> Result<Vec<NewFile>, Failure> {
         named(&self.id)?;
-        let laws = house::laws(&common.house, &mut Problems::default());
-        if let Some(law) = self.laws.iter().find(|law| !laws.contains(law)) {
-            let known = laws.join(", ");
-            return Err(Failure::mistake(format!(
-                "there is no law `{law}` in routes/laws.yaml: write it there first; it has: {known}"
-            )));
-        }
+        known_laws(common, &self.laws)?;
         Ok(vec![scaffold::purpose(&self.id, &self.laws)])
     }
+}
+
+impl Fact {
+    fn files(&self, common: &Common, checked: &Checked) -> Result<Vec<NewFile>, Failure> {
+        if !is_fact_name(&self.name) {
+            return Err(Failure::mistake(format!(
+                "`{}` is no name: write small letters, digits and `_`, first a letter",
+                self.name
+            )));
+        }
+        known_laws(common, &self.laws)?;
+        let port = checked.instances.get(&self.held_by);
+        let operations = port.map(|port| port.operations()).unwrap_or_default();
+        let names: Vec<&str> = operations.iter().map(|one| one.name.as_str()).collect();
+        let Some(operation) = operations.iter().find(|one| one.name == self.query) else {
+            return Err(Failure::mistake(format!(
+                "there is no operation `{}` of an instance `{}`; it has: {}",
+                self.query,
+                self.held_by,
+                names.join(", ")
+            )));
+        };
+        Ok(scaffold::fact(&NewFact {
+            name: self.name.clone(),
+            held_by: self.held_by.clone(),
+            operation: operation.clone(),
+            laws: self.laws.clone(),
+        }))
+    }
+}
+
+fn known_laws(common: &Common, cited: &[String]) -> Result<(), Failure> {
+    let laws = house::laws(&common.house, &mut Problems::default());
+    let Some(law) = cited.iter().find(|law| !laws.contains(law)) else { return Ok(()) };
+    let known = laws.join(", ");
+    Err(Failure::mistake(format!(
+        "there is no law `{law}` in routes/laws.yaml: write it there first; it has: {known}"
+    )))
 }
 
 fn named(name: &str) -> Result<&str, Failure> {

@@ -3,7 +3,10 @@
 //! Invariant: a host is production unless its name, or the configuration, says test: whoever is in doubt
 //! is told, before anything is sent.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
@@ -203,6 +206,8 @@ pub(super) fn adapter_hosts(
     map: &Map<String, Value>,
     place: &dyn Fn(&str) -> Place,
 ) -> Vec<HostUse> {
+    // In the order of their names: a reload compares what two readings gave.
+    let map: BTreeMap<&String, &Value> = map.iter().collect();
     let mut found = Vec::new();
     for (key, value) in map {
         if let ValueKind::String(text) = &value.kind
@@ -211,8 +216,6 @@ pub(super) fn adapter_hosts(
             found.push(HostUse { host, tls: tls_of(text), place: place(&format!("/{key}")) });
         }
     }
-    // In an order of its own: a reload compares what two readings gave.
-    found.sort_by(|a, b| a.host.cmp(&b.host));
     found
 }
 
