@@ -594,6 +594,8 @@ pub enum Outcome {
         number: u64,
         /// When it was put first.
         at: Timestamp,
+        /// Under which case it was put first.
+        case: String,
     },
     /// Somebody else asks the same for the same purpose.
     AskedElsewhere {

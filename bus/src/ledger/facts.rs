@@ -4,6 +4,8 @@
 //! twice, and who asks again after a crash asks under the same one. What is used of a person is written
 //! down in the commit of the step that uses it.
 
+use std::time::Duration;
+
 use snodo_core::{
     facts::{
         Parts,
@@ -41,6 +43,9 @@ pub struct NewQuestion {
     pub past: Option<u64>,
     /// A number that the authority does not take any more: it is asked under a new one.
     pub stale: Option<u64>,
+    /// For how long one that was put before is the same question: later the authority would give under its
+    /// number what it knew then.
+    pub same_for: Duration,
 }
 
 /// What a step writes of a fact together with itself.
@@ -196,7 +201,7 @@ pub(super) async fn put(
         return Ok(Outcome::AskedElsewhere { since: asker.now });
     }
     tx.one(persons(&question.instance, drawn, &[question.person])).await?;
-    Ok(Outcome::Asked { number: drawn, at: asker.now })
+    Ok(Outcome::Asked { number: drawn, at: asker.now, case: question.case.clone() })
 }
 
 /// A question that is open and whose asker has stopped goes on under its number, unless the authority
@@ -210,7 +215,7 @@ async fn take_over(
     let sql = format!(
         "UPDATE question SET delivery = {{3}}, incarnation = {{4}}, serial = {{5}} \
          WHERE fact = {{0}} AND about = {{1}} AND purpose = {{2}} AND answered_at IS NULL \
-         AND NOT {IS_ASKED} AND d.seq <> {{3}}) RETURNING number, asked_at, instance"
+         AND NOT {IS_ASKED} AND d.seq <> {{3}}) RETURNING number, asked_at, instance, case_reference"
     );
     let scalars = vec![
         question.fact.as_str().into(),
@@ -223,21 +228,41 @@ async fn take_over(
     let found = tx.one(Statement::new(sql, scalars)).await?;
     let Some(row) = found.first() else { return Ok(None) };
     let (open, at, instance) = (count(row, 0)?, row.time(1)?, row.text(2)?);
-    if question.stale != Some(open) && instance == question.instance {
-        return Ok(Some(Outcome::Asked { number: open, at }));
+    let is_same = question.stale != Some(open)
+        && instance == question.instance
+        && asker.now < at.after(question.same_for);
+    if is_same {
+        let case = row.text(3)?.to_owned();
+        return Ok(Some(Outcome::Asked { number: open, at, case }));
     }
-    let drawn = draw(tx, &question.instance, asker.now).await?;
+    put_anew(tx, question, asker.now, (instance, open)).await.map(Some)
+}
+
+/// What was open under a number that is no good any more is a new question.
+async fn put_anew(
+    tx: &mut Tx,
+    question: &NewQuestion,
+    now: Timestamp,
+    (instance, open): (&str, u64),
+) -> Result<Outcome, GroupError> {
+    let drawn = draw(tx, &question.instance, now).await?;
     let values = || {
         let new = question.instance.as_str().into();
         vec![instance.to_owned().into(), number(open), new, number(drawn)]
     };
-    let set = "SET instance = {2}, number = {3} WHERE instance = {0} AND number = {1}";
+    let mut renewed = values();
+    renewed.extend([now.0.into(), question.case.as_str().into()]);
+    let set = "SET instance = {2}, number = {3}";
+    let old = "WHERE instance = {0} AND number = {1}";
     tx.run(&[
-        Statement::new(format!("UPDATE question {set}"), values()),
-        Statement::new(format!("UPDATE question_person {set}"), values()),
+        Statement::new(
+            format!("UPDATE question {set}, asked_at = {{4}}, case_reference = {{5}}, outdated = 0 {old}"),
+            renewed,
+        ),
+        Statement::new(format!("UPDATE question_person {set} {old}"), values()),
     ])
     .await?;
-    Ok(Some(Outcome::Asked { number: drawn, at }))
+    Ok(Outcome::Asked { number: drawn, at: now, case: question.case.clone() })
 }
 
 async fn asked_since(tx: &mut Tx, question: &NewQuestion) -> Result<Option<Timestamp>, GroupError> {

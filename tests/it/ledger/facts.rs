@@ -22,6 +22,7 @@ fn question(of: u8) -> NewQuestion {
         case: "12/2026".to_owned(),
         past: None,
         stale: None,
+        same_for: Duration::from_hours(1),
     }
 }
 
@@ -92,7 +93,7 @@ async fn claimed(bench: &Bench, sender_id: &str, serial: u64) -> Created {
 
 async fn asked(bench: &Bench, action: Action) -> (u64, Timestamp) {
     match bench.one(action).await {
-        Outcome::Asked { number, at } => (number, at),
+        Outcome::Asked { number, at, .. } => (number, at),
         other => panic!("{other:?}"),
     }
 }
@@ -112,7 +113,8 @@ async fn one_claim_asks_and_the_others_wait_for_its_answer() {
             ])
             .await;
         assert_eq!(outcomes[0], Outcome::AskedElsewhere { since: NOON });
-        assert_eq!(outcomes[1], Outcome::Asked { number, at: NOON }, "its own, again");
+        let case = "12/2026".to_owned();
+        assert_eq!(outcomes[1], Outcome::Asked { number, at: NOON, case }, "its own, again");
         let known = bench.ledger.known("household", question(1).about, NOON).await.expect("read");
         assert!(known[0].is_asked && known[0].answer.is_none());
         // A wrong fence asks nothing.
@@ -164,6 +166,15 @@ async fn who_goes_on_after_a_crash_asks_under_the_same_number() {
         let (new, _) = asked(&bench, ask(second.seq, bench.fence(2), stale.clone())).await;
         assert!(new > number);
         assert_eq!(bench.ledger.persons("anpr", new).await.expect("read"), [person(1)]);
+        // An hour later the authority would say under that number what it knew then.
+        let question = Box::new(question(1));
+        let late = Action::Ask { seq: second.seq, fence: bench.fence(2), question };
+        let Outcome::Asked { number: later, at: since, .. } = bench.one_at(late, at(3600)).await
+        else {
+            panic!("not asked")
+        };
+        assert!(later > new && since == at(3600));
+        let new = later;
         // Said twice it is the new one still.
         let (again, _) = asked(&bench, ask(second.seq, bench.fence(2), stale)).await;
         assert_eq!(again, new);

@@ -120,6 +120,7 @@ async fn endless(address: SocketAddr, path: &str, chunked: bool) -> (u64, u16) {
 fn with_large_bodies(house: &HouseFolder) {
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["texts"],
+        "x-asked-of": "administration",
         "properties": { "texts": { "type": "array", "items": { "type": "string" } } },
     });
     let route = "route: pass-on\ntitle: Passes on\noffice: tests\nfrom: test.large.v1\n\

@@ -62,7 +62,7 @@ fn party(id: &str, token: &str, rate: &str, more: &str) -> String {
 fn object(properties: &Value, required: &[&str]) -> String {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object", "additionalProperties": false,
+        "type": "object", "additionalProperties": false, "x-asked-of": "administration",
         "properties": properties, "required": required,
     })
     .to_string()

@@ -43,6 +43,15 @@ struct Pending<'t> {
     actor: String,
 }
 
+/// A question that is ours to ask.
+struct Turn {
+    number: u64,
+    /// When it was put first.
+    at: Timestamp,
+    /// Under which case it was put first.
+    case: String,
+}
+
 /// What an authority has said, now or before.
 struct Said {
     number: u64,
@@ -146,19 +155,19 @@ impl Task<'_> {
         };
         let mut stale = None;
         for _ in 0..TRIES {
-            let (number, at) = match self.put(pending, past, stale).await? {
-                Outcome::Asked { number, at } => (number, at),
+            let turn = match self.put(pending, past, stale).await? {
+                Outcome::Asked { number, at, case } => Turn { number, at, case },
                 Outcome::AskedElsewhere { since } => {
                     return self.wait_for(pending, since).await.map(Some);
                 }
                 _ => return Ok(None),
             };
-            let said = self.put_to(pending, &*port, (number, at)).await;
+            let said = self.put_to(pending, &*port, &turn).await;
             match said {
-                Err(Stop::Failed(failed)) if is_stale(&failed) => stale = Some(number),
+                Err(Stop::Failed(failed)) if is_stale(&failed) => stale = Some(turn.number),
                 said => {
                     drop(place);
-                    return self.answered(pending, number, said).await.map(Some);
+                    return self.answered(pending, turn, said).await.map(Some);
                 }
             }
         }
@@ -184,6 +193,7 @@ impl Task<'_> {
             case: question.case.clone(),
             past,
             stale,
+            same_for: ask.fact.fresh_for,
         });
         let action = || Action::Ask { seq, fence, question: question.clone() };
         // Where the answer was lost: what is mine is taken over again, under the same number.
@@ -197,16 +207,17 @@ impl Task<'_> {
         &mut self,
         pending: &Pending<'_>,
         port: &dyn Port,
-        (number, at): (u64, Timestamp),
+        turn: &Turn,
     ) -> Flow<Receipt> {
         let Pending { route, ask, question, step, .. } = pending;
         let (callee, envelope) = (ask.callee(), &self.copy.message.envelope);
         let key = StepKey { delivery: self.copy.delivery, step: step.id.clone() };
         let asking = Asking {
-            number,
-            at,
+            number: turn.number,
+            at: turn.at,
             purpose: &route.purpose,
-            case: &question.case,
+            // The same question is the same bytes, whoever puts it.
+            case: &turn.case,
             actor: &pending.actor,
             actor_location: envelope.actor_location.as_deref(),
             actor_loa: envelope.actor_loa.as_deref(),
@@ -228,7 +239,7 @@ impl Task<'_> {
     async fn answered(
         &mut self,
         pending: &Pending<'_>,
-        number: u64,
+        turn: Turn,
         said: Flow<Receipt>,
     ) -> Flow<Option<Value>> {
         let (fact, now) = (&pending.ask.fact, self.engine.clock.now());
@@ -259,11 +270,13 @@ impl Task<'_> {
         };
         let answered = NewAnswer {
             instance: fact.held_by.clone(),
-            number,
+            number: turn.number,
             kept: kept.clone(),
             persons: persons.clone(),
         };
-        let said = Said { number, persons, kept, value, asked_case: None };
+        // Somebody else has put it first, and could not wait for the answer.
+        let asked_case = Some(turn.case).filter(|case| *case != pending.question.case);
+        let said = Said { number: turn.number, persons, kept, value, asked_case };
         self.told(pending, said, Some(answered)).await
     }
 
