@@ -13,19 +13,17 @@ mod services;
 use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::{
-    Client, Request,
-    header::{ACCEPT, HeaderValue},
+    Request,
+    header::{ACCEPT, HeaderMap, HeaderValue},
 };
 use serde_json::Value;
 use snodo_core::{
-    adapter::{Adapter, Asking, Call, Evidence, OpenError, Opening, Operation, Receipt},
-    fault::{Fault, FaultClass},
-    ids::Digest,
+    adapter::{Adapter, Asking, Call, OpenError, Opening, Operation, Receipt},
+    fault::Fault,
     verdict::EffectKind,
 };
 use tokio::time::Instant;
 
-pub(crate) use self::options::{default_loa, default_location};
 pub use self::{
     options::{Answers, Options, Search, ServiceOptions},
     results::{
@@ -39,25 +37,18 @@ use self::{
 };
 use crate::{
     http::{
-        classify::classify_probe,
-        exchange::{Exchange, exchange},
-        open::{address, client},
+        exchange::Exchange,
+        open::address,
         options::{checked_deadline, mistake},
     },
-    pdnd::{Pdnd, Purposes, Question},
-    typed::{input_schema, output_schema},
+    pdnd::{Pdnd, Purposes, Question, asked},
+    typed::{input_schema, output_schema, unknown},
 };
-
-/// The longest answer that is read.
-const ANSWER_LIMIT: usize = 1024 * 1024;
-/// A probe is over by then.
-const PROBE: Duration = Duration::from_secs(5);
 
 /// ANPR as one client of PDND sees it.
 #[derive(Debug)]
 pub struct Anpr {
     pdnd: Pdnd,
-    http: Client,
     purposes: Purposes,
     services: BTreeMap<String, Service>,
     search: Search,
@@ -85,7 +76,6 @@ impl Adapter for Anpr {
         let pdnd = Pdnd::open(options.client())?;
         Ok(Self {
             pdnd,
-            http: client()?,
             purposes: options.purposes,
             services,
             search: options.search,
@@ -121,7 +111,7 @@ impl Adapter for Anpr {
         let mut request = Request::new(reqwest::Method::GET, service.door("status"));
         let accept = HeaderValue::from_static("application/problem+json, application/json");
         request.headers_mut().insert(ACCEPT, accept);
-        classify_probe(exchange(&self.http, request, PROBE, ANSWER_LIMIT).await.outcome)
+        self.pdnd.probe(request).await
     }
 }
 
@@ -141,6 +131,7 @@ impl Anpr {
             effect: EffectKind::Idempotent,
             deadline: self.deadline,
             settles_within: self.deadline * 2,
+            fact_only: true,
         }
     }
 
@@ -168,28 +159,19 @@ impl Anpr {
         until: Instant,
     ) -> Result<Receipt, Fault> {
         let purpose = self.purposes.of(&service.code, asking)?;
-        let request = Digest::of(&body);
+        let accept = HeaderValue::from_static("application/json, application/problem+json");
         let question = Question {
             purpose,
             audience: &service.audience,
             asking,
-            body: &body,
+            door: service.door("anpr-service-e002"),
+            headers: HeaderMap::from_iter([(ACCEPT, accept)]),
+            body,
             content_type: "application/json",
         };
-        let headers = self.pdnd.headers(&question, until).await?;
-        let mut post = Request::new(reqwest::Method::POST, service.door("anpr-service-e002"));
-        *post.headers_mut() = headers;
-        let accept = HeaderValue::from_static("application/json, application/problem+json");
-        post.headers_mut().insert(ACCEPT, accept);
-        *post.body_mut() = Some(body.into());
-        let left = until.saturating_duration_since(Instant::now());
-        let exchange = exchange(&self.http, post, left, ANSWER_LIMIT).await;
-        let evidence = Evidence { request, answer: exchange.answer };
-        let value = judged(exchange, service).inspect_err(|fault| {
-            if fault.code == "SN0765" {
-                self.pdnd.forget(purpose);
-            }
-        })?;
+        let (exchange, evidence) = self.pdnd.put(question, until).await?;
+        let judged = judged(exchange, service);
+        let value = judged.inspect_err(|fault| self.pdnd.notice(purpose, fault))?;
         let result = answer::read(service.answers, &value)
             .map_err(|why| classify::without_result(why, &service.code))?;
         Ok(Receipt { reference: answer::reference(&value), result, evidence: Some(evidence) })
@@ -199,14 +181,6 @@ impl Anpr {
 fn judged(exchange: Exchange, service: &Service) -> Result<Value, Fault> {
     let transaction = exchange.header("govway-transaction-id");
     classify::classify(exchange.outcome, transaction.as_deref(), &service.code)
-}
-
-/// On whose behalf a call asks: ANPR wants a purpose and the number of a case.
-pub(crate) fn asked<'a>(call: &'a Call<'_>) -> Result<&'a Asking<'a>, Fault> {
-    call.asking.as_ref().filter(|asking| !asking.case.trim().is_empty()).ok_or_else(|| {
-        let text = "an authority is asked for one purpose and one case: as a fact, not as a step";
-        Fault::new(FaultClass::Poison, "SN0781", text)
-    })
 }
 
 /// Whoever looks by national id asks C030 first: every purpose needs its id for that.
@@ -228,9 +202,4 @@ fn knows_ids(purposes: &Purposes, services: &BTreeMap<String, Service>) -> Resul
             Some(_) | None => Ok(()),
         },
     }
-}
-
-fn unknown(operation: &str) -> Fault {
-    let text = format!("there is no operation `{operation}`; this is a mistake of the bus");
-    Fault::new(FaultClass::Poison, "SN0901", text)
 }

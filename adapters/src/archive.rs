@@ -17,7 +17,7 @@ use snodo_core::{
     verdict::EffectKind,
 };
 
-use crate::typed::{input_schema, output_schema};
+use crate::typed::{input_schema, output_schema, unknown, write_result};
 
 /// Documents of one call at most: each is read whole.
 const MOST: usize = 100;
@@ -166,6 +166,7 @@ fn operation<Input: JsonSchema, Output: JsonSchema>(name: &str) -> Operation {
         // All documents of a call are read: a hundred of 50 MiB.
         deadline: Duration::from_mins(5),
         settles_within: Duration::ZERO,
+        fact_only: false,
     }
 }
 
@@ -177,13 +178,6 @@ fn read<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Fault> {
     })
 }
 
-/// Results are plain structures of text and numbers: they always serialise.
 fn receipt(result: &impl Serialize) -> Result<Receipt, Fault> {
-    let result = serde_json::to_value(result).map_err(|_| unknown("result"))?;
-    Ok(Receipt { result, reference: None, evidence: None })
-}
-
-fn unknown(operation: &str) -> Fault {
-    let text = format!("the archive has no operation `{operation}`; this is a mistake of the bus");
-    Fault::new(FaultClass::Poison, "SN0901", text)
+    Ok(Receipt { result: write_result(result)?, reference: None, evidence: None })
 }

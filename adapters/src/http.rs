@@ -28,6 +28,7 @@ use self::{
     exchange::exchange,
     request::Path,
 };
+use crate::typed::unknown;
 
 /// An instance: one far side and its operations.
 #[derive(Debug)]
@@ -180,11 +181,6 @@ fn receipt(result: Value, location: Option<String>, evidence: Evidence) -> Recei
         _ => None,
     });
     Receipt { reference: location.or(id), result, evidence: Some(evidence) }
-}
-
-fn unknown(operation: &str) -> Fault {
-    let text = format!("there is no operation `{operation}`; this is a mistake of the bus");
-    Fault::new(FaultClass::Poison, "SN0901", text)
 }
 
 impl From<Method> for reqwest::Method {

@@ -9,38 +9,33 @@ mod question;
 use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::{
-    Client, Request, Url,
-    header::{ACCEPT, HeaderName, HeaderValue},
+    Request, Url,
+    header::{ACCEPT, HeaderMap, HeaderName, HeaderValue},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use snodo_core::{
-    adapter::{Adapter, Asking, Call, Evidence, OpenError, Opening, Operation, Receipt},
-    fault::{Fault, FaultClass},
-    ids::Digest,
+    adapter::{Adapter, Asking, Call, OpenError, Opening, Operation, Receipt},
+    fault::Fault,
     verdict::EffectKind,
 };
 use tokio::time::Instant;
 
 use crate::{
-    anpr::{asked, default_loa, default_location},
     http::{
         SecretFile,
-        classify::classify_probe,
-        exchange::exchange,
-        open::{address, client},
+        open::address,
         options::{checked_deadline, default_deadline, duration, mistake},
     },
-    pdnd::{ClientOptions, EvidencePattern, Pdnd, Purposes, Question},
-    typed::{input_schema, output_schema},
+    pdnd::{
+        ClientOptions, EvidencePattern, Pdnd, Purposes, Question, asked, default_loa,
+        default_location,
+    },
+    typed::{input_schema, output_schema, read_input, unknown, write_result},
 };
 
 /// The one operation, and the service of which PDND knows our purposes.
 const OPERATION: &str = "indicator";
-/// The longest answer that is read.
-const ANSWER_LIMIT: usize = 1024 * 1024;
-/// A probe is over by then.
-const PROBE: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "text/xml; charset=utf-8";
 const ACTION: &str =
     "\"http://inps.it/ConsultazioneISEE/ISvcConsultazione/ConsultazioneIndicatore\"";
@@ -108,7 +103,6 @@ pub struct Isee {
     base: Url,
     audience: String,
     pdnd: Pdnd,
-    http: Client,
     purposes: Purposes,
     benefits: BTreeMap<String, String>,
     office: String,
@@ -193,7 +187,6 @@ impl Adapter for Isee {
             audience: options.audience.unwrap_or(options.base),
             base,
             pdnd,
-            http: client()?,
             purposes: options.purposes,
             benefits: options.benefits,
             office: options.office,
@@ -209,6 +202,7 @@ impl Adapter for Isee {
             effect: EffectKind::Idempotent,
             deadline: self.deadline,
             settles_within: self.deadline * 2,
+            fact_only: true,
         }]
     }
 
@@ -217,10 +211,7 @@ impl Adapter for Isee {
             return Err(unknown(call.operation));
         }
         let asking = asked(&call)?;
-        let about = About::deserialize(call.input).map_err(|_| {
-            let text = "the input is not of the operation's schema; this is a mistake of the bus";
-            Fault::new(FaultClass::Poison, "SN0901", text)
-        })?;
+        let about: About = read_input(call.input)?;
         let kind = about.kind.unwrap_or_default();
         let benefit = self.benefits.get(asking.purpose).map(String::as_str);
         let body = question::envelope(&about.tax_code, kind, benefit, &self.office, asking);
@@ -229,7 +220,7 @@ impl Adapter for Isee {
 
     async fn probe(&self) -> Result<(), Fault> {
         let request = Request::new(reqwest::Method::HEAD, self.base.clone());
-        classify_probe(exchange(&self.http, request, PROBE, ANSWER_LIMIT).await.outcome)
+        self.pdnd.probe(request).await
     }
 }
 
@@ -237,30 +228,24 @@ impl Isee {
     async fn ask(&self, asking: &Asking<'_>, kind: Kind, body: Vec<u8>) -> Result<Receipt, Fault> {
         let until = Instant::now() + self.deadline;
         let purpose = self.purposes.of(OPERATION, asking)?;
-        let request = Digest::of(&body);
+        let headers = [
+            (HeaderName::from_static("soapaction"), HeaderValue::from_static(ACTION)),
+            (ACCEPT, HeaderValue::from_static("text/xml")),
+        ];
         let question = Question {
             purpose,
             audience: &self.audience,
             asking,
-            body: &body,
+            door: self.base.clone(),
+            headers: HeaderMap::from_iter(headers),
+            body,
             content_type: CONTENT_TYPE,
         };
-        let mut post = Request::new(reqwest::Method::POST, self.base.clone());
-        *post.headers_mut() = self.pdnd.headers(&question, until).await?;
-        let headers = post.headers_mut();
-        headers.insert(HeaderName::from_static("soapaction"), HeaderValue::from_static(ACTION));
-        headers.insert(ACCEPT, HeaderValue::from_static("text/xml"));
-        *post.body_mut() = Some(body.into());
-        let left = until.saturating_duration_since(Instant::now());
-        let exchange = exchange(&self.http, post, left, ANSWER_LIMIT).await;
-        let evidence = Evidence { request, answer: exchange.answer };
-        let (indicator, reference) = answer::classify(exchange, kind).inspect_err(|fault| {
-            if fault.code == "SN0765" {
-                self.pdnd.forget(purpose);
-            }
-        })?;
-        let result = serde_json::to_value(indicator).map_err(|_| unknown(OPERATION))?;
-        Ok(Receipt { result, reference, evidence: Some(evidence) })
+        let (exchange, evidence) = self.pdnd.put(question, until).await?;
+        let judged = answer::classify(exchange, kind);
+        let (indicator, reference) =
+            judged.inspect_err(|fault| self.pdnd.notice(purpose, fault))?;
+        Ok(Receipt { result: write_result(&indicator)?, reference, evidence: Some(evidence) })
     }
 }
 
@@ -290,9 +275,4 @@ fn known(options: &Options) -> Result<(), OpenError> {
         return Err(mistake("/office", "`office` is no code", help));
     }
     Ok(())
-}
-
-fn unknown(operation: &str) -> Fault {
-    let text = format!("there is no operation `{operation}`; this is a mistake of the bus");
-    Fault::new(FaultClass::Poison, "SN0901", text)
 }

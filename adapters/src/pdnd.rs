@@ -21,7 +21,7 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use snodo_core::{
-    adapter::Asking,
+    adapter::{Asking, Call, Evidence},
     fault::{Fault, FaultClass},
     ids::Digest,
 };
@@ -29,16 +29,26 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use self::options::{ClientOptions, EvidencePattern, Purposes};
+pub(crate) use self::options::{default_loa, default_location};
 use self::{
     key::Key,
     tokens::{Actor, Moment, Signer},
     voucher::Voucher,
 };
-use crate::http::exchange::exchange;
+use crate::http::{
+    classify::classify_probe,
+    exchange::{Exchange, exchange},
+};
 
 /// The longest answer of the token service that is read.
-const ANSWER_LIMIT: usize = 64 * 1024;
+const VOUCHER_LIMIT: usize = 64 * 1024;
+/// The longest answer of an authority that is read.
+const ANSWER_LIMIT: usize = 1024 * 1024;
+/// A probe is over by then.
+const PROBE: Duration = Duration::from_secs(5);
 const FORM: &str = "application/x-www-form-urlencoded";
+/// An authority refuses our credentials.
+const NOT_TAKEN: &str = "SN0765";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A client of PDND: one key, the vouchers of its purposes.
@@ -62,32 +72,63 @@ impl std::fmt::Debug for Pdnd {
 }
 
 /// A question to an authority behind PDND.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+#[derive(Debug)]
+pub(crate) struct Question<'a> {
     /// The purpose as PDND knows it, for this service.
-    pub purpose: Uuid,
+    pub(crate) purpose: Uuid,
     /// Whom the signed tokens are for.
-    pub audience: &'a str,
+    pub(crate) audience: &'a str,
     /// On whose behalf.
-    pub asking: &'a Asking<'a>,
+    pub(crate) asking: &'a Asking<'a>,
+    /// Where it is sent.
+    pub(crate) door: Url,
+    /// What the authority wants beside what PDND wants.
+    pub(crate) headers: HeaderMap,
     /// The very bytes that are sent.
-    pub body: &'a [u8],
+    pub(crate) body: Vec<u8>,
     /// Their type, as it is sent.
-    pub content_type: &'static str,
+    pub(crate) content_type: &'static str,
 }
 
 impl Pdnd {
-    /// The headers of a question: voucher, evidence, signature, digest. It is over by `until`.
-    pub async fn headers(
+    /// Puts a question to an authority; what has come of it is the authority's to judge. It is over by
+    /// `until`, voucher included.
+    pub(crate) async fn put(
         &self,
-        question: &Question<'_>,
+        question: Question<'_>,
         until: Instant,
-    ) -> Result<HeaderMap, Fault> {
+    ) -> Result<(Exchange, Evidence), Fault> {
+        let signed = self.headers(&question, until).await?;
+        let mut request = Request::new(reqwest::Method::POST, question.door);
+        *request.headers_mut() = question.headers;
+        request.headers_mut().extend(signed);
+        let asked = Digest::of(&question.body);
+        *request.body_mut() = Some(question.body.into());
+        let left = until.saturating_duration_since(Instant::now());
+        let exchange = exchange(&self.http, request, left, ANSWER_LIMIT).await;
+        let evidence = Evidence { request: asked, answer: exchange.answer };
+        Ok((exchange, evidence))
+    }
+
+    /// Asks an authority for nothing, to see whether it is there.
+    pub(crate) async fn probe(&self, request: Request) -> Result<(), Fault> {
+        classify_probe(exchange(&self.http, request, PROBE, ANSWER_LIMIT).await.outcome)
+    }
+
+    /// Forgets the voucher of a purpose where an authority did not take it.
+    pub(crate) fn notice(&self, purpose: Uuid, fault: &Fault) {
+        if fault.code == NOT_TAKEN {
+            self.vouchers().remove(&purpose);
+        }
+    }
+
+    /// Voucher, evidence, signature, digest.
+    async fn headers(&self, question: &Question<'_>, until: Instant) -> Result<HeaderMap, Fault> {
         let key = Key::read(&self.key).await?;
         let signer = Signer { key: &key, kid: &self.kid, client: &self.client };
         let evidence = self.evidence(&signer, question)?;
         let voucher = self.voucher(&signer, question.purpose, evidence.as_deref(), until).await?;
-        let digest = format!("SHA-256={}", STANDARD.encode(Digest::of(question.body).0));
+        let digest = format!("SHA-256={}", STANDARD.encode(Digest::of(&question.body).0));
         let signature =
             signer.signature(question.audience, &digest, question.content_type, moment()?)?;
         let mut headers = HeaderMap::new();
@@ -102,11 +143,6 @@ impl Pdnd {
         Ok(headers)
     }
 
-    /// Forgets the voucher of a purpose: an authority did not take it.
-    pub fn forget(&self, purpose: Uuid) {
-        self.vouchers().remove(&purpose);
-    }
-
     fn evidence(
         &self,
         signer: &Signer<'_>,
@@ -117,13 +153,13 @@ impl Pdnd {
             EvidencePattern::Audit01 => None,
             EvidencePattern::Audit02 => Some(key::dnonce()?),
         };
-        let Question { purpose, audience, asking, .. } = *question;
+        let Question { purpose, audience, asking, .. } = question;
         let actor = Actor {
             id: asking.actor,
             location: asking.actor_location.unwrap_or(&self.location),
             loa: asking.actor_loa.unwrap_or(&self.loa),
         };
-        signer.evidence(audience, purpose, actor, dnonce, moment()?).map(Some)
+        signer.evidence(audience, *purpose, actor, dnonce, moment()?).map(Some)
     }
 
     /// A voucher: a kept one where none is bound to an evidence, else a new one.
@@ -165,7 +201,7 @@ impl Pdnd {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(self.form(assertion).into());
-        Ok(exchange(&self.http, request, deadline, ANSWER_LIMIT).await.outcome)
+        Ok(exchange(&self.http, request, deadline, VOUCHER_LIMIT).await.outcome)
     }
 
     fn form(&self, assertion: &str) -> String {
@@ -183,6 +219,14 @@ impl Pdnd {
     fn vouchers(&self) -> MutexGuard<'_, BTreeMap<Uuid, Voucher>> {
         self.vouchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// On whose behalf a call asks: authorities want a purpose and the number of a case.
+pub(crate) fn asked<'a>(call: &'a Call<'_>) -> Result<&'a Asking<'a>, Fault> {
+    call.asking.as_ref().filter(|asking| !asking.case.trim().is_empty()).ok_or_else(|| {
+        let text = "an authority is asked for one purpose and one case: as a fact, not as a step";
+        Fault::new(FaultClass::Poison, "SN0781", text)
+    })
 }
 
 /// Seconds since 1970.

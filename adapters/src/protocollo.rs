@@ -21,7 +21,7 @@ use snodo_core::{
 
 pub use self::daily::{DailyRegister, MadeRegister};
 pub use self::record::{Correspondent, Document, Incomplete, ReceivedProtocol, Register};
-use crate::typed::{input_schema, output_schema};
+use crate::typed::{input_schema, output_schema, unknown};
 
 /// What stands under an instance of kind `protocollo`.
 #[derive(Debug, Deserialize)]
@@ -140,6 +140,7 @@ fn operation<Input: JsonSchema, Output: JsonSchema>(name: &str) -> Operation {
         // The ledger's own commit: it makes no call.
         deadline: Duration::from_secs(10),
         settles_within: Duration::ZERO,
+        fact_only: false,
     }
 }
 
@@ -163,9 +164,4 @@ fn number(text: &str) -> Result<(i64, i16), Fault> {
 
 fn refused(text: &str, reason: &str) -> Fault {
     Fault::new(FaultClass::Refused, "SN0770", text).with_reason(reason)
-}
-
-fn unknown(operation: &str) -> Fault {
-    let text = format!("the register has no operation `{operation}`; this is a mistake of the bus");
-    Fault::new(FaultClass::Poison, "SN0901", text)
 }

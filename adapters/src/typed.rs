@@ -1,11 +1,14 @@
-//! The JSON Schema of Rust types, in the flat form that route authors and type inference read.
+//! Operations whose input and result are Rust types: their JSON Schema, in the flat form that route authors
+//! and type inference read, and calls of them.
 //!
 //! Invariant: no `$ref`, no `oneOf` of single constants: a closed list of words is an `enum`.
 
 use std::sync::Arc;
 
 use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
+use snodo_core::fault::{Fault, FaultClass};
 
 /// The schema of what an operation takes.
 pub(crate) fn input_schema<T: JsonSchema>() -> Arc<Value> {
@@ -15,6 +18,27 @@ pub(crate) fn input_schema<T: JsonSchema>() -> Arc<Value> {
 /// The schema of what an operation gives.
 pub(crate) fn output_schema<T: JsonSchema>() -> Arc<Value> {
     schema::<T>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+/// The input of a call. The words of a serde error may repeat a value, which may be a person's: they are
+/// not passed on.
+pub(crate) fn read_input<T: DeserializeOwned>(input: &Value) -> Result<T, Fault> {
+    T::deserialize(input).map_err(|_| mistake("the input is not of the operation's schema"))
+}
+
+/// The result of a call: a plain structure of text and numbers, which always serialises.
+pub(crate) fn write_result(result: &impl Serialize) -> Result<Value, Fault> {
+    serde_json::to_value(result).map_err(|_| mistake("the result cannot be written"))
+}
+
+/// A call of an operation that is not there.
+pub(crate) fn unknown(operation: &str) -> Fault {
+    mistake(&format!("there is no operation `{operation}`"))
+}
+
+fn mistake(text: &str) -> Fault {
+    let text = format!("{text}; this is a mistake of the bus");
+    Fault::new(FaultClass::Poison, "SN0901", text)
 }
 
 fn schema<T: JsonSchema>(mut settings: SchemaSettings) -> Arc<Value> {

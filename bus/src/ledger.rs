@@ -513,6 +513,20 @@ pub struct Forgotten {
     pub versions: u64,
     /// Strays.
     pub strays: u64,
+    /// Values of facts that are fresh no more: emptied, the question stays.
+    pub values: u64,
+    /// Questions to authorities.
+    pub questions: u64,
+    /// Disclosures.
+    pub disclosures: u64,
+}
+
+impl Forgotten {
+    /// Whether the turn took as much as it may of something that belongs to no message.
+    pub fn is_full(&self) -> bool {
+        let Self { strays, values, questions, disclosures, .. } = *self;
+        [strays, values, questions, disclosures].iter().any(|rows| *rows >= forget::TURN.into())
+    }
 }
 
 /// Who did what a person did, and why. Written with the event.

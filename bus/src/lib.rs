@@ -19,6 +19,7 @@ mod log;
 pub mod metrics;
 pub mod operators;
 pub mod pseudonyms;
+mod random;
 pub mod retry;
 pub mod run;
 pub mod settings;

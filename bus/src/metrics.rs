@@ -166,7 +166,7 @@ struct Work {
     commit_rows: Histogram,
     commit_took: Histogram,
     ready: Family<IntGauge>,
-    forgotten: [IntCounter; 7],
+    forgotten: [IntCounter; FORGOTTEN.len()],
     forget_behind: Gauge,
     totals_differ: IntGauge,
     totals_agreed: Gauge,
@@ -195,8 +195,18 @@ const CONFIRMS: [&str; 4] = ["confirmed", "returned", "nacked", "unknown"];
 const VERDICTS: [&str; 4] = ["retry", "park", "uncertain", "recall"];
 const MOVES: [&str; 9] =
     ["due", "give_back", "own_end", "expire", "reconcile", "unrouted", "poison", "stray", "wake"];
-const FORGOTTEN: [&str; 7] =
-    ["bodies", "results", "deliveries", "messages", "keys", "versions", "strays"];
+const FORGOTTEN: [&str; 10] = [
+    "bodies",
+    "results",
+    "deliveries",
+    "messages",
+    "keys",
+    "versions",
+    "strays",
+    "values",
+    "questions",
+    "disclosures",
+];
 const COMMITS: [&str; 3] = ["committed", "not_committed", "unclear"];
 const COMPONENTS: [&str; 6] = ["ledger", "broker", "topology", "routes", "targets", "disk"];
 
@@ -493,8 +503,30 @@ impl Metrics {
 
     /// Retention removed rows.
     pub fn forgot(&self, rows: &Forgotten) {
-        let Forgotten { bodies, results, deliveries, messages, keys, versions, strays } = *rows;
-        let rows = [bodies, results, deliveries, messages, keys, versions, strays];
+        let Forgotten {
+            bodies,
+            results,
+            deliveries,
+            messages,
+            keys,
+            versions,
+            strays,
+            values,
+            questions,
+            disclosures,
+        } = *rows;
+        let rows = [
+            bodies,
+            results,
+            deliveries,
+            messages,
+            keys,
+            versions,
+            strays,
+            values,
+            questions,
+            disclosures,
+        ];
         for (counter, rows) in self.work.forgotten.iter().zip(rows) {
             counter.inc_by(rows);
         }

@@ -13,7 +13,10 @@ use std::{
 
 use snodo_core::pseudonym::{Key, Pseudonyms};
 
-use crate::settings::{FactSettings, Settings};
+use crate::{
+    random,
+    settings::{FactSettings, Settings},
+};
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +63,8 @@ fn made(file: &PathBuf) -> Result<Key, KeyError> {
     let mut options = OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(file) {
         Ok(mut new) => {
-            let mut bytes = [0; 32];
-            let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-            if filled.map_err(|error| failed(error.into()))? < bytes.len() {
-                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-            }
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            new.write_all(hex.as_bytes()).and_then(|()| new.sync_all()).map_err(failed)?;
+            let key = random::hex(32).map_err(failed)?;
+            new.write_all(key.as_bytes()).and_then(|()| new.sync_all()).map_err(failed)?;
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),

@@ -22,7 +22,7 @@ use snodo_tests::{
     bench_house as house,
     bus::{BusProcess, HouseFolder, free_port},
     chaos::figures::Figures,
-    client::{Client, get, post_message},
+    client::{Client, post_message},
     node,
     palermo::set_line,
 };
@@ -189,8 +189,7 @@ impl Scene {
     }
 
     async fn figures(&self) -> Option<Figures> {
-        let answer = Client::new(self.house.metrics).send(&get("/metrics", "")).await.ok()?;
-        Some(Figures::read(std::str::from_utf8(&answer.body).ok()?))
+        Client::new(self.house.metrics).figures().await.ok()
     }
 
     async fn open(&self) -> Option<i64> {

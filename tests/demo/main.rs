@@ -171,19 +171,9 @@ async fn asked_once(house: &HouseFolder, authority: &Authority) -> Result<bool, 
     for (service, count) in &questions {
         say(&format!("   questions that {service} answered: {count}"));
     }
-    let mut client = Client::new(house.metrics);
-    let shown = client.send(&get("/metrics", "")).await?;
-    let text = String::from_utf8_lossy(&shown.body).into_owned();
-    let count = |name: &str| -> f64 {
-        let lines = text.lines().filter(|line| line.starts_with(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
-    let reused = text
-        .lines()
-        .filter(|line| line.starts_with("snodo_facts_used_total") && line.contains("\"reused\""))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>();
-    let values = count("snodo_values_not_asked_total");
+    let figures = Client::new(house.metrics).figures().await?;
+    let reused = figures.sum("snodo_facts_used_total", &[("way", "reused")]);
+    let values = figures.sum("snodo_values_not_asked_total", &[]);
     say(&format!("   facts used again without asking: {reused}"));
     say(&format!("   values a family was not asked for: {values}"));
     say("   who was told what of Luca (snodo disclosures):");
@@ -191,7 +181,7 @@ async fn asked_once(house: &HouseFolder, authority: &Authority) -> Result<bool, 
     say(&told.lines().map(|line| format!("   {line}")).collect::<Vec<_>>().join("\n"));
     say("");
     let asked = questions.get("C021") == Some(&2) && questions.get("ISEE") == Some(&1);
-    Ok(asked && reused > 0.0 && values > 0.0 && told.lines().count() == 3)
+    Ok(asked && reused > 0 && values > 0 && told.lines().count() == 3)
 }
 
 /// What `snodo disclosures` tells.

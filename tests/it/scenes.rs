@@ -106,8 +106,7 @@ impl Desk {
     }
 
     async fn figures(&self) -> Figures {
-        let answer = Client::new(self.house.metrics).send(&get("/metrics", "")).await;
-        Figures::read(&String::from_utf8_lossy(&answer.expect("metrics").body))
+        Client::new(self.house.metrics).figures().await.expect("metrics")
     }
 
     fn log(&self) -> String {

@@ -104,6 +104,7 @@ impl Adapter for Scripted {
             effect,
             deadline: Duration::from_secs(5),
             settles_within: Duration::ZERO,
+            fact_only: false,
         };
         vec![operation("put", EffectKind::Idempotent), operation("post", EffectKind::Once)]
     }

@@ -15,7 +15,7 @@ use snodo_core::ids::Digest;
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
     chaos::figures::Figures,
-    client::{Client, get},
+    client::Client,
 };
 use tokio::net::TcpListener;
 
@@ -147,6 +147,5 @@ pub(crate) async fn start(house: &HouseFolder) -> BusProcess {
 
 /// What the bus shows of itself.
 pub(crate) async fn figures(house: &HouseFolder) -> Option<Figures> {
-    let answer = Client::new(house.metrics).send(&get("/metrics", "")).await.ok()?;
-    Some(Figures::read(&String::from_utf8_lossy(&answer.body)))
+    Client::new(house.metrics).figures().await.ok()
 }

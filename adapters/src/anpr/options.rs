@@ -16,7 +16,7 @@ use crate::{
         SecretFile,
         options::{default_deadline, duration},
     },
-    pdnd::{ClientOptions, EvidencePattern, Purposes},
+    pdnd::{ClientOptions, EvidencePattern, Purposes, default_loa, default_location},
 };
 
 /// What stands under an instance of kind `anpr`.
@@ -75,14 +75,4 @@ impl Options {
             loa: self.loa.clone(),
         }
     }
-}
-
-/// The bus itself.
-pub(crate) fn default_location() -> String {
-    "snodo".to_owned()
-}
-
-/// The lowest: nothing is claimed that nobody said.
-pub(crate) fn default_loa() -> String {
-    "LoA1".to_owned()
 }

@@ -3,7 +3,7 @@
 //! Invariant: the same question gives the same bytes; what is absent is left out, never null: GovWay
 //! refuses null.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snodo_core::{
     adapter::Asking,
@@ -14,6 +14,7 @@ use super::{
     results::{About, Death, Declaration},
     services::Answers,
 };
+use crate::typed::read_input;
 
 /// Who is looked for.
 #[derive(Clone, Debug, Serialize)]
@@ -84,16 +85,16 @@ struct Details<'a> {
 pub(super) fn read(answers: Answers, input: &Value) -> Result<Asked, Fault> {
     match answers {
         Answers::Household | Answers::Person | Answers::Identity => {
-            let About { tax_code } = typed(input)?;
+            let About { tax_code } = read_input(input)?;
             Ok(Asked { tax_code, verify: None })
         }
         Answers::Death => {
-            let death: Death = typed(input)?;
+            let death: Death = read_input(input)?;
             let verify = Some(json!({ "datiDecesso": declared_death(&death) }));
             Ok(Asked { tax_code: death.tax_code, verify })
         }
         Answers::Verification => {
-            let Declaration { tax_code, declared } = typed(input)?;
+            let Declaration { tax_code, declared } = read_input(input)?;
             Ok(Asked { tax_code, verify: declared.map(Value::Object) })
         }
     }
@@ -105,13 +106,6 @@ fn declared_death(death: &Death) -> Value {
         declared["luogoEvento"] = json!({ "comune": { "codiceIstat": istat } });
     }
     declared
-}
-
-fn typed<T: DeserializeOwned>(input: &Value) -> Result<T, Fault> {
-    T::deserialize(input).map_err(|_| {
-        let text = "the input is not of the operation's schema; this is a mistake of the bus";
-        Fault::new(FaultClass::Poison, "SN0901", text)
-    })
 }
 
 /// The bytes of a question.

@@ -198,6 +198,7 @@ fn typed(
         effect,
         deadline: written.deadline,
         settles_within: written.settles_within.unwrap_or(written.deadline * 2),
+        fact_only: false,
     }))
 }
 

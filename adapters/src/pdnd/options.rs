@@ -79,6 +79,16 @@ impl Pdnd {
     }
 }
 
+/// The bus itself.
+pub(crate) fn default_location() -> String {
+    "snodo".to_owned()
+}
+
+/// The lowest: nothing is claimed that nobody said.
+pub(crate) fn default_loa() -> String {
+    "LoA1".to_owned()
+}
+
 fn named(key: &str, text: &str, help: &str) -> Result<(), OpenError> {
     let most = if key == "loa" { 20 } else { 128 };
     let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

@@ -16,6 +16,7 @@ use snodo_core::{
 };
 
 use super::{Protocollo, read, refused};
+use crate::typed::write_result;
 
 /// The input of `daily_register`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -83,7 +84,7 @@ impl Protocollo {
         };
         let made =
             MadeRegister { from: period.first.to_string(), day: period.last.to_string(), document };
-        let result = serde_json::to_value(&made).map_err(|_| super::unknown("result"))?;
+        let result = write_result(&made)?;
         Ok(Receipt { result, reference: None, evidence: None })
     }
 

@@ -37,6 +37,8 @@ pub struct Operation {
     pub deadline: Duration,
     /// How long after its sender has stopped a call may still act (`recallable`, `once`).
     pub settles_within: Duration,
+    /// Its call needs a number, a purpose and a case ([`Asking`]): it is asked as a fact, and is no step.
+    pub fact_only: bool,
 }
 
 /// One call of one operation for one step.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     diagnostic::{Place, Problems},
-    facts::Fact,
+    facts::{Catalogue, Fact},
     json::locate,
     schema::Schemas,
 };
@@ -82,9 +82,6 @@ impl Verdict {
         }
     }
 }
-
-/// The facts of a house by name; none where one is wrong, which was said.
-pub(crate) type Catalogue = BTreeMap<String, Option<Arc<Fact>>>;
 
 /// What is looked at beside the entry types.
 #[derive(Clone, Copy)]

@@ -94,8 +94,8 @@ pub fn persons_in(body: &Value) -> Vec<&str> {
     found
 }
 
-/// The facts of a house, by name.
-pub type Facts = BTreeMap<String, Arc<Fact>>;
+/// The facts of a house by name; none where one is wrong, which was said.
+pub(crate) type Catalogue = BTreeMap<String, Option<Arc<Fact>>>;
 
 impl Fact {
     /// Its question, as messages name it: `anpr.C021`.

@@ -28,6 +28,7 @@ CREATE TABLE question (
 CREATE UNIQUE INDEX question_open ON question (fact, about, purpose) WHERE answered_at IS NULL;
 CREATE INDEX question_known ON question (fact, about, number);
 CREATE INDEX question_stale ON question (fresh_until) WHERE value IS NOT NULL;
+CREATE INDEX question_asked ON question (asked_at);
 
 CREATE TABLE question_person (
   person BLOB NOT NULL,
@@ -59,7 +60,7 @@ CREATE TABLE disclosure (
   delivery INTEGER NOT NULL,
   step TEXT NOT NULL,
   keep_until INTEGER NOT NULL,
-  UNIQUE (delivery, step, person)
+  UNIQUE (delivery, step, person, number)   -- replayed, a step may be told again, of another question
 );
 CREATE INDEX disclosure_person ON disclosure (person, at);
 CREATE INDEX disclosure_keep ON disclosure (keep_until);

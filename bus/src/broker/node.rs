@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::session::{Endpoint, Secret};
+use crate::random;
 
 /// Where Debian's package and the generic archive put the server's own script (not Debian's wrapper,
 /// which changes user).
@@ -285,7 +286,7 @@ impl PrivateNode {
         fs::write(self.folder.join("enabled_plugins"), "[rabbitmq_management].\n")?;
         let cookie = self.folder.join(".erlang.cookie");
         if !cookie.exists() {
-            write_secret(&cookie, &random_hex(20)?)?;
+            write_secret(&cookie, &random::hex(20)?)?;
         }
         Ok(())
     }
@@ -444,9 +445,9 @@ impl Identity {
 
     fn new() -> io::Result<Self> {
         Ok(Self {
-            name: format!("snodo-{}@localhost", random_hex(5)?),
+            name: format!("snodo-{}@localhost", random::hex(5)?),
             user: "snodo".to_owned(),
-            password: random_hex(24)?,
+            password: random::hex(24)?,
             amqp: 0,
             management: 0,
             distribution: 0,
@@ -478,7 +479,7 @@ fn free_port(wanted: u16) -> Option<(u16, TcpListener)> {
     {
         return Some(bound);
     }
-    let start = random_hex(2).ok().and_then(|hex| u16::from_str_radix(&hex, 16).ok()).unwrap_or(0);
+    let start = random::hex(2).ok().and_then(|hex| u16::from_str_radix(&hex, 16).ok()).unwrap_or(0);
     let count = PORTS.end - PORTS.start;
     (0..count).find_map(|step| bind(PORTS.start + (start % count + step) % count))
 }
@@ -520,12 +521,6 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
-}
-
-fn random_hex(bytes: usize) -> io::Result<String> {
-    let mut random = vec![0; bytes];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
 }
 
 /// In its own process group: an interrupt at the terminal is ours to pass on.

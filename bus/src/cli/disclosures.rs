@@ -14,6 +14,8 @@ use crate::exit::{Exit, Failure};
 
 /// The tax code is read from standard input: what stands on a command line is seen by everybody.
 #[derive(Debug, Args)]
+#[command(after_help = "Newest first. In brackets stand the parts of the fact that were used: \
+    `members[].taxCode` are values, of `members[]?` only how many there are.")]
 pub(super) struct Disclosures {
     /// Why you look, in one line without personal data; it goes into the log, with your name
     #[arg(long, value_name = "TEXT")]

@@ -19,6 +19,7 @@ use super::Common;
 use crate::{
     exit::{Exit, Failure},
     house::{self, Checked},
+    random,
 };
 
 #[derive(Debug, Subcommand)]
@@ -90,7 +91,7 @@ impl New {
             Self::Purpose(purpose) => (purpose.files(common)?, None),
             Self::Fact(fact) => (fact.files(common, &checked)?, None),
             Self::Party(party) => {
-                let token = token()?;
+                let token = random::hex(32)?;
                 let digest = Digest::of(token.as_bytes());
                 (vec![scaffold::party(named(&party.id)?, &digest.to_string())], Some(token))
             }
@@ -181,14 +182,6 @@ fn named(name: &str) -> Result<&str, Failure> {
     Err(Failure::mistake(format!(
         "`{name}` is no name: write small letters, digits and `-`, first a letter"
     )))
-}
-
-/// 256 bits from the system, in hexadecimal.
-fn token() -> Result<String, Failure> {
-    let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(std::io::Error::from)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat())
 }
 
 /// Writes all of them, or none where one is there already.

@@ -74,7 +74,8 @@ impl Engine {
         prepared
     }
 
-    /// The answers that a message makes out of date: those about whom it names.
+    /// The answers that a message makes out of date: those about whom it names. Only a message of a type in
+    /// some `refresh_on` is read for that, which its own route may never do.
     fn outdates(&self, routes: &Routes, message: &Message) -> Option<Box<Outdated>> {
         let facts = routes.refreshes(&message.envelope.kind);
         if facts.is_empty() {

@@ -19,7 +19,7 @@ const ROWS: usize = 500;
 const MESSAGES: u32 = 200;
 /// Keys of orders that one turn looks at.
 const KEYS: u32 = 500;
-/// Between looks at keys, versions and strays, where the last one found fewer than there may be.
+/// Between looks at what belongs to no message, where the last turn took all that was due of it.
 const REST: Duration = Duration::from_hours(1);
 
 /// The loop that forgets.
@@ -38,7 +38,8 @@ impl Retention {
         Self { engine, bodies, metadata, rested_at: None }
     }
 
-    /// One turn; returns how many messages it looked at.
+    /// One turn; returns how much it found to do: messages that it looked at, and 1 where more of the rest
+    /// is due at once.
     pub async fn step(&mut self) -> Result<u64, SweepError> {
         let (keep, now) = (self.keep(), self.engine.clock.now());
         let mut turn = self.messages(&keep, now).await?;
@@ -48,13 +49,12 @@ impl Retention {
             return Ok(0);
         }
         let outcomes = self.engine.write.submit(vec![Action::Forget(Box::new(turn))]).await?;
-        if rest {
+        let Some(Outcome::Forgotten(rows)) = outcomes.first() else { return Ok(looked) };
+        self.engine.observer.forgot(rows);
+        if rest && !rows.is_full() {
             self.rested_at = Some(self.engine.clock.uptime());
         }
-        if let Some(Outcome::Forgotten(rows)) = outcomes.first() {
-            self.engine.observer.forgot(rows);
-        }
-        Ok(looked)
+        Ok(looked + u64::from(rows.is_full()))
     }
 
     /// For how long the message that has waited longest to be looked at has waited.

@@ -113,6 +113,8 @@ pub(super) struct NewMessage<'a> {
     pub(super) message: &'a Message,
     pub(super) deliveries: &'a [NewDelivery],
     pub(super) documents: &'a [DocumentKey],
+    /// What it makes out of date.
+    outdates: Option<&'a Outdated>,
     pub(super) cause: Option<i64>,
 }
 
@@ -651,6 +653,8 @@ impl<'a> Group<'a> {
         let mut statements = self.steps();
         statements.extend(self.facts());
         let messages = self.new_messages();
+        let outdated = messages.iter().filter_map(|new| new.outdates);
+        statements.extend(facts::outdate(outdated, self.now));
         let mut numbers = order::draw(tx, &messages, self.now).await?;
         let owners = self.write_messages(&messages, &mut numbers, &mut statements);
         let deliveries = statements.len();
@@ -665,31 +669,18 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// What steps write of facts, and what messages make out of date.
+    /// What steps write of facts.
     fn facts(&self) -> Vec<Statement<'a>> {
         let mut statements = Vec::new();
-        let mut outdated: Vec<&'a Outdated> = Vec::new();
-        for (index, action) in self.actions.iter().enumerate() {
-            let hit = self.hits[index].as_ref();
-            match (action, hit) {
-                (
-                    Action::Done { fact: Some(fact), .. } | Action::Answer { fact, .. },
-                    Some(hit),
-                ) => {
-                    statements.extend(facts::statements(hit.seq, fact, self.now));
-                }
-                (Action::Accept(accept), _) if self.created.contains_key(&index) => {
-                    outdated.extend(accept.outdates.as_deref());
-                }
-                _ => {}
-            }
-            if let (Action::Settle { emits, .. } | Action::Done { emits, .. }, Some(_)) =
-                (action, hit)
+        for (action, hit) in self.actions.iter().zip(&self.hits) {
+            if let (
+                Action::Done { fact: Some(fact), .. } | Action::Answer { fact, .. },
+                Some(hit),
+            ) = (action, hit)
             {
-                outdated.extend(emits.iter().filter_map(|emit| emit.outdates.as_deref()));
+                statements.extend(facts::statements(hit.seq, fact, self.now));
             }
         }
-        statements.extend(facts::outdate(outdated.into_iter(), self.now));
         statements
     }
 
@@ -769,6 +760,7 @@ impl<'a> Group<'a> {
                     message: &accept.message,
                     deliveries: &accept.deliveries,
                     documents: &accept.documents,
+                    outdates: accept.outdates.as_deref(),
                     cause: None,
                 }),
                 Action::Settle { emits, seq, .. } | Action::Done { emits, seq, .. } => {
@@ -779,6 +771,7 @@ impl<'a> Group<'a> {
                         message: &emission.message,
                         deliveries: &emission.deliveries,
                         documents: &emission.documents,
+                        outdates: emission.outdates.as_deref(),
                         cause: Some(cause),
                     }));
                 }

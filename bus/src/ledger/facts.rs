@@ -17,8 +17,9 @@ use snodo_core::{
 };
 
 use super::{
-    Outcome, ReadError,
+    Forgotten, Outcome, ReadError,
     database::{GroupError, Tx, unreadable},
+    forget::TURN,
     guards::fenced,
     statement::{Cell, Columns, Found, Kind::Blob, Kind::Int, Kind::Text, Rows, Statement},
     store::SqlLedger,
@@ -416,35 +417,50 @@ pub(super) fn outdate<'a>(
     (!rows.is_empty()).then(|| Statement::over(sql, vec![now.0.into()], rows))
 }
 
-/// At most so many rows of each kind go in one turn of retention.
-const TURN: u32 = 500;
-
-/// Values that are no longer fresh, questions that nobody needs, disclosures whose time is over.
-pub(super) fn forget<'a>(now: Timestamp, before: Timestamp) -> [Statement<'a>; 4] {
-    let limit = TURN;
-    let of = "SELECT instance, number FROM question WHERE answered_at <= {0} LIMIT {1}";
-    [
-        Statement::new(
-            "UPDATE question SET value = NULL WHERE (instance, number) IN (SELECT instance, number \
-             FROM question WHERE value IS NOT NULL AND fresh_until <= {0} LIMIT {1})",
-            vec![now.0.into(), limit.into()],
-        ),
-        Statement::new(
-            format!("DELETE FROM question_person WHERE (instance, number) IN ({of})"),
-            vec![before.0.into(), limit.into()],
-        ),
-        Statement::new(
-            "DELETE FROM question WHERE answered_at <= {0} AND NOT EXISTS (SELECT 1 \
-             FROM question_person AS p WHERE p.instance = question.instance \
-             AND p.number = question.number) AND {1} = {1}",
-            vec![before.0.into(), limit.into()],
-        ),
-        Statement::new(
-            "DELETE FROM disclosure WHERE seq IN (SELECT seq FROM disclosure \
-             WHERE keep_until <= {0} ORDER BY keep_until LIMIT {1})",
-            vec![now.0.into(), limit.into()],
-        ),
-    ]
+/// Values that are no longer fresh, questions that nobody needs, disclosures whose time is over; at most
+/// [`TURN`] of each. One that was never answered goes too, unless somebody asks it now.
+pub(super) async fn forget(
+    tx: &mut Tx,
+    now: Timestamp,
+    before: Timestamp,
+    told: &mut Forgotten,
+) -> Result<(), GroupError> {
+    let old = format!(
+        "(SELECT instance, number FROM question WHERE asked_at <= {{0}} \
+         AND (fresh_until <= {{1}} OR answered_at IS NULL AND NOT {IS_ASKED})) \
+         ORDER BY asked_at, instance, number LIMIT {{2}})"
+    );
+    let of_old = || vec![before.0.into(), now.0.into(), TURN.into()];
+    let due = || vec![now.0.into(), TURN.into()];
+    let gone = tx
+        .run(&[
+            Statement::new(
+                "UPDATE question SET value = NULL WHERE (instance, number) IN (SELECT instance, \
+                 number FROM question WHERE value IS NOT NULL AND fresh_until <= {0} LIMIT {1}) \
+                 RETURNING number",
+                due(),
+            ),
+            Statement::new(
+                format!("DELETE FROM question_person WHERE (instance, number) IN {old}"),
+                of_old(),
+            ),
+            Statement::new(
+                format!("DELETE FROM question WHERE (instance, number) IN {old} RETURNING number"),
+                of_old(),
+            ),
+            Statement::new(
+                "DELETE FROM disclosure WHERE seq IN (SELECT seq FROM disclosure \
+                 WHERE keep_until <= {0} ORDER BY keep_until LIMIT {1}) RETURNING seq",
+                due(),
+            ),
+        ])
+        .await?;
+    if let [values, _, questions, disclosures] = &gone[..] {
+        told.values += values.len() as u64;
+        told.questions += questions.len() as u64;
+        told.disclosures += disclosures.len() as u64;
+    }
+    Ok(())
 }
 
 impl SqlLedger {

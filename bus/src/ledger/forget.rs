@@ -22,6 +22,9 @@ use super::{
 };
 use crate::faults::off;
 
+/// At most so many rows of a kind that belongs to no message go in one turn.
+pub(super) const TURN: u32 = 500;
+
 const SEQ: Columns = &[("k_seq", Int)];
 const SEQ_AT: Columns = &[("k_seq", Int), ("k_at", Int)];
 const KEYS: Columns = &[("k_subscriber", Text), ("k_key", Blob)];
@@ -199,7 +202,7 @@ fn count(name: &'static str, n: i64, set: &str) -> Statement<'static> {
     Statement::new(sql, vec![name.into(), n.into()])
 }
 
-/// Keys of orders, versions of routes, strays.
+/// Keys of orders, versions of routes, strays, facts.
 async fn rest(
     tx: &mut Tx,
     turn: &Forget,
@@ -222,8 +225,7 @@ async fn rest(
     let found = tx.run(&[seen(running, now), old_versions(before), old_strays(before)]).await?;
     told.versions += found[1].len() as u64;
     told.strays += found[2].len() as u64;
-    tx.run(&facts::forget(now, before)).await?;
-    Ok(())
+    facts::forget(tx, now, before, told).await
 }
 
 /// A key goes in two turns: the first raises the floor from which its subscriber's new keys draw, the
@@ -273,9 +275,9 @@ fn old_versions<'a>(before: Timestamp) -> Statement<'a> {
 
 fn old_strays<'a>(before: Timestamp) -> Statement<'a> {
     Statement::new(
-        "DELETE FROM stray WHERE seq IN (SELECT seq FROM stray WHERE settled_at <= {0} LIMIT 500) \
+        "DELETE FROM stray WHERE seq IN (SELECT seq FROM stray WHERE settled_at <= {0} LIMIT {1}) \
          RETURNING seq",
-        vec![before.0.into()],
+        vec![before.0.into(), TURN.into()],
     )
 }
 

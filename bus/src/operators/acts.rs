@@ -32,7 +32,8 @@ pub(super) struct Because {
     reason: String,
 }
 
-fn deed(actor: Actor, reason: &str) -> Result<Deed, No> {
+/// Who did what, and the reason that was given for it.
+pub(super) fn deed(actor: Actor, reason: &str) -> Result<Deed, No> {
     let reason = reason.trim();
     let fits =
         !reason.is_empty() && reason.len() <= LONGEST && !reason.chars().any(char::is_control);
@@ -42,9 +43,9 @@ fn deed(actor: Actor, reason: &str) -> Result<Deed, No> {
     Err(No::asked("a `reason` of one line, at most 500 characters, without personal data"))
 }
 
-type Said<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Said<T> = Result<Json<T>, JsonRejection>;
 
-fn read<T>(said: Said<T>, expected: &str) -> Result<T, No> {
+pub(super) fn read<T>(said: Said<T>, expected: &str) -> Result<T, No> {
     said.map(|Json(body)| body).map_err(|_| No::asked(expected))
 }
 

@@ -5,15 +5,12 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Json,
-    extract::{State, rejection::JsonRejection},
-};
+use axum::{Extension, Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use snodo_core::timestamp::Timestamp;
 
-use super::{Actor, No, Office, Told};
+use super::{Actor, Office, Told, acts};
 use crate::ledger::Disclosure;
 
 /// A page has at most so many.
@@ -42,22 +39,17 @@ pub(super) struct Search {
 pub(super) async fn search(
     State(office): State<Arc<Office>>,
     Extension(actor): Extension<Actor>,
-    said: Result<Json<Search>, JsonRejection>,
+    said: acts::Said<Search>,
 ) -> Told {
-    let expected = "{ person, reason } and, if wanted, from, until, before";
-    let Json(search) = said.map_err(|_| No::asked(expected))?;
-    let reason = search.reason.trim();
-    if reason.is_empty() || reason.len() > 500 || reason.chars().any(char::is_control) {
-        let expected = "a `reason` of one line, at most 500 characters, without personal data";
-        return Err(No::asked(expected));
-    }
+    let search = acts::read(said, "{ person, reason } and, if wanted, from, until, before")?;
+    let by = acts::deed(actor, &search.reason)?;
     let names = office.pseudonyms.every_name(&search.person);
     let within = (search.from.unwrap_or(Timestamp(0)), search.until.unwrap_or(Timestamp(i64::MAX)));
     let page = (search.before.unwrap_or(i64::MAX), MOST);
     let found = office.ledger.disclosures(&names, within, page).await?;
     tracing::info!(
-        actor = actor.0,
-        reason,
+        actor = by.actor,
+        reason = by.reason,
         rows = found.len(),
         "somebody looks at what was told of a person"
     );

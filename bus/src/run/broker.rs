@@ -266,7 +266,7 @@ pub(super) fn passwords(
         if !path.exists() {
             let mut file =
                 std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            writeln!(file, "{}", random_secret())?;
+            writeln!(file, "{}", crate::random::hex(32)?)?;
         }
         passwords.insert(queue.party.clone(), Secret::File(path));
     }
@@ -306,13 +306,4 @@ fn refuse(findings: Vec<Finding>) -> Result<(), String> {
     }
     let lines: String = errors.iter().map(|finding| format!("\n  {finding}")).collect();
     Err(format!("SN0822 the broker differs from the plan; run `snodo topology apply`:{lines}"))
-}
-
-/// 256 bits from the system, in hexadecimal.
-fn random_secret() -> String {
-    let mut bytes = [0; 32];
-    // The kernel's pool is ready long before any service starts, so this neither blocks nor fails.
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    debug_assert_eq!(filled, Ok(bytes.len()), "32 bytes come in one piece");
-    snodo_core::ids::Digest::of(&bytes).to_string()
 }

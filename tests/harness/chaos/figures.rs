@@ -1,8 +1,13 @@
 //! What a bus shows on `/metrics`, read back, and the two equations over it.
 //!
-//! Invariant: pure; a series that is not there counts as zero.
+//! Invariant: a series that is not there counts as zero.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use crate::client::{Client, get};
 
 /// The numbers of a scrape, by name and labels as they are written.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +23,14 @@ struct Figure {
 /// Which series of deliveries are a bucket, by its word; in the order of the ledger's numbers.
 pub const BUCKETS: [&str; 6] =
     ["open", "parked", "uncertain", "completed", "filtered", "discarded"];
+
+impl Client {
+    /// What a bus shows; this client is one of its port for metrics.
+    pub async fn figures(&mut self) -> io::Result<Figures> {
+        let answer = self.send(&get("/metrics", "")).await?;
+        Ok(Figures::read(&String::from_utf8_lossy(&answer.body)))
+    }
+}
 
 impl Figures {
     /// Reads the text format.

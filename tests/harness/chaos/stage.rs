@@ -24,7 +24,7 @@ use super::{
 use crate::{
     bus::{BusProcess, HouseFolder},
     checker::{Logs, Verdicts, judge},
-    client::{Client, get},
+    client::Client,
 };
 
 /// A start takes no longer.
@@ -154,8 +154,7 @@ impl Stage {
 
     /// What the bus shows; none while it cannot.
     pub async fn figures(&mut self) -> Option<Figures> {
-        let answer = self.figures.send(&get("/metrics", "")).await.ok()?;
-        Some(Figures::read(std::str::from_utf8(&answer.body).ok()?))
+        self.figures.figures().await.ok()
     }
 
     /// Waits until so many deliveries are open, by the bus's own figures.

@@ -159,6 +159,7 @@ fn operation(name: &str, effect: EffectKind) -> Operation {
         effect,
         deadline: DEADLINE,
         settles_within: SETTLES_WITHIN,
+        fact_only: false,
     }
 }
 

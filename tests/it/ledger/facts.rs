@@ -245,12 +245,84 @@ async fn values_go_when_they_are_stale_and_disclosures_when_their_time_is_over()
                 .is_empty()
         );
         assert_eq!(told().await.expect("read").len(), 1);
-        bench.one_at(turn(at(10_000)), at(7200)).await;
+        let rows = bench.one_at(turn(at(10_000)), at(7200)).await;
+        let Outcome::Forgotten(rows) = rows else { panic!("{rows:?}") };
+        assert_eq!((rows.questions, rows.disclosures), (1, 2));
         assert!(told().await.expect("read").is_empty());
         assert!(bench.ledger.persons("anpr", number).await.expect("read").is_empty());
         // Its number does not come again.
         let past = NewQuestion { past: Some(number), ..question(1) };
         let (next, _) = asked(&bench, ask(first.seq, bench.fence(1), past)).await;
         assert!(next > number);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_that_is_told_of_another_question_is_another_use() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        let (number, _) = asked(&bench, ask(first.seq, bench.fence(1), question(1))).await;
+        let rows = FactRows {
+            answered: Some(NewAnswer {
+                instance: "anpr".to_owned(),
+                number,
+                kept: kept(Value::Null),
+                persons: vec![person(1)],
+            }),
+            disclosures: vec![disclosure(1, number)],
+        };
+        let answer = Action::Answer { seq: first.seq, fence: bench.fence(1), fact: Box::new(rows) };
+        assert_eq!(bench.one(answer.clone()).await, Outcome::Matched);
+        assert_eq!(bench.one(answer).await, Outcome::Matched, "said twice it is one use");
+        let past = NewQuestion { past: Some(number), ..question(1) };
+        let (later, _) = asked(&bench, ask(first.seq, bench.fence(1), past)).await;
+        bench.one(answered(first.seq, bench.fence(1), later)).await;
+        let all = (Timestamp(0), at(10));
+        let told = bench.ledger.disclosures(&[person(1)], all, (i64::MAX, 10)).await.expect("read");
+        let numbers: Vec<u64> = told.iter().map(|(_, one)| one.number).collect();
+        assert_eq!(numbers, [later, number]);
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_asks_any_more_goes_and_one_that_is_asked_stays() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        let second = claimed(&bench, "b", 2).await;
+        let (gone, _) = asked(&bench, ask(first.seq, bench.fence(1), question(1))).await;
+        let (stays, _) = asked(&bench, ask(second.seq, bench.fence(2), question(2))).await;
+        let back = Action::GiveBack { seq: first.seq, fence: bench.fence(1) };
+        assert_eq!(bench.one(back).await, Outcome::Matched);
+        let rest_before = Some(at(10));
+        let turn =
+            Action::Forget(Box::new(snodo::ledger::Forget { rest_before, ..Default::default() }));
+        bench.one_at(turn, at(20)).await;
+        assert!(bench.ledger.persons("anpr", gone).await.expect("read").is_empty());
+        assert_eq!(bench.ledger.persons("anpr", stays).await.expect("read"), [person(2)]);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_takes_so_many_rows_and_says_that_there_may_be_more() {
+    for bench in Bench::each().await {
+        let first = bench.claimed("a").await;
+        for of in [1, 3] {
+            let (number, _) = asked(&bench, ask(first.seq, bench.fence(1), question(of))).await;
+            let name = |n: u32| Digest::of(&[&[of][..], &n.to_be_bytes()].concat());
+            let one = |n| Disclosure { person: name(n), ..disclosure(of, number) };
+            let rows = FactRows { answered: None, disclosures: (0..300).map(one).collect() };
+            let (seq, fence) = (first.seq, bench.fence(1));
+            let answer = Action::Answer { seq, fence, fact: Box::new(rows) };
+            assert_eq!(bench.one(answer).await, Outcome::Matched);
+        }
+        let turn = || {
+            let rest_before = Some(Timestamp(0));
+            Action::Forget(Box::new(snodo::ledger::Forget { rest_before, ..Default::default() }))
+        };
+        for (gone, is_full) in [(500, true), (100, false)] {
+            let outcome = bench.one_at(turn(), at(7200)).await;
+            let Outcome::Forgotten(rows) = outcome else { panic!("{outcome:?}") };
+            assert_eq!((rows.disclosures, rows.is_full()), (gone, is_full));
+        }
     }
 }

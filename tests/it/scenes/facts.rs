@@ -139,5 +139,5 @@ async fn nobody_is_named(desk: &Desk, people: &[String], authority: &Authority) 
         let named = people.iter().find(|code| text.contains(code.as_str()));
         assert_eq!(named, None, "a tax code is shown");
     }
-    assert!(desk.log().contains("ready") || !desk.log().is_empty(), "there is a log to look at");
+    assert!(!desk.log().is_empty(), "there is a log to look at");
 }

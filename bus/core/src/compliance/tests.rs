@@ -32,6 +32,7 @@ fn household(terms: &[&str], documents: &[&str]) -> Catalogue {
             effect: EffectKind::Idempotent,
             deadline: Duration::from_secs(5),
             settles_within: Duration::ZERO,
+            fact_only: false,
         },
         about: "taxCode".to_owned(),
         kind: crate::facts::Kind::Value,

@@ -131,6 +131,7 @@ mod tests {
                 effect: EffectKind::Idempotent,
                 deadline: Duration::ZERO,
                 settles_within: Duration::ZERO,
+                fact_only: false,
             },
             about: "taxCode".to_owned(),
             kind: Kind::Value,

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     adapter::Operation,
     diagnostic::{Place, Problems, Words, help_with_nearest},
-    facts::Fact,
+    facts::Catalogue,
     ids::Digest,
     schema::{Schemas, Validator},
     template::{
@@ -52,15 +52,15 @@ pub(super) struct Targets<'h> {
     strict: bool,
     /// Adapter instances that could not be opened: what they would have is not missing.
     unopened: BTreeSet<String>,
-    /// The facts of the house; none where one is wrong, which was said.
-    pub(super) facts: &'h BTreeMap<String, Option<Arc<Fact>>>,
+    /// The facts of the house.
+    pub(super) facts: &'h Catalogue,
 }
 
 impl<'h> Targets<'h> {
     pub(super) fn new(
         schemas: &'h Schemas,
         operations: &'h BTreeMap<String, Vec<Operation>>,
-        facts: &'h BTreeMap<String, Option<Arc<Fact>>>,
+        facts: &'h Catalogue,
     ) -> Self {
         let (validators, unopened) = (HashMap::new(), BTreeSet::new());
         Self { schemas, operations, validators, library: None, strict: false, unopened, facts }

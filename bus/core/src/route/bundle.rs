@@ -20,7 +20,7 @@ use super::{
 use crate::{
     adapter::Operation,
     diagnostic::{Diagnostic, Problems, SourceFile},
-    facts::{self, Around, Fact},
+    facts::{self, Around, Catalogue},
     schema::Schemas,
     verdict::EffectKind,
 };
@@ -206,7 +206,7 @@ fn thaw_facts(
     facts: BTreeMap<String, String>,
     (schemas, operations): (&Schemas, &BTreeMap<String, Vec<Operation>>),
     problems: &mut Problems,
-) -> BTreeMap<String, Option<Arc<Fact>>> {
+) -> Catalogue {
     let is_unopened = |_: &str| false;
     let (laws, purposes, library) = (None, None, None);
     let around = Around { schemas, operations, is_unopened: &is_unopened, laws, purposes, library };
@@ -228,6 +228,8 @@ fn thaw(operations: BTreeMap<String, Frozen>) -> BTreeMap<String, Vec<Operation>
             effect: frozen.effect,
             deadline: Duration::from_millis(frozen.deadline_ms),
             settles_within: Duration::from_millis(frozen.settles_within_ms),
+            // Checked when the bundle was written.
+            fact_only: false,
         };
         thawed.entry(instance.to_owned()).or_default().push(operation);
     }

@@ -21,7 +21,7 @@ use crate::{
     adapter::Operation,
     compliance::{self, Inventory},
     diagnostic::{Diagnostic, Place, Problems, SourceFile, Words, help_with_nearest},
-    facts::{self, Around, Fact},
+    facts::{self, Around, Catalogue},
     party::{self, Parties, PartyFile, known_law},
     schema::Schemas,
     types::library::Library,
@@ -166,13 +166,12 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     (compiled, problems.sorted())
 }
 
-/// The facts, by name; none where one is wrong, which was said.
 fn read_facts(
     house: &House,
     laws: &[String],
     purposes: &BTreeMap<String, Option<Purpose>>,
     problems: &mut Problems,
-) -> BTreeMap<String, Option<Arc<Fact>>> {
+) -> Catalogue {
     let library = Library::new(&house.schemas);
     let purposes: Vec<&str> = purposes.keys().map(String::as_str).collect();
     let around = Around {
@@ -187,7 +186,7 @@ fn read_facts(
 }
 
 /// Which facts a message of a type makes out of date.
-fn refreshes(facts: &BTreeMap<String, Option<Arc<Fact>>>) -> HashMap<String, Vec<String>> {
+fn refreshes(facts: &Catalogue) -> HashMap<String, Vec<String>> {
     let mut refreshes: HashMap<String, Vec<String>> = HashMap::new();
     for fact in facts.values().flatten() {
         for kind in &fact.refresh_on {
@@ -200,7 +199,7 @@ fn refreshes(facts: &BTreeMap<String, Option<Arc<Fact>>>) -> HashMap<String, Vec
 /// The tests of a route: those in its file, then those beside it.
 fn suite(
     house: &House,
-    (written, known): (&RouteFile, &BTreeMap<String, Option<Arc<Fact>>>),
+    (written, known): (&RouteFile, &Catalogue),
     route: Option<&Route>,
     problems: &mut Problems,
 ) -> Suite {
@@ -380,12 +379,9 @@ impl<'g> Graph<'g> {
     fn emits(
         &self,
     ) -> impl Iterator<Item = (&'g RouteFile, &'g StepFile, &'g At<String>)> + use<'g> {
-        self.files.iter().flat_map(|route| {
-            file::each_step(&route.steps).filter_map(move |step| match &step.verb {
-                VerbFile::Emit { kind, .. } => Some((route, step, kind)),
-                VerbFile::Use { .. } | VerbFile::Choose { .. } | VerbFile::Refused => None,
-            })
-        })
+        let each =
+            |route: &'g RouteFile| route.emits().map(move |(step, kind)| (route, step, kind));
+        self.files.iter().flat_map(each)
     }
 
     fn takes_all(&self, kind: &str) -> bool {

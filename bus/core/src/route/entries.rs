@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::file::{RouteFile, VerbFile, each_step};
+use super::file::RouteFile;
 use crate::{
     compliance::{Entry, Taker},
     party::PartyFile,
@@ -29,10 +29,7 @@ pub(super) fn entries(routes: &[RouteFile], parties: &[PartyFile], unread: bool)
 
 /// What a route emits, and what its clock gives.
 fn made(route: &RouteFile) -> impl Iterator<Item = &str> {
-    let emitted = each_step(&route.steps).filter_map(|step| match &step.verb {
-        VerbFile::Emit { kind, .. } => Some(kind.value.as_str()),
-        VerbFile::Use { .. } | VerbFile::Choose { .. } | VerbFile::Refused => None,
-    });
+    let emitted = route.emits().map(|(_, kind)| kind.value.as_str());
     let ticked = route.schedule.as_ref().map(|_| route.from.value.as_str());
     emitted.chain(ticked)
 }

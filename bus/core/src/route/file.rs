@@ -51,6 +51,14 @@ pub(super) struct RouteFile {
 }
 
 impl RouteFile {
+    /// Each step that emits, with the type.
+    pub(super) fn emits(&self) -> impl Iterator<Item = (&StepFile, &At<String>)> {
+        each_step(&self.steps).filter_map(|step| match &step.verb {
+            VerbFile::Emit { kind, .. } => Some((step, kind)),
+            VerbFile::Use { .. } | VerbFile::Choose { .. } | VerbFile::Refused => None,
+        })
+    }
+
     /// The text without its tests: they do not decide how a version runs.
     pub(super) fn text(&self) -> Cow<'_, str> {
         let text = &self.file.text;

@@ -113,6 +113,7 @@ fn operations() -> BTreeMap<String, Vec<Operation>> {
         effect: EffectKind::Ledger,
         deadline: Duration::from_secs(5),
         settles_within: Duration::ZERO,
+        fact_only: false,
     };
     let input = json!({ "child": person(), "protocol": text, "isee": { "type": "integer" } });
     let enrol = Operation {

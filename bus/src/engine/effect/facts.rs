@@ -74,7 +74,7 @@ impl Task<'_> {
         body: &Value,
     ) -> Flow<Option<Value>> {
         let Some(pending) = self.pending(route, (step, ask), body).map_err(mapping)? else {
-            return self.is_null(route, (step, ask)).await;
+            return self.leave_null(route, (step, ask)).await;
         };
         for _ in 0..TRIES {
             let known = self.known(&pending).await?;
@@ -112,8 +112,8 @@ impl Task<'_> {
         }))
     }
 
-    /// The step is done without a value, and nobody was asked for it.
-    async fn is_null(
+    /// The step is done without a value, and nobody is told anything.
+    async fn leave_null(
         &mut self,
         route: &Arc<Route>,
         (step, ask): (&Step, &Ask),
@@ -382,7 +382,7 @@ impl Task<'_> {
         if !over {
             return Err(stop);
         }
-        self.is_null(pending.route, (pending.step, pending.ask)).await
+        self.leave_null(pending.route, (pending.step, pending.ask)).await
     }
 }
 

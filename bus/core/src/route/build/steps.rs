@@ -203,7 +203,18 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             let words = Words::new(title, "no such operation", help);
             self.error("SN0305", self.after_dot(target), words);
         }
-        Some((instance, found?))
+        let found = found?;
+        if found.fact_only {
+            let title = format!("`{}` is asked as a fact only", target.value);
+            let help = format!(
+                "write a fact with `held_by: {instance}` and `query: {name}` \
+                 (`snodo new fact` makes one), and ask for it under `needs:`"
+            );
+            let words = Words::new(title, "not for a step", help);
+            self.error("SN0313", target.span.clone(), words);
+            return None;
+        }
+        Some((instance, found))
     }
 
     /// Where the name of the operation stands.

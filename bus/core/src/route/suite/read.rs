@@ -21,7 +21,7 @@ pub(in crate::route) mod expect;
 pub(in crate::route) mod facts;
 pub(in crate::route) mod script;
 
-use expect::OF_ONE;
+use expect::Of;
 
 /// The file beside a route.
 pub(in crate::route) const TESTS: Known =
@@ -97,7 +97,8 @@ impl Reader<'_> {
         let name = fields.required_text("name", self.problems);
         let messages = self.messages(&fields);
         let single = fields.get("message").is_some();
-        let expect = fields.get("expect").map(|expect| self.expectations(expect, single));
+        let of = if single { Of::Single } else { Of::All };
+        let expect = fields.get("expect").map(|expect| self.expect(expect, of));
         let mut scripts = self.scripts(fields.get("steps"));
         self.facts(fields.get("facts"), &mut scripts);
         let arrive = self.arrive(&fields, messages.as_deref().unwrap_or_default());
@@ -177,7 +178,7 @@ impl Reader<'_> {
         let party = said("party").unwrap_or_else(|| "test".to_owned());
         let after = fields.duration("after", self.problems).map(|after| after.value);
         let expect = match fields.get("expect") {
-            Some(expect) => self.expect(expect, &OF_ONE)?.0,
+            Some(expect) => self.expect(expect, Of::Each)?.0,
             None => Expect::default(),
         };
         Some(Sent {

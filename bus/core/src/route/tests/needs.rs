@@ -82,6 +82,7 @@ fn operation(name: &str, input: Value, output: Value, effect: EffectKind) -> Ope
         effect,
         deadline: std::time::Duration::from_secs(5),
         settles_within: std::time::Duration::ZERO,
+        fact_only: false,
     }
 }
 
@@ -118,7 +119,10 @@ fn house(route: &str, facts: &[&str]) -> House {
         (
             "anpr",
             vec![
-                operation("C021", person(), household(), Idempotent),
+                Operation {
+                    fact_only: true,
+                    ..operation("C021", person(), household(), Idempotent)
+                },
                 operation("C004", dated, verdict, Idempotent),
                 operation("C001", person(), json!({}), Once),
             ],
@@ -332,6 +336,14 @@ fn a_verification_is_an_enum_and_a_choice_can_be_whole() {
 fn mistakes_of_needs_and_facts_have_their_place_and_words() {
     let cases: Vec<(&str, String, Vec<String>)> = vec![
         ("no such fact", with("fact: isee", "fact: ise"), vec![]),
+        (
+            "an authority in a step",
+            with(
+                "use: protocollo.register\n      with: { subject: Canteen }",
+                "use: anpr.C021\n      with: { taxCode: \"${ .child }\" }",
+            ),
+            vec![],
+        ),
         ("no such need", with("$facts.isee.value", "$facts.ise.value"), vec![]),
         ("nothing reads it", with("                  isee?: ${ $facts.isee.value }\n", ""), vec![]),
         ("the case is not known yet", with("number }\n  isee", "numbr }\n  isee"), vec![]),

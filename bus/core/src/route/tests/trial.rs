@@ -143,6 +143,7 @@ impl Making {
             effect: EffectKind::Idempotent,
             deadline: Duration::from_secs(1),
             settles_within: Duration::ZERO,
+            fact_only: false,
         });
         let mut step = json!({ "use": format!("far.{name}"), "with": with });
         if goes_on {

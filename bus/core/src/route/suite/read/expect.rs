@@ -16,22 +16,7 @@ use crate::{
     },
 };
 
-/// What may be expected of one message.
-pub(super) const OF_ONE: [&str; 12] = [
-    "state",
-    "ran",
-    "not_ran",
-    "asked",
-    "not_asked",
-    "reused",
-    "calls",
-    "inputs",
-    "emits",
-    "waits",
-    "problem",
-    "fault",
-];
-/// What may be expected of all of them.
+/// What may be expected of all messages together; anything else, of each.
 const OF_ALL: [&str; 2] = ["order", "deliveries"];
 pub(in crate::route) const EXPECT: Known = Known {
     what: "`expect`",
@@ -60,19 +45,33 @@ pub(in crate::route) const PROBLEM: Known =
 pub(in crate::route) const FAULT: Known =
     Known { what: "`fault`", keys: &["code", "step", "reason"], reserved: &[] };
 
-impl Reader<'_> {
-    /// What is expected of a test with one message, or with many.
-    pub(super) fn expectations(&mut self, node: &Node, single: bool) -> Option<(Expect, Together)> {
-        let all: Vec<&str> = OF_ONE.into_iter().chain(OF_ALL).collect();
-        self.expect(node, if single { &all } else { &OF_ALL })
-    }
+/// Of what an `expect` speaks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    /// One of many messages.
+    Each,
+    /// All of many messages.
+    All,
+    /// The only message.
+    Single,
+}
 
-    pub(super) fn expect(&mut self, node: &Node, may: &[&str]) -> Option<(Expect, Together)> {
+impl Of {
+    fn may_say(self, key: &str) -> bool {
+        match self {
+            Self::Each => !OF_ALL.contains(&key),
+            Self::All => OF_ALL.contains(&key),
+            Self::Single => true,
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn expect(&mut self, node: &Node, of: Of) -> Option<(Expect, Together)> {
         let fields = Fields::of(node, self.file, &EXPECT, self.problems)?;
-        for key in EXPECT.keys.iter().filter(|key| !may.contains(key)) {
+        for key in EXPECT.keys.iter().filter(|key| !of.may_say(key)) {
             if let Some(key) = fields.key(key) {
-                let of_all = OF_ALL.contains(&key.text.as_str());
-                let (label, help) = if of_all {
+                let (label, help) = if Of::All.may_say(&key.text) {
                     ("said of all messages", "write it under the `expect` of the test")
                 } else {
                     ("said of one message", "write it under the `expect` of each message")
