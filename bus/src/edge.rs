@@ -23,6 +23,7 @@ use crate::{
 pub mod admit;
 pub mod auth;
 pub mod body;
+mod disclosures;
 pub mod documents;
 mod door;
 pub mod health;
@@ -128,6 +129,7 @@ pub fn routes(desk: Arc<Desk>) -> Router {
         .route("/v1/inbox", get(inbox::get))
         .route("/v1/inbox/ack", post(inbox::ack))
         .route("/v1/messages/{id}/data", get(messages::data))
+        .route("/v1/disclosures/search", post(disclosures::search))
         .route("/v1/documents", post(documents::post))
         .route("/v1/documents/{key}", get(documents::get))
         .route("/problems/{code}", get(problems::page))

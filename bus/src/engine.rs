@@ -108,6 +108,17 @@ impl Deadlines for TimerDeadlines {
     }
 }
 
+/// How a fact came to a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactWay {
+    /// Its authority was asked.
+    Asked,
+    /// An earlier answer was used again.
+    Reused,
+    /// The sender's declaration stood in.
+    SelfDeclared,
+}
+
 /// One use of a fact.
 #[derive(Clone, Copy, Debug)]
 pub struct FactUse<'f> {
@@ -115,10 +126,12 @@ pub struct FactUse<'f> {
     pub fact: &'f str,
     /// For what.
     pub purpose: &'f str,
-    /// Whether an earlier answer was used again.
-    pub reused: bool,
-    /// What the authority has answered.
-    pub answer: Answer,
+    /// How it came.
+    pub way: FactWay,
+    /// What the authority has answered; none where a declaration stands in.
+    pub answer: Option<Answer>,
+    /// Whether what the sender declares differs from it; none where nothing was compared.
+    pub differs: Option<bool>,
     /// How many values it gave: so many nobody was asked for.
     pub values: u64,
 }
@@ -290,6 +303,17 @@ impl Engine {
 
     fn port(&self, instance: &str) -> Option<Arc<dyn Port>> {
         self.instances.read().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
+    }
+
+    /// How often an operation may be asked a day.
+    fn per_day(&self, instance: &str, operation: &str) -> Option<u64> {
+        let instances = self.instances.read().unwrap_or_else(PoisonError::into_inner);
+        instances.per_day(instance, operation)
+    }
+
+    /// Every name that a person may have in the ledger, under keys of now and before.
+    pub fn names_of(&self, person: &str) -> Vec<snodo_core::ids::Digest> {
+        self.pseudonyms.every_name(person)
     }
 
     /// A new id for a message that is about to be accepted.

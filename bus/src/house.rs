@@ -9,7 +9,7 @@ use std::{
 };
 
 use snodo_core::{
-    adapter::{Catalog, Instances, OpenError, Opening, Pace},
+    adapter::{Catalog, Instances, OpenError, Opening, Pace, Port},
     compliance::Inventory,
     diagnostic::{Diagnostic, Place, Problems, Severity, SourceFile, Words, help_with_nearest},
     party::Parties,
@@ -21,6 +21,7 @@ use snodo_core::{
         SchemaFile, Schemas,
         published::{self, Published},
     },
+    verdict::EffectKind,
 };
 
 use crate::{
@@ -200,13 +201,30 @@ fn open<'a>(
         match catalog.open(&adapter.kind, adapter.options.clone(), &opening) {
             Some(Ok(port)) => {
                 let at_once = adapter.pace.at_once.min(port.at_once());
-                instances.insert_at(name.clone(), port, Pace { at_once, ..adapter.pace });
+                check_per_day(adapter, name, &*port, problems);
+                let limits = (Pace { at_once, ..adapter.pace }, adapter.per_day.clone());
+                instances.insert_at(name.clone(), port, limits);
             }
             Some(Err(error)) => wrong_options(adapter, &error, problems),
             None => unknown_kind(adapter, catalog, problems),
         }
     }
     instances
+}
+
+/// Every operation of which so many are asked a day is one, and a question.
+fn check_per_day(adapter: &AdapterSettings, name: &str, port: &dyn Port, problems: &mut Problems) {
+    for operation in adapter.per_day.keys() {
+        let known = port.operations();
+        let questions = known.iter().filter(|one| one.effect == EffectKind::Idempotent);
+        let names: Vec<&str> = questions.map(|one| one.name.as_str()).collect();
+        if !names.contains(&operation.as_str()) {
+            let help = help_with_nearest(operation, names, &format!("questions of `{name}`"));
+            let title = format!("`{operation}` is no question of `{name}`");
+            let place = adapter.place(&format!("/limits/per_day/{operation}"));
+            problems.error("SN0462", place, Words::new(title, "no such question", help));
+        }
+    }
 }
 
 fn unknown_kind(adapter: &AdapterSettings, catalog: &Catalog, problems: &mut Problems) {

@@ -47,7 +47,7 @@ mod targets;
 pub mod verify;
 pub mod writer;
 
-pub use facts::{Disclosure, FactRows, NewAnswer, NewQuestion, Outdated};
+pub use facts::{Disclosure, FactRows, NewAnswer, NewQuestion, Outdated, Usages};
 pub use open::{OpenError, Settings, Store, open};
 pub use writer::{GroupWriter, WriterOptions, WriterStats};
 
@@ -320,7 +320,7 @@ pub enum Action {
         last: bool,
     },
     /// ask: a question is put under its number, by one claim at a time.
-    /// → `Asked`, `Answered`, `AskedElsewhere` or `Missed`.
+    /// → `Asked`, `Answered`, `AskedElsewhere`, `NotToday` or `Missed`.
     Ask {
         /// The delivery.
         seq: i64,
@@ -618,6 +618,8 @@ pub enum Outcome {
     },
     /// It was answered meanwhile.
     Answered,
+    /// The questions of the day are used up.
+    NotToday,
     /// How many rows a sweep moved.
     Moved(u64),
     /// What a turn of retention removed.
@@ -847,6 +849,19 @@ pub struct Ages {
     pub waiting: BTreeMap<Subscriber, i64>,
     /// Strays that nobody has looked at.
     pub strays: i64,
+    /// Of questions that are limited, how many were put on their last day.
+    pub asked: Vec<Asked>,
+}
+
+/// Questions that were put on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The question: `anpr.C021`.
+    pub target: String,
+    /// The day in Italy.
+    pub day: String,
+    /// How many.
+    pub n: i64,
 }
 
 /// Which deliveries a list shows.
@@ -1199,6 +1214,15 @@ pub trait Ledger: Send + Sync + 'static {
         page: (i64, u32),
     ) -> BoxFuture<'a, Result<Vec<(i64, Disclosure)>, ReadError>> {
         let _ = (names, within, page);
+        Box::pin(async { Err(ReadError("this ledger keeps no disclosures".to_owned())) })
+    }
+
+    /// What nobody conceals of what was told of a person, newest first, and how much there is of it.
+    fn usages<'a>(
+        &'a self,
+        wanted: &'a Usages,
+    ) -> BoxFuture<'a, Result<(u64, Vec<Disclosure>), ReadError>> {
+        let _ = wanted;
         Box::pin(async { Err(ReadError("this ledger keeps no disclosures".to_owned())) })
     }
 

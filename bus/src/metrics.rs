@@ -86,6 +86,8 @@ pub struct Labels {
     pub codes: Vec<String>,
     /// Facts that routes ask for.
     pub facts: Vec<String>,
+    /// Questions that may be put so often a day.
+    pub quotas: Vec<(String, u64)>,
 }
 
 /// The metrics of one process.
@@ -336,6 +338,7 @@ impl Metrics {
         let ingress = Ingress::new(&make, labels)?;
         let work = Work::new(&make, labels)?;
         let facts = facts::Facts::new(&make, &with_other(&labels.facts))?;
+        facts.limit(&labels.quotas);
         let dropped = IntCounter::new("snodo_log_dropped_total", "Lines of the log not written.");
         let log = LogLines { dropped: make.registered(dropped)?, counted: OnceLock::new() };
         let kept = Kept::new(&make)?;
@@ -358,6 +361,7 @@ impl Metrics {
         self.work.suppressed.name(&routes);
         self.work.calls.name(&with_other(&labels.targets));
         self.facts.name(&with_other(&labels.facts));
+        self.facts.limit(&labels.quotas);
     }
 
     /// Everything as text, after a reading of the ledger that is at most a second old.
@@ -379,10 +383,14 @@ impl Metrics {
         if read_at.is_some_and(|at| clock.uptime().saturating_sub(at) < FRESH) {
             return;
         }
-        let read = self.custody.read(ledger, clock.now(), &self.work.held).await;
+        let now = clock.now();
+        let read = self.custody.read(ledger, now, &self.work.held).await;
         self.custody.read.set(i64::from(read.is_ok()));
-        if let Err(error) = read {
-            tracing::warn!(%error, "the metrics show an older reading of the ledger");
+        match read {
+            Ok(ages) => self.facts.asked(&ages.asked, now),
+            Err(error) => {
+                tracing::warn!(%error, "the metrics show an older reading of the ledger");
+            }
         }
         *read_at = Some(clock.uptime());
     }
@@ -668,7 +676,7 @@ impl Custody {
         ledger: &dyn Ledger,
         now: Timestamp,
         held: &Family<IntGauge>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<Ages, ReadError> {
         let messages = ledger.message_totals().await?;
         let deliveries = ledger.delivery_totals().await?;
         let ages = ledger.ages().await?;
@@ -683,7 +691,7 @@ impl Custody {
             counted.show(&deliveries, |word| word == bucket.word());
         }
         self.show_ages(&ages, now, held);
-        Ok(())
+        Ok(ages)
     }
 
     fn show_ages(&self, ages: &Ages, now: Timestamp, held: &Family<IntGauge>) {

@@ -543,6 +543,7 @@ fn labels(checked: &Checked) -> Labels {
         targets: targets(&checked.instances),
         codes: edge::problems::codes(),
         facts: asked_facts(checked),
+        quotas: checked.instances.quotas().collect(),
     }
 }
 

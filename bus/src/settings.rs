@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 use snodo_core::{
     adapter::Pace,
     diagnostic::{Place, Problems, SourceFile, Words},
+    facts::quota::PerDay,
 };
 
 mod layer;
@@ -191,6 +192,8 @@ pub struct AdapterSettings {
     pub kind: String,
     /// `limits:`.
     pub pace: Pace,
+    /// `limits: { per_day }`.
+    pub per_day: PerDay,
     /// Everything else.
     pub options: Json,
     /// Where its parts are written, by JSON pointer into it; "" is the whole.
@@ -709,10 +712,11 @@ fn adapter(reader: &mut Reader<'_>, all: Table<'_>, name: &str) -> Option<Adapte
         map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
     options.remove("kind");
     options.remove("limits");
-    let pace = pace(reader, Table::new(map, &at));
+    let (pace, per_day) = limits_of(reader, Table::new(map, &at));
     let mut places = BTreeMap::from([(String::new(), reader.place(&at, None))]);
     note_places(reader, &at, "", map, &mut places);
-    let mut adapter = AdapterSettings { kind, options: Json::Object(options), pace, places };
+    let mut adapter =
+        AdapterSettings { kind, options: Json::Object(options), pace, per_day, places };
     note_secrets(reader, map, &mut adapter);
     Some(adapter)
 }
@@ -732,19 +736,31 @@ fn note_secrets(reader: &mut Reader<'_>, map: &Map<String, Value>, adapter: &mut
     reader.hosts.extend(hosts);
 }
 
-/// How much of the bus a target gets: `limits: { at_once, rate, breaker }`.
-fn pace(reader: &mut Reader<'_>, adapter: Table<'_>) -> Pace {
+/// How much of the bus a target gets: `limits: { at_once, rate, breaker, per_day }`.
+fn limits_of(reader: &mut Reader<'_>, adapter: Table<'_>) -> (Pace, PerDay) {
     let usual = Pace::default();
-    let Some(map) = reader.table(adapter, "limits") else { return usual };
+    let Some(map) = reader.table(adapter, "limits") else { return (usual, PerDay::new()) };
     let at = adapter.pointer("limits");
     let table = Table::new(map, &at);
-    reader.only(table, &["at_once", "rate", "breaker"]);
+    reader.only(table, &["at_once", "rate", "breaker", "per_day"]);
     let at_once = reader.number(table, "at_once", u64::from(usual.at_once), 1..=4096);
-    Pace {
+    let pace = Pace {
         at_once: u32::try_from(at_once).unwrap_or(usual.at_once),
         per_second: per_second(reader, table),
         breaker: reader.flag(table, "breaker", usual.breaker),
-    }
+    };
+    (pace, per_day(reader, table))
+}
+
+/// Questions a day, by operation.
+fn per_day(reader: &mut Reader<'_>, limits: Table<'_>) -> PerDay {
+    let Some(map) = reader.table(limits, "per_day") else { return PerDay::new() };
+    let at = limits.pointer("per_day");
+    let table = Table::new(map, &at);
+    let most = |operation: &String| {
+        (operation.clone(), reader.number(table, operation, u64::MAX, 1..=100_000_000))
+    };
+    map.keys().map(most).collect()
 }
 
 fn per_second(reader: &mut Reader<'_>, limits: Table<'_>) -> Option<u32> {

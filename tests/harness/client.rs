@@ -152,6 +152,17 @@ pub fn post_message(token: &str, event: &serde_json::Value) -> Vec<u8> {
     post_message_to("/v1/messages", token, event)
 }
 
+/// A request that posts JSON to a path.
+pub fn post_json(path: &str, token: &str, body: &serde_json::Value) -> Vec<u8> {
+    let body = body.to_string();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 /// The same to another path: `/v1/messages?check=true`.
 pub fn post_message_to(path: &str, token: &str, event: &serde_json::Value) -> Vec<u8> {
     let body = event.to_string();

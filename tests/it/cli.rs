@@ -510,6 +510,25 @@ fn an_adapter_instance_is_not_called_as_the_clocks_are() {
 }
 
 #[test]
+fn only_questions_are_counted_by_the_day() {
+    let limits = "limits: { per_day: { registr: 5 } }";
+    let house = house(&format!(
+        "{CONFIG}adapters:\n  protocollo: {{ kind: protocollo, aoo: c_g273, {limits} }}\n"
+    ));
+    let (code, out, _) = run(house.path(), &["check"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(out.trim_end(), @r"
+    error[SN0462]: `registr` is no question of `protocollo`
+     --> config/snodo.yaml:5:78
+      |
+    5 |   protocollo: { kind: protocollo, aoo: c_g273, limits: { per_day: { registr: 5 } } }
+      |                                                                              ^ no such question
+      |
+    help: the questions of `protocollo` are `daily_register`
+    ");
+}
+
+#[test]
 fn the_language_of_routes_is_printed_for_editors() {
     let house = house(CONFIG);
     let (code, out, err) = run(house.path(), &["schema", "route"]);

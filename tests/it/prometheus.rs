@@ -252,6 +252,24 @@ const CASES: &[Case] = &[
     ),
     ("SnodoStrays", &[("snodo_strays{job='snodo',instance='a'}", "0x20")], "6m", None),
     (
+        "SnodoQuotaNearlyUsed",
+        &[
+            ("snodo_quota_used{job='snodo',target='anpr.C021'}", "4100x10"),
+            ("snodo_quota_limit{job='snodo',target='anpr.C021'}", "5000x10"),
+        ],
+        "2m",
+        Some(&[TICKET, JOB, ("target", "anpr.C021")]),
+    ),
+    (
+        "SnodoQuotaNearlyUsed",
+        &[
+            ("snodo_quota_used{job='snodo',target='anpr.C021'}", "4000x10"),
+            ("snodo_quota_limit{job='snodo',target='anpr.C021'}", "5000x10"),
+        ],
+        "2m",
+        None,
+    ),
+    (
         "SnodoTotalsDiffer",
         &[("snodo_totals_difference{job='snodo',instance='a'}", "0 2x10")],
         "2m",
@@ -496,7 +514,8 @@ async fn shown() -> BTreeSet<String> {
         inboxes: vec!["party:p".to_owned()],
         sources: vec!["party:p".to_owned()],
         targets: vec!["a.b".to_owned()],
-        facts: Vec::new(),
+        facts: vec!["household".to_owned()],
+        quotas: vec![("anpr.C021".to_owned(), 5000)],
         codes: vec!["SN0605".to_owned()],
     };
     let metrics = Metrics::new(&labels).expect("declared");

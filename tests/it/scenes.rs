@@ -20,7 +20,7 @@ use snodo_sandbox::{Sandbox, SandboxOptions};
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
     chaos::figures::Figures,
-    client::{Answer, Client, get, post_message},
+    client::{Answer, Client, get, post_json, post_message},
     node,
     palermo::{self, REGION_TOKEN, Run, SPORTELLO_TOKEN, residence, set_line, vehicle_tax},
     wait::eventually,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    facts::quota::PerDay,
     fault::Fault,
     ids::{Digest, StepKey},
     kept::Kept,
@@ -369,32 +370,55 @@ impl Default for Pace {
 
 /// The opened instances of a configuration, by name.
 #[derive(Clone, Default)]
-pub struct Instances(BTreeMap<String, (Arc<dyn Port>, Pace)>);
+pub struct Instances(BTreeMap<String, Opened>);
+
+#[derive(Clone)]
+struct Opened {
+    port: Arc<dyn Port>,
+    pace: Pace,
+    per_day: PerDay,
+}
 
 impl Instances {
     /// Adds one, at the usual pace.
     pub fn insert(&mut self, name: String, port: Arc<dyn Port>) {
-        self.insert_at(name, port, Pace::default());
+        self.insert_at(name, port, (Pace::default(), PerDay::new()));
     }
 
-    /// Adds one at a pace of its own.
-    pub fn insert_at(&mut self, name: String, port: Arc<dyn Port>, pace: Pace) {
-        self.0.insert(name, (port, pace));
+    /// Adds one at a pace of its own, of which so many questions are asked a day.
+    pub fn insert_at(&mut self, name: String, port: Arc<dyn Port>, limits: (Pace, PerDay)) {
+        let (pace, per_day) = limits;
+        self.0.insert(name, Opened { port, pace, per_day });
     }
 
     /// The instance called `name`.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Port>> {
-        self.0.get(name).map(|(port, _)| port)
+        self.0.get(name).map(|opened| &opened.port)
     }
 
     /// The pace of every instance, by name.
     pub fn paces(&self) -> impl Iterator<Item = (&str, Pace)> {
-        self.0.iter().map(|(name, (_, pace))| (name.as_str(), *pace))
+        self.0.iter().map(|(name, opened)| (name.as_str(), opened.pace))
+    }
+
+    /// How often an operation may be asked a day; none for as often as there are questions.
+    pub fn per_day(&self, instance: &str, operation: &str) -> Option<u64> {
+        self.0.get(instance)?.per_day.get(operation).copied()
+    }
+
+    /// Every operation that may be asked so often a day: `anpr.C021`.
+    pub fn quotas(&self) -> impl Iterator<Item = (String, u64)> {
+        let of = |(name, opened): (&String, &Opened)| {
+            let name = name.clone();
+            let quotas = opened.per_day.clone().into_iter();
+            quotas.map(move |(operation, most)| (format!("{name}.{operation}"), most))
+        };
+        self.0.iter().flat_map(of)
     }
 
     /// Every instance, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Port>)> {
-        self.0.iter().map(|(name, (port, _))| (name.as_str(), port))
+        self.0.iter().map(|(name, opened)| (name.as_str(), &opened.port))
     }
 }
 

@@ -17,6 +17,7 @@ mod report;
 mod said;
 mod walk;
 
+pub(crate) use judge::authority;
 pub use report::{Format, Language, Report, Row, Sight, Unseen};
 use said::Said;
 
@@ -110,6 +111,21 @@ pub(crate) struct Taker {
     pub(crate) needs: Vec<String>,
     /// What its questions are made of, as written.
     pub(crate) questions: String,
+    /// What it does with what is declared of each.
+    pub(crate) declared: Vec<Declared>,
+}
+
+/// A need, and what its sender may declare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    /// The fact that is needed.
+    pub(crate) fact: String,
+    /// The need in the route.
+    pub(crate) place: Place,
+    /// `declared`, as written; empty where nothing is.
+    pub(crate) written: String,
+    /// Whether it may stand in for the fact.
+    pub(crate) stands_in: bool,
 }
 
 /// A place in a schema: a type, and a pointer into its document.
@@ -205,6 +221,22 @@ impl Taker {
     fn asks_with(&self, path: &str) -> bool {
         self.questions.contains(&format!(".{path}"))
     }
+}
+
+impl Declared {
+    /// Whether the field is read, or what it stands in.
+    fn reads(&self, path: &str) -> bool {
+        let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '[')).map(|(at, _)| at);
+        ends.chain([path.len()]).any(|end| mentions(&self.written, &path[..end]))
+    }
+}
+
+/// Whether an expression names a field: `.isee`, and not `.iseeCents`.
+fn mentions(text: &str, path: &str) -> bool {
+    let named = format!(".{path}");
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    let mut after = text.match_indices(&named).map(|(at, _)| &text[at + named.len()..]);
+    !path.is_empty() && after.any(|rest| !goes_on(rest))
 }
 
 impl Spot {

@@ -18,8 +18,10 @@ use crate::{
     verdict::EffectKind,
 };
 
+pub mod declared;
 pub mod known;
 mod parts;
+pub mod quota;
 mod read;
 
 pub use parts::Parts;
@@ -110,12 +112,15 @@ impl Fact {
             let known = word.as_str().is_some_and(|word| VERDICTS.contains(&word));
             return if known { Ok(word) } else { Err(self.unreadable("no verdict")) };
         }
-        match &self.validator {
-            Some(validator) if !validator.is_valid(&answer) => {
-                Err(self.unreadable("not valid against the schema of the fact"))
-            }
-            _ => Ok(answer),
+        if !self.is_valid(&answer) {
+            return Err(self.unreadable("not valid against the schema of the fact"));
         }
+        Ok(answer)
+    }
+
+    /// Whether a value is one of this fact.
+    pub fn is_valid(&self, value: &Value) -> bool {
+        self.validator.as_ref().is_none_or(|validator| validator.is_valid(value))
     }
 
     /// Whom an answer concerns: the person asked about first, each once.

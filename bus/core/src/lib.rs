@@ -12,6 +12,7 @@ mod calendar;
 pub mod codes;
 pub mod compliance;
 pub mod diagnostic;
+pub mod disclosures;
 pub mod doctor;
 pub mod document;
 pub mod envelope;

@@ -34,6 +34,8 @@ pub struct Party {
     pub way: Option<Way>,
     /// How much it may send.
     pub limits: Limits,
+    /// Whether it may ask who was told what about a person, to show it to that person.
+    pub searches_disclosures: bool,
 }
 
 /// A type that a party receives.
@@ -139,9 +141,13 @@ pub(crate) struct PartyFile {
 
 const PARTY: Known = Known {
     what: "a party",
-    keys: &["party", "title", "ipa", "token", "sends", "receives", "queue", "inbox", "limits"],
+    keys: &[
+        "party", "title", "ipa", "token", "sends", "receives", "queue", "inbox", "limits",
+        "searches",
+    ],
     reserved: &["webhook", "asks", "jwt", "mtls"],
 };
+const DISCLOSURES: &str = "disclosures";
 const TOKEN: Known = Known { what: "`token`", keys: &["sha256"], reserved: &[] };
 const RECEIVES: Known =
     Known { what: "an entry of `receives`", keys: &["type", "all", "law"], reserved: &[] };
@@ -176,8 +182,9 @@ pub(crate) fn read(
         items.iter().filter_map(|item| reader.read(item)).collect();
     let way = way(file, &fields, received.first().map(|(kind, _)| kind), problems);
     let limits = fields.get("limits").map(|node| limits(file, node, problems));
+    let searches = searches(file, &fields, problems);
     let id = id?;
-    let party = party(&id, title, ipa, token.as_ref(), &sends, &received, way, limits);
+    let party = party(&id, title, ipa, token.as_ref(), &sends, &received, way, limits, searches);
     let receives = received.into_iter().map(|(kind, entry)| (kind, entry.all)).collect();
     Some(PartyFile { file: Arc::clone(file), id, sends, receives, party, token })
 }
@@ -196,6 +203,7 @@ fn party(
     receives: &[(At<String>, Receives)],
     way: Option<Option<Way>>,
     limits: Option<Option<Limits>>,
+    searches_disclosures: bool,
 ) -> Option<Party> {
     Some(Party {
         id: id.value.clone(),
@@ -209,7 +217,21 @@ fn party(
             None => None,
         },
         limits: limits.unwrap_or_else(|| Some(Limits::default()))?,
+        searches_disclosures,
     })
+}
+
+/// What it may look for.
+fn searches(file: &Arc<SourceFile>, fields: &Fields<'_>, problems: &mut Problems) -> bool {
+    let all = fields.texts("searches", problems);
+    for other in all.iter().filter(|word| word.value != DISCLOSURES) {
+        let help =
+            "write `searches: [disclosures]` where the party shows people who has used their data";
+        let title = format!("`{}` is nothing that a party searches", other.value);
+        let words = Words::new(title, "not known", help);
+        problems.error("SN0429", Place::new(file, other.span.clone()), words);
+    }
+    all.iter().any(|word| word.value == DISCLOSURES)
 }
 
 fn token(file: &Arc<SourceFile>, node: &Node, problems: &mut Problems) -> Option<At<Digest>> {

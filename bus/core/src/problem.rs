@@ -153,6 +153,13 @@ impl Problem {
         Self { pointer, ..problem }
     }
 
+    /// A question about disclosures is none.
+    pub fn not_searched(pointer: Option<String>, expected: &str) -> Self {
+        let detail = "the question is not as it should be";
+        let problem = Self::new("SN0642", 422, "search", detail).expecting(expected);
+        Self { pointer, ..problem }
+    }
+
     /// The disk is nearly full: nothing is written for others.
     pub fn disk(wait: Duration) -> Self {
         let detail = "the disk of the bus is nearly full; nothing was taken, send the same again";
@@ -254,6 +261,7 @@ fn title(code: &str) -> &'static str {
         "SN0629" => "The document is another one",
         "SN0640" => "The party has no inbox",
         "SN0641" => "The acknowledgement is not understood",
+        "SN0642" => "The question is not understood",
         _ => "The bus made a mistake",
     }
 }

@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn what_a_party_is_owed_follows_its_way_but_not_to_another_queue() {
         let party = |way: Option<Way>| Party {
+            searches_disclosures: false,
             id: "region".to_owned(),
             title: "R".to_owned(),
             ipa: None,

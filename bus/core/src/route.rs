@@ -21,6 +21,7 @@ use crate::{
     schedule::Schedule,
     schema::Validator,
     template::{Condition, Scope, Template},
+    timestamp::Timestamp,
     verdict::EffectKind,
 };
 
@@ -38,9 +39,11 @@ mod refusal;
 pub mod suite;
 mod walk;
 
-pub use ask::{Answer, Ask, IfMissing, IfUnavailable, Question};
+pub use ask::{
+    ASKS, Answer, Ask, DECLARES, Declared, IfMissing, IfUnavailable, Priority, Question, StandIn,
+};
 pub use bundle::{BundleError, compile_bundle};
-pub use check::{Compiled, House, Purpose, compile, laws};
+pub use check::{Compiled, Concealed, House, Purpose, compile, laws};
 pub use graph::{mermaid, svg};
 pub use order::{OnPark, Order, Place};
 
@@ -63,6 +66,10 @@ pub struct Route {
     pub retention: Option<Duration>,
     /// How long it is kept who was told what about whom.
     pub disclosures: Duration,
+    /// How its purpose is called.
+    pub purpose_title: String,
+    /// Until when it is told to nobody outside that it asks.
+    pub concealed_until: Option<Timestamp>,
     /// Who acts: `system`, or a template over the message.
     pub actor: Option<Template>,
     /// The only origin of `filtered`.

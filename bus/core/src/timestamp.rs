@@ -37,6 +37,13 @@ impl Timestamp {
         Some(Self(zoned.timestamp().as_millisecond()))
     }
 
+    /// When a day ends in Europe/Rome: `2027-12-31`.
+    pub fn end_of_day(date: &str) -> Option<Self> {
+        let day = crate::calendar::date(date)?.tomorrow().ok()?;
+        let end = day.in_tz("Europe/Rome").ok()?;
+        Some(Self(end.timestamp().as_millisecond()))
+    }
+
     /// The civil date and time in Europe/Rome: the register's calendar.
     pub fn in_rome(self) -> Option<jiff::Zoned> {
         jiff::Timestamp::from_millisecond(self.0).ok()?.in_tz("Europe/Rome").ok()

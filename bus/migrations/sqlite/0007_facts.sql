@@ -6,6 +6,14 @@ CREATE TABLE authority (
   last INTEGER NOT NULL                     -- the number of the last question
 );
 
+CREATE TABLE quota (
+  instance TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  day TEXT NOT NULL,                       -- in Italy, 2026-09-14
+  asked INTEGER NOT NULL,                   -- questions that were put
+  PRIMARY KEY (instance, operation, day)
+);
+
 CREATE TABLE question (
   instance TEXT NOT NULL,
   number INTEGER NOT NULL,
@@ -59,6 +67,8 @@ CREATE TABLE disclosure (
   actor TEXT NOT NULL,
   delivery INTEGER NOT NULL,
   step TEXT NOT NULL,
+  differs TEXT,                            -- JSON, paths: where what was declared differs; null where nothing was
+  concealed_until INTEGER,                  -- nobody outside is told before
   keep_until INTEGER NOT NULL,
   UNIQUE (delivery, step, person, number)   -- replayed, a step may be told again, of another question
 );

@@ -74,10 +74,17 @@ fn table(told: &Value) -> String {
             Some(case) => format!("reused, asked under {case}"),
             None => format!("asked {}", word("source")),
         };
+        let differs = one["differs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let differs = differs.collect::<Vec<_>>().join(", ");
+        let differs =
+            if differs.is_empty() { differs } else { format!("  declared otherwise: {differs}") };
+        let until =
+            one["concealedUntil"].as_str().map(|until| format!("  concealed until {until}"));
+        let until = until.unwrap_or_default();
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{}  {}: {}  {} ({fields})  case {}  {under}",
+            "{}  {}: {}  {} ({fields})  case {}  {under}{differs}{until}",
             word("at"),
             word("purpose"),
             word("fact"),

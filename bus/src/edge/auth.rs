@@ -33,6 +33,8 @@ pub struct Caller {
     pub subscriber: Subscriber,
     /// The types that it may send.
     pub sends: BTreeSet<String>,
+    /// Whether it may ask who was told what about a person.
+    pub searches_disclosures: bool,
     /// How fast; so many may come at once.
     pub rate: Option<Rate>,
     bucket: Mutex<Bucket>,
@@ -60,6 +62,7 @@ impl Caller {
             id: id.into(),
             subscriber: crate::engine::party_subscriber(id),
             sends,
+            searches_disclosures: false,
             rate,
             bucket: Mutex::new(Bucket { tokens, at: Duration::ZERO }),
         }
@@ -138,7 +141,8 @@ impl Callers {
 
 fn caller(party: &Party) -> Caller {
     let sends = party.sends.iter().cloned().collect();
-    Caller::new(&party.id, sends, party.limits.rate)
+    let caller = Caller::new(&party.id, sends, party.limits.rate);
+    Caller { searches_disclosures: party.searches_disclosures, ..caller }
 }
 
 fn unknown(reason: &'static str) -> Refusal {

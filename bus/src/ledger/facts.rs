@@ -4,12 +4,13 @@
 //! twice, and who asks again after a crash asks under the same one. What is used of a person is written
 //! down in the commit of the step that uses it.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use snodo_core::{
     facts::{
         Parts,
         known::{Kept, Put},
+        quota::{Quota, day},
     },
     ids::{Digest, Fence},
     route::Answer,
@@ -21,7 +22,9 @@ use super::{
     database::{GroupError, Tx, unreadable},
     forget::TURN,
     guards::fenced,
-    statement::{Cell, Columns, Found, Kind::Blob, Kind::Int, Kind::Text, Rows, Statement},
+    statement::{
+        Cell, Columns, Found, Kind::Blob, Kind::Int, Kind::MaybeInt, Kind::Text, Rows, Statement,
+    },
     store::SqlLedger,
 };
 
@@ -44,6 +47,8 @@ pub struct NewQuestion {
     pub past: Option<u64>,
     /// A number that the authority does not take any more: it is asked under a new one.
     pub stale: Option<u64>,
+    /// Of how many it is one today; none where its authority answers any number.
+    pub quota: Option<Quota>,
     /// For how long one that was put before is the same question: later the authority would give under its
     /// number what it knew then.
     pub same_for: Duration,
@@ -110,8 +115,29 @@ pub struct Disclosure {
     pub actor: String,
     /// In which step.
     pub step: String,
+    /// Where what the sender declares differs from the answer; none where nothing was compared.
+    pub differs: Option<Vec<String>>,
+    /// Until when the purpose lets it be told to nobody outside.
+    pub concealed_until: Option<Timestamp>,
     /// Until when this row is kept.
     pub keep_until: Timestamp,
+}
+
+/// What is looked for of what was told of a person.
+#[derive(Clone, Debug)]
+pub struct Usages {
+    /// The names of the person under all keys.
+    pub names: Vec<Digest>,
+    /// Not before the first, before the second.
+    pub within: (Timestamp, Timestamp),
+    /// Purposes of which nobody outside is told now.
+    pub concealed: Vec<String>,
+    /// The time by which rows are concealed.
+    pub now: Timestamp,
+    /// How many of the newest are left out.
+    pub offset: u32,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// Answers that are good no more, since something has happened to these persons.
@@ -145,6 +171,8 @@ const DISCLOSURE: Columns = &[
     ("k_actor", Text),
     ("k_delivery", Int),
     ("k_step", Text),
+    ("k_differs", Text),
+    ("k_concealed", MaybeInt),
     ("k_keep", Int),
 ];
 
@@ -164,8 +192,61 @@ fn number(number: u64) -> Cell<'static> {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
-/// Puts a question, unless somebody else asks the same, or it has been answered meanwhile.
+/// Puts a question, unless somebody else asks the same, it has been answered meanwhile, or the day's
+/// questions are used up.
 pub(super) async fn put(
+    tx: &mut Tx,
+    question: &NewQuestion,
+    asker: Asker,
+) -> Result<Outcome, GroupError> {
+    let Some(quota) = &question.quota else { return put_today(tx, question, asker).await };
+    if !take_one(tx, &question.instance, quota).await? {
+        let known = known_already(tx, question, asker).await?;
+        return Ok(known.unwrap_or(Outcome::NotToday));
+    }
+    let outcome = put_today(tx, question, asker).await?;
+    if !matches!(outcome, Outcome::Asked { .. }) {
+        give_back(tx, &question.instance, quota).await?;
+    }
+    Ok(outcome)
+}
+
+/// Takes one of the day's questions, where there is one left.
+async fn take_one(tx: &mut Tx, instance: &str, quota: &Quota) -> Result<bool, GroupError> {
+    if quota.most == 0 {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO quota (instance, operation, day, asked) VALUES ({0}, {1}, {2}, 1) \
+        ON CONFLICT (instance, operation, day) DO UPDATE SET asked = quota.asked + 1 \
+        WHERE quota.asked < {3} RETURNING asked";
+    let mut scalars = bucket(instance, quota);
+    scalars.push(number(quota.most));
+    Ok(!tx.one(Statement::new(sql, scalars)).await?.is_empty())
+}
+
+async fn give_back(tx: &mut Tx, instance: &str, quota: &Quota) -> Result<(), GroupError> {
+    let sql = "UPDATE quota SET asked = asked - 1 \
+        WHERE instance = {0} AND operation = {1} AND day = {2}";
+    tx.one(Statement::new(sql, bucket(instance, quota))).await.map(drop)
+}
+
+fn bucket<'q>(instance: &'q str, quota: &'q Quota) -> Vec<Cell<'q>> {
+    vec![instance.into(), quota.operation.as_str().into(), quota.day.as_str().into()]
+}
+
+/// Whether somebody else asks the same, or it has been answered meanwhile.
+async fn known_already(
+    tx: &mut Tx,
+    question: &NewQuestion,
+    asker: Asker,
+) -> Result<Option<Outcome>, GroupError> {
+    if let Some(since) = asked_since(tx, question).await? {
+        return Ok(Some(Outcome::AskedElsewhere { since }));
+    }
+    Ok(is_answered(tx, question, asker.now).await?.then_some(Outcome::Answered))
+}
+
+async fn put_today(
     tx: &mut Tx,
     question: &NewQuestion,
     asker: Asker,
@@ -173,11 +254,8 @@ pub(super) async fn put(
     if let Some(asked) = take_over(tx, question, asker).await? {
         return Ok(asked);
     }
-    if let Some(since) = asked_since(tx, question).await? {
-        return Ok(Outcome::AskedElsewhere { since });
-    }
-    if is_answered(tx, question, asker.now).await? {
-        return Ok(Outcome::Answered);
+    if let Some(known) = known_already(tx, question, asker).await? {
+        return Ok(known);
     }
     let drawn = draw(tx, &question.instance, asker.now).await?;
     let [incarnation, serial] = fenced(asker.fence);
@@ -355,9 +433,13 @@ fn answer(answered: &NewAnswer, now: Timestamp) -> Statement<'_> {
     )
 }
 
-/// A list of texts, which always serialises.
 fn json(texts: &[String]) -> Cell<'static> {
-    serde_json::to_string(texts).unwrap_or_default().into()
+    text_of(texts).into()
+}
+
+/// A list of texts, which always serialises.
+fn text_of(texts: &[String]) -> String {
+    serde_json::to_string(texts).unwrap_or_default()
 }
 
 fn disclosures(seq: i64, all: &[Disclosure]) -> Statement<'_> {
@@ -383,15 +465,19 @@ fn disclosures(seq: i64, all: &[Disclosure]) -> Statement<'_> {
             one.actor.as_str().into(),
             seq.into(),
             one.step.as_str().into(),
+            one.differs.as_deref().map(text_of).into(),
+            one.concealed_until.map(|until| until.0).into(),
             one.keep_until.0.into(),
         ]);
     }
     Statement::over(
         "INSERT INTO disclosure (person, key, at, fact, fields, purpose, case_reference, laws, source, \
          number, asked_case, answer, fresh_until, digest, route, route_digest, actor, delivery, step, \
-         keep_until) SELECT k_person, k_key, k_at, k_fact, k_fields, k_purpose, k_case, k_laws, \
+         differs, concealed_until, keep_until) SELECT k_person, k_key, k_at, k_fact, k_fields, \
+         k_purpose, k_case, k_laws, \
          k_source, k_number, k_asked_case, k_answer, k_fresh, k_digest, k_route, k_route_digest, \
-         k_actor, k_delivery, k_step, k_keep FROM {rows} WHERE true ON CONFLICT DO NOTHING",
+         k_actor, k_delivery, k_step, k_differs, k_concealed, k_keep FROM {rows} WHERE true \
+         ON CONFLICT DO NOTHING",
         vec![],
         rows,
     )
@@ -448,6 +534,7 @@ pub(super) async fn forget(
                 format!("DELETE FROM question WHERE (instance, number) IN {old} RETURNING number"),
                 of_old(),
             ),
+            Statement::new("DELETE FROM quota WHERE day < {0}", vec![day(before).into()]),
             Statement::new(
                 "DELETE FROM disclosure WHERE seq IN (SELECT seq FROM disclosure \
                  WHERE keep_until <= {0} ORDER BY keep_until LIMIT {1}) RETURNING seq",
@@ -455,7 +542,7 @@ pub(super) async fn forget(
             ),
         ])
         .await?;
-    if let [values, _, questions, disclosures] = &gone[..] {
+    if let [values, _, questions, _, disclosures] = &gone[..] {
         told.values += values.len() as u64;
         told.questions += questions.len() as u64;
         told.disclosures += disclosures.len() as u64;
@@ -495,6 +582,36 @@ impl SqlLedger {
         found.iter().map(|row| row.digest(0)).collect::<Result<_, _>>().map_err(unreadable)
     }
 
+    /// What nobody conceals of what was told of a person, newest first, and how much there is of it.
+    pub(super) async fn read_usages(
+        &self,
+        wanted: &Usages,
+    ) -> Result<(u64, Vec<Disclosure>), ReadError> {
+        let (from, until) = wanted.within;
+        let mut scalars: Vec<Cell<'_>> = vec![from.0.into(), until.0.into(), wanted.now.0.into()];
+        let mut among =
+            "FROM disclosure JOIN {rows} ON person = k_person WHERE at >= {0} AND at < {1} \
+            AND (concealed_until IS NULL OR concealed_until <= {2})"
+                .to_owned();
+        for purpose in &wanted.concealed {
+            let _ = write!(among, " AND purpose <> {{{}}}", scalars.len());
+            scalars.push(purpose.as_str().into());
+        }
+        let counted = format!("SELECT count(*) {among}");
+        let counted = Statement::over(counted, scalars.clone(), named(&wanted.names));
+        let counted = self.database.read(counted).await?;
+        let total = counted.first().map(|row| count(row, 0)).transpose().map_err(unreadable)?;
+        let (limit, offset) = (scalars.len(), scalars.len() + 1);
+        let page = format!(
+            "SELECT {DISCLOSED} {among} ORDER BY seq DESC LIMIT {{{limit}}} OFFSET {{{offset}}}"
+        );
+        scalars.extend([wanted.limit.into(), wanted.offset.into()]);
+        let found = Statement::over(page, scalars, named(&wanted.names));
+        let found = self.database.read(found).await?;
+        let rows = found.iter().map(|row| disclosure_of(row).map(|(_, one)| one));
+        Ok((total.unwrap_or(0), rows.collect::<Result<_, _>>().map_err(unreadable)?))
+    }
+
     /// What was told of a person, newest first.
     pub(super) async fn read_disclosures(
         &self,
@@ -502,19 +619,28 @@ impl SqlLedger {
         (from, until): (Timestamp, Timestamp),
         (after, limit): (i64, u32),
     ) -> Result<Vec<(i64, Disclosure)>, ReadError> {
-        const NAMES: Columns = &[("k_person", Blob)];
-        let mut rows = Rows::new(NAMES);
-        for name in names {
-            rows.push([(&name.0).into()]);
-        }
-        let sql = "SELECT seq, person, key, at, fact, fields, purpose, case_reference, laws, source, \
-            number, asked_case, answer, fresh_until, digest, route, route_digest, actor, step, \
-            keep_until FROM disclosure JOIN {rows} ON person = k_person WHERE at >= {0} AND at < {1} \
-            AND seq < {2} ORDER BY seq DESC LIMIT {3}";
+        let sql = format!(
+            "SELECT {DISCLOSED} FROM disclosure JOIN {{rows}} ON person = k_person \
+             WHERE at >= {{0}} AND at < {{1}} AND seq < {{2}} ORDER BY seq DESC LIMIT {{3}}"
+        );
         let scalars = vec![from.0.into(), until.0.into(), after.into(), limit.into()];
-        let found = self.database.read(Statement::over(sql, scalars, rows)).await?;
+        let found = self.database.read(Statement::over(sql, scalars, named(names))).await?;
         found.iter().map(disclosure_of).collect::<Result<_, _>>().map_err(unreadable)
     }
+}
+
+/// The columns that `disclosure_of` reads.
+const DISCLOSED: &str = "seq, person, key, at, fact, fields, purpose, case_reference, laws, source, \
+    number, asked_case, answer, fresh_until, digest, route, route_digest, actor, step, differs, \
+    concealed_until, keep_until";
+
+fn named(names: &[Digest]) -> Rows<'_> {
+    const NAMES: Columns = &[("k_person", Blob)];
+    let mut rows = Rows::new(NAMES);
+    for name in names {
+        rows.push([(&name.0).into()]);
+    }
+    rows
 }
 
 fn put_of(row: &Found) -> sqlx::Result<Put> {
@@ -569,7 +695,9 @@ fn disclosure_of(row: &Found) -> sqlx::Result<(i64, Disclosure)> {
         route_digest: row.digest(16)?,
         actor: row.text(17)?.to_owned(),
         step: row.text(18)?.to_owned(),
-        keep_until: row.time(19)?,
+        differs: row.maybe_text(19)?.map(|text| serde_json::from_str(text).unwrap_or_default()),
+        concealed_until: row.maybe_time(20)?,
+        keep_until: row.time(21)?,
     };
     Ok((row.int(0)?, disclosure))
 }

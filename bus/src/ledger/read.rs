@@ -14,8 +14,8 @@ use snodo_core::{
 };
 
 use super::{
-    Ages, Deed, Event, Filter, InBroker, Incarnation, OpenIntent, Queued, QueuedKey, ReadError,
-    RouteVersion, Row, StepDone, Story, Subscriber, Total,
+    Ages, Asked, Deed, Event, Filter, InBroker, Incarnation, OpenIntent, Queued, QueuedKey,
+    ReadError, RouteVersion, Row, StepDone, Story, Subscriber, Total,
     apply::open_intent,
     database::unreadable,
     guards, order,
@@ -608,7 +608,12 @@ impl SqlLedger {
         let waiting = self.ask(sql.to_owned(), vec![]).await?;
         let sql = "SELECT count(*) FROM stray WHERE settled_at IS NULL";
         let strays = self.ask(sql.to_owned(), vec![]).await?;
+        let sql = "SELECT instance, operation, day, asked FROM quota AS q WHERE day = \
+            (SELECT max(day) FROM quota AS l WHERE l.instance = q.instance \
+            AND l.operation = q.operation)";
+        let asked = self.ask(sql.to_owned(), vec![]).await?;
         Ok(Ages {
+            asked: all(&asked, asked_of)?,
             oldest_queued: all(&oldest, |row| Ok((row.text(0)?.into(), row.time(1)?)))?
                 .into_iter()
                 .collect(),
@@ -705,4 +710,9 @@ fn shown(row: &Found) -> String {
         })
         .collect();
     cells.join(" ")
+}
+
+fn asked_of(row: &Found) -> sqlx::Result<Asked> {
+    let target = format!("{}.{}", row.text(0)?, row.text(1)?);
+    Ok(Asked { target, day: row.text(2)?.to_owned(), n: row.int(3)? })
 }

@@ -17,7 +17,7 @@ use snodo_core::{
 use super::{
     Action, Ages, CommitError, Disclosure, Event, Filter, IdleKey, InBroker, Incarnation, Ledger,
     Outcome, Queued, QueuedKey, ReadError, RouteVersion, Row, Started, Story, Subscriber,
-    TargetAway, Total, compare::Comparison, documents::DocumentRows, store::SqlLedger,
+    TargetAway, Total, Usages, compare::Comparison, documents::DocumentRows, store::SqlLedger,
 };
 
 impl Ledger for SqlLedger {
@@ -76,6 +76,13 @@ impl Ledger for SqlLedger {
         page: (i64, u32),
     ) -> BoxFuture<'a, Result<Vec<(i64, Disclosure)>, ReadError>> {
         Box::pin(self.read_disclosures(names, within, page))
+    }
+
+    fn usages<'a>(
+        &'a self,
+        wanted: &'a Usages,
+    ) -> BoxFuture<'a, Result<(u64, Vec<Disclosure>), ReadError>> {
+        Box::pin(self.read_usages(wanted))
     }
 
     fn targets_away(&self) -> BoxFuture<'_, Result<Vec<TargetAway>, ReadError>> {

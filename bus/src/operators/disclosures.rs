@@ -77,5 +77,7 @@ fn shown(one: &Disclosure) -> Value {
         "route": one.route,
         "version": one.route_digest,
         "actor": one.actor,
+        "differs": one.differs,
+        "concealedUntil": one.concealed_until,
     })
 }

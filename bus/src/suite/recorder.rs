@@ -13,7 +13,14 @@ use std::{
 };
 
 use serde_json::Value;
-use snodo_core::{adapter::BoxFuture, facts::VERDICTS, route::suite::Emission};
+use snodo_core::{
+    adapter::BoxFuture,
+    facts::VERDICTS,
+    route::{
+        ASKS, DECLARES,
+        suite::{Emission, SELF_DECLARED},
+    },
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -21,13 +28,24 @@ use crate::{
     ledger::{self, Action, CommitError, FactRows, Ledger, Outcome, StepDone, Then, Write},
 };
 
+/// The outcome of a need.
+#[derive(Clone, Debug)]
+pub(super) struct FactNote {
+    pub(super) need: String,
+    pub(super) outcome: String,
+    /// By an earlier answer.
+    pub(super) reused: bool,
+    /// The sender declares something else.
+    pub(super) differs: bool,
+}
+
 /// What was written of a delivery.
 #[derive(Clone, Debug)]
 pub(super) enum Note {
     /// A step was done.
     Ran(String),
     /// A need has an outcome, by an earlier answer or not.
-    Fact(String, String, bool),
+    Fact(FactNote),
     /// A choice took a branch.
     Chose(String, String),
     /// A message was emitted.
@@ -153,8 +171,12 @@ impl Write for Recorder {
 
 /// What a step that was done is called.
 fn ran(done: &StepDone, fact: Option<&FactRows>) -> Note {
-    if done.operation.starts_with("ask:") {
+    if done.operation.starts_with(ASKS) {
         return of_fact(&done.step, fact, &done.result);
+    }
+    if done.operation.starts_with(DECLARES) {
+        let (need, outcome) = (need_of(&done.step), SELF_DECLARED.to_owned());
+        return Note::Fact(FactNote { need, outcome, reused: false, differs: false });
     }
     match done.operation.strip_prefix("choose:") {
         Some(branch) => Note::Chose(done.step.clone(), branch.to_owned()),
@@ -162,16 +184,25 @@ fn ran(done: &StepDone, fact: Option<&FactRows>) -> Note {
     }
 }
 
+fn need_of(step: &str) -> String {
+    step.strip_prefix("facts.").unwrap_or(step).to_owned()
+}
+
 /// The outcome of a need: a verdict, what the authority answered, or that it was not wanted.
 fn of_fact(step: &str, fact: Option<&FactRows>, result: &Value) -> Note {
-    let need = step.strip_prefix("facts.").unwrap_or(step).to_owned();
     let told = fact.and_then(|fact| fact.disclosures.first());
     let outcome = match (told, result.as_str().filter(|word| VERDICTS.contains(word))) {
         (_, Some(verdict)) => verdict.to_owned(),
         (Some(told), None) => told.answer.word().to_owned(),
         (None, None) => "not_wanted".to_owned(),
     };
-    Note::Fact(need, outcome, told.is_some_and(|told| told.asked_case.is_some()))
+    let differs = told.and_then(|told| told.differs.as_ref());
+    Note::Fact(FactNote {
+        need: need_of(step),
+        outcome,
+        reused: told.is_some_and(|told| told.asked_case.is_some()),
+        differs: differs.is_some_and(|places| !places.is_empty()),
+    })
 }
 
 fn emission(emit: &ledger::Emission) -> Emission {

@@ -311,11 +311,14 @@ fn noted(seen: &mut Seen, note: Note) {
     match note {
         Note::Ran(step) => seen.ran.push(step),
         Note::Chose(choice, branch) => seen.chose.push((choice, branch)),
-        Note::Fact(need, outcome, reused) => {
-            if reused {
-                seen.reused.push(need.clone());
+        Note::Fact(fact) => {
+            if fact.reused {
+                seen.reused.push(fact.need.clone());
             }
-            seen.facts.push((need, outcome));
+            if fact.differs {
+                seen.differs.push(fact.need.clone());
+            }
+            seen.facts.push((fact.need, fact.outcome));
         }
         Note::Emitted(emission) => seen.emits.push(emission),
         Note::Waits(wait) => seen.waits.push(wait),

@@ -17,6 +17,7 @@ use snodo::{
 };
 use snodo_core::{
     adapter::{Instances, Pace},
+    facts::quota::PerDay,
     fault::Fault,
     route::Routes,
     verdict::Verdict,
@@ -87,7 +88,7 @@ impl Instance {
         let far = Far { owner, side: around.far.clone() };
         // Breakers are no part of the rule book; a world's outages are drawn one call at a time.
         let pace = Pace { breaker: false, ..Pace::default() };
-        instances.insert_at("far".to_owned(), Arc::new(far), pace);
+        instances.insert_at("far".to_owned(), Arc::new(far), (pace, PerDay::new()));
         let line = Line { owner, broker: around.broker.clone(), congested: Arc::clone(&congested) };
         let clock: Arc<WorldClock> = Arc::clone(around.clock);
         let engine = Engine::new(Parts {

@@ -272,6 +272,7 @@ async fn desk(checked: Checked, ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) 
         sources: parties.iter().map(|party| format!("party:{}", party.id)).collect(),
         targets: Vec::new(),
         facts: Vec::new(),
+        quotas: Vec::new(),
         codes: problems::codes(),
     };
     let metrics = Metrics::new(&labels).expect("declared");

@@ -1,8 +1,8 @@
 //! Facts in the ledger: one asker per question, one number per question, rows with the step that uses it.
 
-use snodo::ledger::{Disclosure, FactRows, NewAnswer, NewQuestion, Outdated};
+use snodo::ledger::{Asked, Disclosure, FactRows, NewAnswer, NewQuestion, Outdated, Usages};
 use snodo_core::{
-    facts::{Parts, known::Kept},
+    facts::{Parts, known::Kept, quota::Quota},
     route::Answer,
 };
 
@@ -22,6 +22,7 @@ fn question(of: u8) -> NewQuestion {
         case: "12/2026".to_owned(),
         past: None,
         stale: None,
+        quota: None,
         same_for: Duration::from_hours(1),
     }
 }
@@ -54,6 +55,8 @@ fn disclosure(of: u8, number: u64) -> Disclosure {
         source: "anpr.C021".to_owned(),
         number,
         asked_case: None,
+        differs: None,
+        concealed_until: None,
         answer: Answer::Found,
         fresh_until: at(3600),
         digest: v(7),
@@ -324,5 +327,83 @@ async fn a_turn_takes_so_many_rows_and_says_that_there_may_be_more() {
             let Outcome::Forgotten(rows) = outcome else { panic!("{outcome:?}") };
             assert_eq!((rows.disclosures, rows.is_full()), (gone, is_full));
         }
+    }
+}
+
+#[tokio::test]
+async fn so_many_are_asked_a_day_and_no_more_until_the_next() {
+    let quota =
+        |day: &str, most| Some(Quota { operation: "C021".to_owned(), day: day.to_owned(), most });
+    let of = |n, quota| NewQuestion { quota, ..question(n) };
+    for bench in Bench::each().await {
+        let (first, second) = (bench.claimed("a").await, claimed(&bench, "b", 2).await);
+        let mine = |question| ask(first.seq, bench.fence(1), question);
+        let theirs = |question| ask(second.seq, bench.fence(2), question);
+        let day = "2026-11-27";
+        let (number, _) = asked(&bench, mine(of(1, quota(day, 2)))).await;
+        // What is not asked takes nothing of the day.
+        let elsewhere = bench.one(theirs(of(1, quota(day, 2)))).await;
+        assert_eq!(elsewhere, Outcome::AskedElsewhere { since: NOON });
+        // Its own, again, is a question to the authority as well.
+        let (again, _) = asked(&bench, mine(of(1, quota(day, 2)))).await;
+        assert_eq!(again, number);
+        assert_eq!(bench.one(mine(of(2, quota(day, 2)))).await, Outcome::NotToday);
+        assert_eq!(bench.one(mine(of(2, quota(day, 0)))).await, Outcome::NotToday);
+        // Where the day is used up, what is asked or answered is still known.
+        let elsewhere = bench.one(theirs(of(1, quota(day, 2)))).await;
+        assert_eq!(elsewhere, Outcome::AskedElsewhere { since: NOON });
+        bench.one(answered(first.seq, bench.fence(1), number)).await;
+        assert_eq!(bench.one(theirs(of(1, quota(day, 2)))).await, Outcome::Answered);
+        // Of a higher priority there are more, and of the next day.
+        let (higher, _) = asked(&bench, theirs(of(2, quota(day, 3)))).await;
+        let told = bench.ledger.ages().await.expect("read").asked;
+        let three = Asked { target: "anpr.C021".to_owned(), day: day.to_owned(), n: 3 };
+        assert_eq!(told, [three]);
+        let (tomorrow, _) = asked(&bench, theirs(of(3, quota("2026-11-28", 1)))).await;
+        assert!(number < higher && higher < tomorrow, "numbers grow");
+    }
+}
+
+#[tokio::test]
+async fn who_shows_people_their_own_is_told_what_no_law_conceals() {
+    for bench in Bench::each().await {
+        let created = bench.claimed("a").await;
+        let (number, _) = asked(&bench, ask(created.seq, bench.fence(1), question(1))).await;
+        let mut told = Vec::new();
+        for (n, (purpose, concealed)) in
+            [("canteen", None), ("inquiry", None), ("taxes", Some(at(60))), ("canteen", None)]
+                .into_iter()
+                .enumerate()
+        {
+            told.push(Disclosure {
+                step: format!("facts.{n}"),
+                at: at(i64::try_from(n).expect("small")),
+                purpose: purpose.to_owned(),
+                concealed_until: concealed,
+                ..disclosure(1, number)
+            });
+        }
+        let rows = FactRows { answered: None, disclosures: told };
+        let fact = Box::new(rows);
+        bench.one(Action::Answer { seq: created.seq, fence: bench.fence(1), fact }).await;
+        let look = async |concealed: &[&str], now, (offset, limit)| {
+            let wanted = Usages {
+                names: vec![person(1), person(9)],
+                within: (Timestamp(0), Timestamp(i64::MAX)),
+                concealed: concealed.iter().map(|purpose| (*purpose).to_owned()).collect(),
+                now,
+                offset,
+                limit,
+            };
+            let (total, rows) = bench.ledger.usages(&wanted).await.expect("read");
+            (total, rows.into_iter().map(|row| row.step).collect::<Vec<_>>().join(" "))
+        };
+        let all = |text: &str| text.to_owned();
+        let whole = (0, 10);
+        assert_eq!(look(&[], at(60), whole).await, (4, all("facts.3 facts.2 facts.1 facts.0")));
+        assert_eq!(look(&[], at(59), whole).await, (3, all("facts.3 facts.1 facts.0")));
+        assert_eq!(look(&["inquiry"], at(0), whole).await, (2, all("facts.3 facts.0")));
+        assert_eq!(look(&["inquiry", "canteen"], at(0), whole).await, (0, all("")));
+        assert_eq!(look(&[], at(60), (1, 2)).await, (4, all("facts.2 facts.1")));
     }
 }

@@ -120,6 +120,89 @@ async fn a_thousand_messages_about_fifty_people_are_fifty_questions_also_where_t
     node.stop().await;
 }
 
+/// ANPR answers six questions a day.
+fn limited(desk: &Desk) {
+    let path = desk.house.path.join("config/snodo.yaml");
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    // `waste-tax` may wait, and leaves half of them to others.
+    let limited = text.replace("C021: 5000", "C021: 6");
+    assert_ne!(limited, text);
+    std::fs::write(path, limited).expect("written");
+}
+
+/// What a party is told of a person.
+async fn usages(desk: &mut Desk, token: &str, person: &str) -> Answer {
+    let body = json!({ "userCode": person, "limit": 10 });
+    let request = post_json("/v1/disclosures/search", token, &body);
+    desk.client.send(&request).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_questions_of_a_day_are_not_exceeded_and_people_see_who_has_used_their_data() {
+    let people = people();
+    let Stage { authority, mut node, mut desk, _folder } = stage(&people).await;
+    limited(&desk);
+    let mut bus = BusProcess::spawn(&desk.house, &[]).expect("started");
+    bus.ready(PATIENCE).await.expect("ready");
+    let mut sent = Vec::new();
+    for (index, person) in people.iter().take(4).enumerate() {
+        let event = dwelling(&format!("dwelling-{index}"), person);
+        let answer = desk.client.send(&post_message(SPORTELLO_TOKEN, &event)).await;
+        sent.push(id_of(&answer.expect("an answer")));
+    }
+    let beside = &desk;
+    let waits = eventually("three are asked about and one waits", PATIENCE, || async {
+        let figures = beside.figures().await;
+        let done = figures
+            .sum("snodo_deliveries_ended_total", &[("route", "waste-tax"), ("state", "completed")]);
+        let waits = figures.sum("snodo_retry_scheduled", &[("route", "waste-tax")]);
+        (done == 3 && waits == 1).then_some(figures)
+    });
+    let figures = waits.await;
+    let quota = |name| figures.sum(name, &[("target", "anpr.C021")]);
+    assert_eq!((quota("snodo_quota_used"), quota("snodo_quota_limit")), (3, 6));
+    assert_eq!(authority.asked().len(), 3, "what may wait takes half of a day");
+    let mut told = Vec::new();
+    for id in &sent {
+        told.push(desk.ask(&format!("/v1/messages/{id}"), SPORTELLO_TOKEN).await.json());
+    }
+    let (done, open): (Vec<_>, Vec<_>) = told.iter().partition(|told| told["state"] == "completed");
+    assert_eq!((done.len(), open.len()), (3, 1));
+    assert!(open[0].to_string().contains("SN0775"), "{}", open[0]);
+    let asked = authority.asked();
+    let known = asked[0].body["criteriRicerca"]["codiceFiscale"].as_str().expect("a code");
+    let refused = usages(&mut desk, REGION_TOKEN, known).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (403, Some("SN0612")));
+    let answer = usages(&mut desk, SPORTELLO_TOKEN, known).await;
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    let told = answer.json();
+    assert_eq!(told["totalUsages"], 1, "{told}");
+    let usage = &told["usages"][0];
+    let action = usage["action"].as_str().expect("words");
+    assert!(
+        action.starts_with("Household (stato di famiglia): dato chiesto a ANPR C021 per Waste tax (TARI), pratica 000"),
+        "{action}"
+    );
+    assert_eq!(
+        (&usage["receiverCode"], &usage["receiverSystem"]),
+        (&json!("tributi"), &json!("waste-tax"))
+    );
+    assert!(!told.to_string().contains(known), "{told}");
+    // A law keeps it from them for a time.
+    let path = desk.house.path.join("routes/purposes/waste-tax.yaml");
+    let text = std::fs::read_to_string(&path).expect("a purpose");
+    let concealed = "concealed: { law: cad-50, until: \"2099-12-31\" }";
+    std::fs::write(path, format!("{text}{concealed}\n")).expect("written");
+    let (code, said) = snodo(&desk.house, &["reload"]);
+    assert_eq!(code, 0, "{said}");
+    let hidden = usages(&mut desk, SPORTELLO_TOKEN, known).await.json();
+    assert_eq!(hidden, json!({ "totalUsages": 0, "usages": [] }));
+    nobody_is_named(&desk, &people, &authority).await;
+    assert!(desk.log().contains("a party looks at what was told of a person"), "{}", desk.log());
+    assert!(bus.terminate().await.expect("it ends").success(), "{}", desk.log());
+    node.stop().await;
+}
+
 /// In nothing that a run shows is a tax code: log, metrics, names of files, addresses that were called.
 async fn nobody_is_named(desk: &Desk, people: &[String], authority: &Authority) {
     let metrics =

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Around, Asked, AskedOf, Field, Shape, Spot, Verdict,
+    Around, Asked, AskedOf, Declared, Field, Shape, Spot, Verdict,
     said::{self, By, Held, Word},
 };
 use crate::{
@@ -46,6 +46,9 @@ pub(super) fn fields(all: &[Asked], around: &Around<'_>, problems: &mut Problems
         }
         for field in &asked.fields {
             judge.field(field, asked);
+        }
+        for need in asked.entry.takers.iter().flat_map(|taker| &taker.declared) {
+            judge.declarations(need, asked);
         }
     }
 }
@@ -131,6 +134,42 @@ impl Judge<'_> {
         self.say("SN0505", &said.verdict_at, place, words);
     }
 
+    /// What is declared of a fact stands in for it where the law lets it be declared, and is compared
+    /// with it where both are there.
+    fn declarations(&mut self, need: &Declared, asked: &Asked) {
+        let fact = need.fact.as_str();
+        let of_it = |field: &&Field| {
+            field.said.verdict() == Some(Verdict::SelfDeclared)
+                && field.said.fact.as_deref() == Some(fact)
+        };
+        let by_people = || asked.fields.iter().filter(|field| field.said.is_asked_of_a_person());
+        let read = || by_people().filter(|field| need.reads(&field.path));
+        if need.stands_in && (read().next().is_none() || !read().all(|field| of_it(&field))) {
+            let other = read().find(|field| !of_it(field));
+            let label = other.map_or_else(
+                || "it reads no field that a person fills in".to_owned(),
+                |field| format!("`{}` is not declared under a law", shown(field)),
+            );
+            let title = format!("nothing lets `{fact}` be declared by whom it is about");
+            let help = format!(
+                "write \"x-verdict\": \"self-declared\", \"x-fact\": \"{fact}\" and \"x-law\" at the fields \
+                 that `declared` reads, where a law says so; else `then: continue`"
+            );
+            self.problems.error("SN0508", need.place.clone(), Words::new(title, label, help));
+        }
+        if let Some(left) = by_people().filter(of_it).find(|field| !need.reads(&field.path)) {
+            let title =
+                format!("`{}` declares `{fact}`, and is compared with nothing", shown(left));
+            let help = format!(
+                "write `declared:` with what `.{}` says of the fact, so that a difference is seen; or \
+                 delete the field: `{fact}` is asked for",
+                shown(left)
+            );
+            let words = Words::new(title, "the fact is asked for here", help);
+            self.problems.warning("SN0509", need.place.clone(), words);
+        }
+    }
+
     fn held(&mut self, held: &Held, who: AskedOf, asked: &Asked) {
         let fact = &held.fact;
         let authority = authority(&fact.held_by);
@@ -176,7 +215,7 @@ fn shown(field: &Field) -> &str {
 }
 
 /// An authority, by the name of its instance; a short one is an abbreviation: `anpr` is ANPR.
-pub(super) fn authority(instance: &str) -> String {
+pub(crate) fn authority(instance: &str) -> String {
     let short = instance.len() <= 5 && instance.bytes().all(|byte| byte.is_ascii_lowercase());
     if short { instance.to_uppercase() } else { instance.to_owned() }
 }

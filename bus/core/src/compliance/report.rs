@@ -143,6 +143,7 @@ impl Report {
 impl Inventory {
     fn rows(&self, asked: &Asked) -> Vec<Row> {
         let nobody = Taker {
+            declared: Vec::new(),
             route: String::new(),
             title: String::new(),
             office: String::new(),

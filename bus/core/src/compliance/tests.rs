@@ -84,6 +84,7 @@ fn schemas(form: &Value) -> Schemas {
 
 fn entry() -> Entry {
     let taker = Taker {
+        declared: Vec::new(),
         route: "enrol".to_owned(),
         title: "A family enrols a child".to_owned(),
         office: "scuola".to_owned(),
@@ -114,6 +115,57 @@ fn paths(form: &Value) -> Vec<String> {
     let none = Catalogue::new();
     let (inventory, _) = checked(form, &none, false);
     inventory.asked[0].fields.iter().map(|field| field.path.clone()).collect()
+}
+
+/// What is said of a route that asks for the household and takes this form.
+fn said_of_need(form: &Value, declared: &str, stands_in: bool) -> Vec<String> {
+    let (schemas, mut problems) = (schemas(form), Problems::default());
+    let facts = household(&[], &[]);
+    let laws = ["art-46".to_owned()];
+    let around = Around { schemas: &schemas, facts: &facts, laws: &laws, production: false };
+    let file = Arc::new(SourceFile { path: "routes/r.yaml".to_owned(), text: "need".to_owned() });
+    let mut entry = entry();
+    entry.takers[0].declared = vec![Declared {
+        fact: "household".to_owned(),
+        place: Place::new(&file, 0..4),
+        written: declared.to_owned(),
+        stands_in,
+    }];
+    check(vec![entry], &around, &mut problems);
+    let words = |said: &Diagnostic| format!("{} {} | {}", said.code, said.title, said.label);
+    problems.sorted().iter().map(words).collect()
+}
+
+#[test]
+fn what_stands_in_is_declared_under_a_law_and_what_is_declared_is_compared() {
+    let text = json!({ "type": "string" });
+    let asked = |more: Value| {
+        let mut field = text.clone();
+        field["x-asked-of"] = json!("citizen");
+        for (key, value) in more.as_object().into_iter().flatten() {
+            field[key] = value.clone();
+        }
+        field
+    };
+    let declared =
+        asked(json!({ "x-verdict": "self-declared", "x-fact": "household", "x-law": "art-46" }));
+    let new = asked(json!({ "x-verdict": "new" }));
+    let key = asked(json!({ "x-verdict": "key" }));
+    let form = json!({ "properties": { "applicant": key, "family": declared, "familyName": new } });
+    let none: [&str; 0] = [];
+    assert_eq!(said_of_need(&form, "${ .family }", true), none);
+    assert_eq!(said_of_need(&form, "members: ${ .family | split(\",\") }", false), none);
+    let not_compared = "SN0509 `family` declares `household`, and is compared with nothing | the fact is asked for here";
+    assert_eq!(said_of_need(&form, "", false), [not_compared]);
+    let nobody = "SN0508 nothing lets `household` be declared by whom it is about | ";
+    assert_eq!(
+        said_of_need(&form, "${ .familyName }", true),
+        [&format!("{nobody}`familyName` is not declared under a law"), not_compared]
+    );
+    assert_eq!(
+        said_of_need(&form, "{ members: [] }", true),
+        [&format!("{nobody}it reads no field that a person fills in"), not_compared]
+    );
 }
 
 #[test]

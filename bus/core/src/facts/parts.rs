@@ -72,6 +72,11 @@ impl Parts {
         }
     }
 
+    /// Adds the parts of a field.
+    pub(crate) fn join_field(&mut self, name: &str, parts: &Self) {
+        self.fields.entry(name.to_owned()).or_default().join(parts);
+    }
+
     /// Whether these are among the parts of `other`.
     pub fn are_among(&self, other: &Self) -> bool {
         let below = |name: &String, parts: &Self| match (other.fields.get(name), &other.items) {

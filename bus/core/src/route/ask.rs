@@ -14,6 +14,11 @@ use crate::{
     template::{Condition, FACT, Scope, Template},
 };
 
+/// What `step_done.operation` begins with, where a fact was asked for.
+pub const ASKS: &str = "ask:";
+/// The same, where a declaration stands in for it.
+pub const DECLARES: &str = "declared:";
+
 /// A need of a route, as the step that asks for it. Its result is what `$facts.<need>` reads.
 #[derive(Debug)]
 pub struct Ask {
@@ -37,6 +42,10 @@ pub struct Ask {
     pub if_ambiguous: IfMissing,
     /// Until when it waits for an authority that does not answer; none for as long as `retry` says.
     pub if_unavailable: Option<IfUnavailable>,
+    /// What the sender says of it: compared with what the authority says.
+    pub declared: Option<Arc<Declared>>,
+    /// Which questions go first where the authority answers so many a day.
+    pub priority: Priority,
 }
 
 /// What an outcome without a value means for the delivery.
@@ -49,11 +58,58 @@ pub enum IfMissing {
     Continue,
 }
 
-/// `if_unavailable: { wait, then: continue }`: the fact is null when the authority has not answered.
+/// `if_unavailable: { wait, then }`: what the fact is when the authority has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IfUnavailable {
-    /// How long after the first try.
+    /// How long after the message came.
     pub wait: Duration,
+    /// And then.
+    pub then: StandIn,
+}
+
+/// What stands in for a fact whose authority does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// Nothing: it is null.
+    Null,
+    /// What the sender declares, where the law lets it.
+    SelfDeclared,
+}
+
+/// `declared`: what the sender says of a fact.
+#[derive(Debug)]
+pub struct Declared {
+    /// The value, or a part of it; null where nothing is said.
+    pub value: Template,
+    /// The parts that it may have: they are compared, so they are kept.
+    pub parts: Parts,
+}
+
+/// Which of the questions of a day go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// What may wait: it leaves half of the day's questions to the others.
+    Low,
+    /// It leaves a tenth.
+    #[default]
+    Normal,
+    /// Somebody stands at the desk.
+    High,
+}
+
+impl Priority {
+    /// The words, as routes write them.
+    pub const WORDS: [(&str, Self); 3] =
+        [("low", Self::Low), ("normal", Self::Normal), ("high", Self::High)];
+
+    /// How many of `per_day` questions may have been put before one of these.
+    pub fn most(self, per_day: u64) -> u64 {
+        match self {
+            Self::Low => per_day / 2,
+            Self::Normal => per_day - per_day / 10,
+            Self::High => per_day,
+        }
+    }
 }
 
 /// One question, rendered.
@@ -148,7 +204,12 @@ impl Ask {
 
     /// What `step_done.operation` holds.
     pub fn operation(&self) -> String {
-        format!("ask:{}", self.fact.name)
+        format!("{ASKS}{}", self.fact.name)
+    }
+
+    /// What it holds where a declaration stands in for the answer.
+    pub fn stood_in(&self) -> String {
+        format!("{DECLARES}{}", self.fact.name)
     }
 
     /// What is asked of the message in `scope`; none where it is not asked.
@@ -178,6 +239,22 @@ impl Ask {
             IfMissing::Continue => Ok(Value::Null),
             IfMissing::Park => Err(self.missing(answer)),
         }
+    }
+
+    /// What the sender says of the fact; none where he says nothing.
+    pub fn declared(&self, scope: &Scope<'_>) -> Result<Option<Value>, Fault> {
+        let Some(declared) = &self.declared else { return Ok(None) };
+        Ok(Some(declared.value.render(scope)?).filter(|value| !value.is_null()))
+    }
+
+    /// What `$facts.<need>` reads where a declaration stands in. One that is no such fact is a mistake of
+    /// the route.
+    pub fn stands_in(&self, declared: &Value) -> Result<Value, Fault> {
+        if self.fact.is_valid(declared) {
+            return Ok(self.parts.of(declared));
+        }
+        let text = format!("what is declared under `{}` is no `{}`", self.need, self.fact.name);
+        Err(Fault::new(FaultClass::Poison, "SN0776", text))
     }
 
     fn missing(&self, answer: Answer) -> Fault {

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Purpose, Route, bundle,
+    Declared, Purpose, Route, bundle,
     file::{RouteFile, StepFile},
 };
 use crate::{
@@ -98,7 +98,15 @@ pub(super) fn build(
         sees::begin(&written.from.value, of.unwrap_or_else(Type::unknown))
     });
     let (results, asked) = (Results::default(), Asked::default());
-    let mut builder = Builder { written, results, asked, templates, targets, before_steps: true };
+    let mut builder = Builder {
+        written,
+        results,
+        asked,
+        templates,
+        targets,
+        before_steps: true,
+        declared: Vec::new(),
+    };
     builder.check_needs();
     let actor = written.actor.as_ref().map(|node| builder.actor(node));
     let order = written.order.as_ref().map(|order| builder.order(order));
@@ -123,6 +131,8 @@ pub(super) fn build(
         purpose: written.purpose.value.clone(),
         retention: None,
         disclosures: Purpose::DISCLOSURES,
+        purpose_title: String::new(),
+        concealed_until: None,
         actor: transpose(actor)?,
         when: transpose(when)?,
         schedule: written.schedule.clone(),
@@ -169,6 +179,8 @@ struct Builder<'b, 'h, 't> {
     asked: Asked<'b>,
     /// Whether no step has run yet, and no fact was asked.
     before_steps: bool,
+    /// What the sender says of the facts, by need; none where it is wrong.
+    declared: Vec<(&'b str, Option<Arc<Declared>>)>,
     templates: Templates<'b>,
     targets: &'t mut Targets<'h>,
 }

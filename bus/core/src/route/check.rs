@@ -24,6 +24,7 @@ use crate::{
     facts::{self, Around, Catalogue},
     party::{self, Parties, PartyFile, known_law},
     schema::Schemas,
+    timestamp::Timestamp,
     types::library::Library,
     yaml::{
         self, Content,
@@ -88,6 +89,17 @@ pub struct Purpose {
     pub disclosures: Duration,
     /// The entry of the record of processing (art. 30 GDPR).
     pub record: String,
+    /// Where a law keeps it from the person that something is looked up.
+    pub concealed: Option<Concealed>,
+}
+
+/// `concealed: { law, until }`: who was told what is told to nobody outside for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concealed {
+    /// The law that says so.
+    pub law: String,
+    /// When it ends: with that day in Italy.
+    pub until: Timestamp,
 }
 
 impl Purpose {
@@ -97,9 +109,10 @@ impl Purpose {
 
 const PURPOSE: Known = Known {
     what: "a purpose",
-    keys: &["purpose", "title", "laws", "retention", "disclosures", "record"],
-    reserved: &["concealed", "pdnd"],
+    keys: &["purpose", "title", "laws", "retention", "disclosures", "record", "concealed"],
+    reserved: &["pdnd"],
 };
+const CONCEALED: Known = Known { what: "`concealed`", keys: &["law", "until"], reserved: &[] };
 const LAW: Known =
     Known { what: "a law", keys: &["title", "article", "url", "note"], reserved: &[] };
 
@@ -238,6 +251,8 @@ fn kept(mut route: Route, purposes: &BTreeMap<String, Purpose>) -> Route {
     if let Some(purpose) = purposes.get(&route.purpose) {
         route.retention = Some(purpose.retention);
         route.disclosures = purpose.disclosures;
+        route.purpose_title.clone_from(&purpose.title);
+        route.concealed_until = purpose.concealed.as_ref().map(|concealed| concealed.until);
     }
     route
 }
@@ -317,13 +332,38 @@ fn purpose(
         None => Some(At { value: Purpose::DISCLOSURES, span: 0..0 }),
     };
     let record = fields.required_text("record", problems);
+    let concealed = match fields.get("concealed") {
+        Some(node) => Some(concealed(file, node, laws, problems)?),
+        None => None,
+    };
     Some(Purpose {
+        concealed,
         title: title?.value,
         laws: cited.into_iter().map(|law| law.value).collect(),
         retention: retention?.value,
         disclosures: disclosures?.value,
         record: record?.value,
     })
+}
+
+fn concealed(
+    file: &Arc<SourceFile>,
+    node: &yaml::Node,
+    laws: &[String],
+    problems: &mut Problems,
+) -> Option<Concealed> {
+    let fields = Fields::of(node, file, &CONCEALED, problems)?;
+    let law = fields.required_text("law", problems);
+    let until = fields.required_text("until", problems);
+    let (law, until) = (law?, until?);
+    known_law(file, &law, laws, problems);
+    let Some(end) = Timestamp::end_of_day(&until.value) else {
+        let help = "write the last day in quotes: \"2027-12-31\"";
+        let words = Words::new("`until` is a date", "not a date", help);
+        problems.error("SN0175", Place::new(file, until.span), words);
+        return None;
+    };
+    Some(Concealed { law: law.value, until: end })
 }
 
 /// Who emits what and who takes it.

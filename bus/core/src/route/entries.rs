@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::file::RouteFile;
+use super::file::{NeedFile, RouteFile};
 use crate::{
-    compliance::{Entry, Taker},
+    compliance::{Declared, Entry, Taker},
+    diagnostic::Place,
     party::PartyFile,
 };
 
@@ -44,5 +45,16 @@ fn taker(route: &RouteFile) -> Taker {
         office: route.office.clone(),
         needs: route.needs.iter().map(|need| need.fact.value.clone()).collect(),
         questions: written.collect::<Vec<_>>().join("\n"),
+        declared: route.needs.iter().map(|need| declared(route, need)).collect(),
+    }
+}
+
+fn declared(route: &RouteFile, need: &NeedFile) -> Declared {
+    let written = need.declared.as_ref().and_then(|node| route.file.text.get(node.span.clone()));
+    Declared {
+        fact: need.fact.value.clone(),
+        place: Place::new(&route.file, need.name.span.clone()),
+        written: written.unwrap_or_default().to_owned(),
+        stands_in: need.is_stood_in(),
     }
 }

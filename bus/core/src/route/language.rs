@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::Priority;
+
 mod tests;
 
 pub use tests::schema as tests_schema;
@@ -147,6 +149,7 @@ fn need() -> Value {
         let words = ["park", "continue"];
         json!({ "enum": words, "default": "park", "description": description })
     };
+    let priorities = Priority::WORDS.map(|(word, _)| word);
     json!({
         "type": "object", "additionalProperties": false, "required": ["fact", "about", "case"],
         "properties": {
@@ -162,8 +165,17 @@ fn need() -> Value {
                 "description": "Left out: it waits as `retry` says, then for a person.",
                 "properties": {
                     "wait": refers("duration", "Counted from when the message came."),
-                    "then": { "enum": ["continue"], "description": "It is null." },
+                    "then": {
+                        "enum": ["continue", "self_declared"],
+                        "description": "It is null; or what `declared` says, where the law lets it.",
+                    },
                 },
+            },
+            "declared": refers("template", "What the sender says of it: compared, never preferred."),
+            "priority": {
+                "enum": priorities, "default": "normal",
+                "description": "Where its authority answers so many questions a day: `low` leaves half \
+                                of them to others, `normal` a tenth.",
             },
         },
     })

@@ -20,7 +20,7 @@ pub(super) mod read;
 
 pub(super) use check::check;
 pub(super) use coverage::points;
-pub use coverage::{Coverage, Edge, Point};
+pub use coverage::{Coverage, Edge, Point, SELF_DECLARED};
 pub use judge::{Called, Emission, Failure, Observed, Seen, judge};
 pub use read::facts::UNAVAILABLE;
 pub(super) use read::{TESTS, read};
@@ -148,6 +148,8 @@ pub struct Expect {
     pub not_asked: Vec<Wanted<String>>,
     /// The needs for which an earlier answer was used, in order.
     pub reused: Option<Wanted<Vec<String>>>,
+    /// The needs of which the sender declares something else.
+    pub differs: Option<Wanted<Vec<String>>>,
     /// How often targets were called, by step.
     pub calls: Vec<(String, Wanted<u32>)>,
     /// What they were given, by step: at least this.

@@ -661,6 +661,8 @@ fn mistakes_of_parties_are_said_with_those_of_routes() {
     check("queue: { vhost: region, name: inbox }", "inbox: push", &["SN0427"]);
     check("limits:", "inbox: pull\nlimits:", &["SN0426"]);
     check("queue: { vhost: region, name: inbox }\n", "", &["SN0428"]);
+    check("limits:", "searches: [disclosure]\nlimits:", &["SN0429"]);
+    check("limits:", "searches: [disclosures]\nlimits:", &[]);
     check("ipa:", "ippa:", &["SN0109"]);
     let twice = with_parties(&[&there], &[REGION, REGION]);
     assert_eq!(codes(&twice), ["SN0122", "SN0425"]);
@@ -679,6 +681,28 @@ fn an_address_names_parties_that_receive_the_type() {
     assert_eq!(codes(&with_parties(&[&to("[region, regoin]")], &[REGION])), ["SN0422"]);
     let other = REGION.replace("demo.claimed.v1", "demo.any.v1");
     assert_eq!(codes(&with_parties(&[&to("region")], &[&other])), ["SN0423"]);
+}
+
+#[test]
+fn who_was_told_what_is_concealed_under_a_law_until_a_day() {
+    let check = |concealed: &str, expected: &[&str]| {
+        let text = format!(
+            "purpose: inquiry\ntitle: Inquiry\nlaws: [dpr-223-1989]\nrecord: Looks into it.\n\
+             retention: 30d\nconcealed: {concealed}\n"
+        );
+        let mut house =
+            with_parties(&[&relay("there", "demo.in.v1", "demo.claimed.v1")], &[REGION]);
+        house.purposes.push(file("routes/purposes/inquiry.yaml", &text));
+        let (compiled, said) = compile(&house);
+        let codes: Vec<&str> = said.iter().map(|said| said.code).collect();
+        assert_eq!(codes, expected, "{text}");
+        compiled.and_then(|compiled| compiled.purposes["inquiry"].concealed.clone())
+    };
+    let found = check("{ law: dpr-223-1989, until: \"2027-12-31\" }", &[]).expect("concealed");
+    assert_eq!(found.until.to_string(), "2027-12-31T23:00:00.000Z", "the day ends in Italy");
+    check("{ law: dpr-223-1989, until: \"2027-12-32\" }", &["SN0175"]);
+    check("{ law: dpr-223-1989 }", &["SN0110"]);
+    check("{ law: dpr-224-1989, until: \"2027-12-31\" }", &["SN0307"]);
 }
 
 #[test]

@@ -11,11 +11,13 @@ use snodo_core::{
     adapter::{Asking, Call, Port, Receipt, STALE_NUMBER},
     facts::{
         Parts,
+        declared::differences,
         known::{Kept, Known, Put, Wanted, fresh_until, look_again},
+        quota::{Quota, until_tomorrow},
     },
     fault::{Fault, FaultClass},
     ids::{Digest, StepKey},
-    route::{Answer, Ask, Question, Route, Step},
+    route::{Answer, Ask, Callee, Question, Route, StandIn, Step},
     template::Scope,
     timestamp::Timestamp,
 };
@@ -25,7 +27,7 @@ use super::{
     no_instance,
 };
 use crate::{
-    engine::{FactUse, emission::actor},
+    engine::{FactUse, FactWay, emission::actor},
     ledger::{Action, Disclosure, FactRows, IntentFate, NewAnswer, NewQuestion, Outcome},
 };
 
@@ -41,6 +43,8 @@ struct Pending<'t> {
     person: Digest,
     /// Who acts.
     actor: String,
+    /// What the sender says of the fact.
+    declared: Option<Value>,
 }
 
 /// A question that is ours to ask.
@@ -105,6 +109,7 @@ impl Task<'_> {
             about: pseudonyms.question(&ask.fact.name, &question.input.to_string()),
             person: pseudonyms.person(&question.about),
             actor: actor(route, &scope)?,
+            declared: ask.declared(&scope)?,
             route,
             step,
             ask,
@@ -160,6 +165,11 @@ impl Task<'_> {
                 Outcome::AskedElsewhere { since } => {
                     return self.wait_for(pending, since).await.map(Some);
                 }
+                Outcome::NotToday => {
+                    let fault = not_today(callee, engine.clock.now());
+                    let fault = sooner(fault, pending.ask.if_unavailable.is_some());
+                    return self.without(pending, mapping(fault)).await.map(Some);
+                }
                 _ => return Ok(None),
             };
             let said = self.put_to(pending, &*port, &turn).await;
@@ -193,6 +203,7 @@ impl Task<'_> {
             case: question.case.clone(),
             past,
             stale,
+            quota: self.quota(ask),
             same_for: ask.fact.fresh_for,
         });
         let action = || Action::Ask { seq, fence, question: question.clone() };
@@ -201,6 +212,13 @@ impl Task<'_> {
             Persisted::Known(outcome) => Ok(outcome),
             Persisted::Found(()) | Persisted::Forgotten => Ok(Outcome::Answered),
         }
+    }
+
+    /// The bucket from which a question is taken.
+    fn quota(&self, ask: &Ask) -> Option<Quota> {
+        let (fact, engine) = (&ask.fact, self.engine);
+        let per_day = engine.per_day(&fact.held_by, &fact.operation.name)?;
+        Some(Quota::of(&fact.operation.name, per_day, ask.priority, engine.clock.now()))
     }
 
     async fn put_to(
@@ -308,14 +326,20 @@ impl Task<'_> {
         answered: Option<NewAnswer>,
     ) -> Flow<Option<Value>> {
         let Pending { route, step, ask, .. } = pending;
-        let rows = FactRows { answered, disclosures: self.disclosures(pending, &said) };
+        let differs = pending.differs(&said);
+        let reused = said.asked_case.is_some();
         let taken = ask.taken(said.kept.answer, &said.value);
         let told = FactUse {
             fact: &ask.fact.name,
             purpose: &route.purpose,
-            reused: said.asked_case.is_some(),
-            answer: said.kept.answer,
+            way: if reused { FactWay::Reused } else { FactWay::Asked },
+            answer: Some(said.kept.answer),
+            differs: differs.as_ref().map(|places| !places.is_empty()),
             values: taken.as_ref().map_or(0, values),
+        };
+        let rows = FactRows {
+            answered,
+            disclosures: self.disclosures(pending, &said, differs.as_deref()),
         };
         match taken {
             Ok(result) => {
@@ -340,7 +364,12 @@ impl Task<'_> {
         self.persist(action, |_| None::<()>).await.map(drop)
     }
 
-    fn disclosures(&self, pending: &Pending<'_>, said: &Said) -> Vec<Disclosure> {
+    fn disclosures(
+        &self,
+        pending: &Pending<'_>,
+        said: &Said,
+        differs: Option<&[String]>,
+    ) -> Vec<Disclosure> {
         let Pending { route, step, ask, question, .. } = pending;
         let (engine, kept) = (self.engine, &said.kept);
         let fields = if kept.answer == Answer::Found { ask.parts.paths() } else { Vec::new() };
@@ -364,26 +393,65 @@ impl Task<'_> {
             route_digest: route.digest,
             actor: pending.actor.clone(),
             step: step.id.clone(),
+            differs: differs.map(<[String]>::to_vec),
+            concealed_until: route.concealed_until,
             keep_until: now.after(route.disclosures),
         };
         said.persons.iter().map(one).collect()
     }
 
     /// The authority cannot be asked: where the route goes on without it after a while, and the while is
-    /// over, the fact is null.
+    /// over, the fact is null, or what the sender declares.
     async fn without(&mut self, pending: &Pending<'_>, stop: Stop) -> Flow<Option<Value>> {
         let Stop::Failed(failed) = &stop else { return Err(stop) };
-        let over = pending.ask.if_unavailable.is_some_and(|unavailable| {
+        let over = pending.ask.if_unavailable.filter(|unavailable| {
             let root = self.copy.message.envelope.id.root_millis();
             let came = Timestamp(i64::try_from(root).unwrap_or(i64::MAX));
             is_unavailable(failed.fault.class)
                 && self.engine.clock.now() >= came.after(unavailable.wait)
         });
-        if !over {
-            return Err(stop);
+        let Some(unavailable) = over else { return Err(stop) };
+        match (unavailable.then, &pending.declared) {
+            (StandIn::SelfDeclared, Some(declared)) => self.stand_in(pending, declared).await,
+            _ => self.leave_null(pending.route, (pending.step, pending.ask)).await,
         }
-        self.leave_null(pending.route, (pending.step, pending.ask)).await
     }
+
+    /// What the sender declares is the fact: nobody was asked, so nobody is told anything.
+    async fn stand_in(&mut self, pending: &Pending<'_>, declared: &Value) -> Flow<Option<Value>> {
+        let Pending { route, step, ask, .. } = pending;
+        let result = ask.stands_in(declared).map_err(mapping)?;
+        let told = FactUse {
+            fact: &ask.fact.name,
+            purpose: &route.purpose,
+            way: FactWay::SelfDeclared,
+            answer: None,
+            differs: None,
+            values: 0,
+        };
+        let done = done(route, step, ask.stood_in(), result);
+        let written = self.write_done(done, Vec::new(), false).await?;
+        self.engine.observer.fact(&told);
+        Ok(written.result())
+    }
+}
+
+impl Pending<'_> {
+    /// Where what the sender declares differs from what was said; none where there are not both.
+    fn differs(&self, said: &Said) -> Option<Vec<String>> {
+        let declared = self.declared.as_ref().filter(|_| said.kept.answer == Answer::Found)?;
+        Some(differences(declared, &said.value))
+    }
+}
+
+/// The day's questions are used up.
+fn not_today(callee: Callee<'_>, now: Timestamp) -> Fault {
+    let text = format!(
+        "`{}` was asked as often today as `limits` of its configuration let questions of this \
+         priority; this one waits until tomorrow",
+        callee.target()
+    );
+    Fault::new(FaultClass::NotNow { wait: until_tomorrow(now) }, "SN0775", text)
 }
 
 /// Whoever waits for an authority for a while only is not held while it is away, and looks now and then.
@@ -391,6 +459,15 @@ fn seldom(mut fault: Fault, for_a_while: bool) -> Fault {
     const NOW_AND_THEN: Duration = Duration::from_mins(5);
     if let (true, FaultClass::NotNow { wait }) = (for_a_while, fault.class) {
         fault.class = FaultClass::NotNow { wait: wait.max(NOW_AND_THEN) };
+    }
+    fault
+}
+
+/// Whoever waits for a while only looks meanwhile whether it is over.
+fn sooner(mut fault: Fault, for_a_while: bool) -> Fault {
+    const MEANWHILE: Duration = Duration::from_mins(15);
+    if let (true, FaultClass::NotNow { wait }) = (for_a_while, fault.class) {
+        fault.class = FaultClass::NotNow { wait: wait.min(MEANWHILE) };
     }
     fault
 }

@@ -21,14 +21,35 @@ impl<'h> Builder<'_, 'h, '_> {
     pub(super) fn fit(
         &mut self,
         written: &Node,
+        of: (&Type, &[Seen]),
+        target: (Option<Schema<'h>>, &str),
+    ) -> bool {
+        self.fit_where(written, of, target, |_| true)
+    }
+
+    /// Whether what was written is of the kinds that its target has, as far as it is there.
+    pub(super) fn fit_partly(
+        &mut self,
+        written: &Node,
+        of: (&Type, &[Seen]),
+        target: (Option<Schema<'h>>, &str),
+    ) -> bool {
+        let of_another_kind = |misfit: &Misfit| matches!(misfit.code, "SN0203" | "SN0212");
+        self.fit_where(written, of, target, of_another_kind)
+    }
+
+    fn fit_where(
+        &mut self,
+        written: &Node,
         (of, seen): (&Type, &[Seen]),
         target: (Option<Schema<'h>>, &str),
+        counts: impl Fn(&Misfit) -> bool,
     ) -> bool {
         let (Some(library), (Some(schema), target)) = (&self.targets.library, target) else {
             return true;
         };
         let mut right = true;
-        for misfit in fits::misfits(library, of, schema) {
+        for misfit in fits::misfits(library, of, schema).into_iter().filter(counts) {
             let span = place(written, &misfit, seen);
             if misfit.is_unknown() {
                 self.templates.unknowns.push((span, misfit.title));

@@ -8,15 +8,34 @@ use std::{ops::Range, sync::Arc};
 use super::{Builder, Targets, transpose};
 use crate::{
     diagnostic::{Words, help_with_nearest},
-    facts::{self, Fact, Parts},
+    facts::{self, Fact, Kind as FactKind, Parts},
     route::{
-        Ask, Step, Verb,
+        Ask, Declared, Step, Verb,
         file::{NeedFile, StepFile, VerbFile},
     },
-    template::{Template, compile::facts_read, uses::FACTS},
+    template::{
+        Template,
+        compile::{Seen, facts_read},
+        uses::FACTS,
+    },
     types::{Kind, Type, library::Library},
     yaml::{Content, Key, Node},
 };
+
+/// The parts that a declaration may have: the keys of its maps, and all that expressions give.
+fn named(node: &Node) -> Parts {
+    let mut parts = Parts::default();
+    match &node.content {
+        Content::Map(fields) => {
+            for (key, value) in fields {
+                let name = key.text.strip_suffix('?').unwrap_or(&key.text);
+                parts.join_field(name, &named(value));
+            }
+        }
+        _ => parts = Parts::all(),
+    }
+    parts
+}
 
 /// What of the needs is known on the way.
 #[derive(Debug, Default)]
@@ -48,6 +67,9 @@ pub(super) fn keep(steps: &mut [Step], parts: &Parts) {
         match &mut step.verb {
             Verb::Ask(ask) => {
                 ask.parts = parts.of_field(&ask.need).unwrap_or_default();
+                if let Some(declared) = &ask.declared {
+                    ask.parts.join(&declared.parts);
+                }
                 ask.keeps = ask.parts.clone();
             }
             Verb::Choose(choose) => {
@@ -69,16 +91,75 @@ impl<'h> Targets<'h> {
 impl<'b, 'h> Builder<'b, 'h, '_> {
     /// From here on facts may be read.
     pub(super) fn begin_steps(&mut self) {
+        let written = self.written;
+        let mut silent = Vec::new();
+        for need in &written.needs {
+            if let Some(declared) = self.declared(need)
+                && need.is_stood_in()
+                && declared.null
+            {
+                silent.push(need.name.value.as_str());
+            }
+        }
         self.before_steps = false;
         let Some(library) = &self.targets.library else { return };
         let of = |need: &NeedFile| {
             let fact = self.targets.fact(&need.fact.value);
             let of = fact.map_or_else(Type::unknown, |fact| facts::type_of(fact, library));
-            (need.name.value.clone(), if need.may_be_null() { of.or_null() } else { of })
+            let null = need.may_be_null() || silent.contains(&need.name.value.as_str());
+            (need.name.value.clone(), if null { of.or_null() } else { of })
         };
-        let facts = self.written.needs.iter().map(of).collect();
+        let facts = written.needs.iter().map(of).collect();
         if let Some(sees) = &mut self.templates.sees {
             sees.set_facts(facts);
+        }
+    }
+
+    /// What the sender says of a fact, with its type: of the kind that the fact has, all of it where it
+    /// may stand in.
+    fn declared(&mut self, need: &'b NeedFile) -> Option<Type> {
+        let name = need.name.value.as_str();
+        let Some(node) = &need.declared else {
+            if need.is_stood_in() {
+                let help = "write `declared:` with what the sender says of it, or `then: continue`";
+                let title = format!("the need `{name}` declares nothing");
+                let words = Words::new(title, "and nothing can stand in for it", help);
+                self.error("SN0174", need.name.span.clone(), words);
+            }
+            return None;
+        };
+        let (value, of, seen) = self.part(node, "declared");
+        let fact = self.targets.fact(&need.fact.value)?;
+        if fact.kind == FactKind::Verification {
+            let help = "delete `declared`: what is verified is what the question says under `with`";
+            let words = Words::new("a verification is not declared", "not compared", help);
+            self.error("SN0173", node.span.clone(), words);
+            self.declared.push((name, None));
+            return None;
+        }
+        let fits = self.fits_fact(need, node, fact, (&of, &seen));
+        let declared =
+            value.filter(|_| fits).map(|value| Arc::new(Declared { value, parts: named(node) }));
+        self.declared.push((name, declared));
+        Some(of)
+    }
+
+    fn fits_fact(
+        &mut self,
+        need: &NeedFile,
+        node: &Node,
+        fact: &Fact,
+        (of, seen): (&Type, &[Seen]),
+    ) -> bool {
+        let library = self.targets.library.as_ref();
+        let schema =
+            library.zip(fact.schema.as_ref()).and_then(|(library, schema)| library.of_kind(schema));
+        let target = format!("fact {}", fact.name);
+        let said = of.not_null();
+        if need.is_stood_in() {
+            self.fit(node, (&said, seen), (schema, &target))
+        } else {
+            self.fit_partly(node, (&said, seen), (schema, &target))
         }
     }
 
@@ -182,6 +263,12 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let input = fact.and_then(|fact| self.input_of(need, fact));
         let case = self.case(&need.case);
         self.templates.sees = sees;
+        let name = need.name.value.as_str();
+        let at = self.declared.iter().position(|(known, _)| *known == name);
+        let declared = match at {
+            Some(at) => Some(self.declared[at].1.clone()?),
+            None => None,
+        };
         Some(Step {
             id: Ask::step(&need.name.value),
             verb: Verb::Ask(Ask {
@@ -196,6 +283,8 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 if_not_found: need.if_not_found,
                 if_ambiguous: need.if_ambiguous,
                 if_unavailable: need.if_unavailable,
+                declared,
+                priority: need.priority,
             }),
         })
     }

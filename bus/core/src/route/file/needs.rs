@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use super::is_name;
 use crate::{
     diagnostic::{Place, Problems, SourceFile, Words},
-    route::{IfMissing, IfUnavailable},
+    route::{IfMissing, IfUnavailable, Priority, StandIn},
     yaml::{
         Content, Node,
         fields::{At, Fields, Known},
@@ -30,15 +30,23 @@ pub(in crate::route) struct NeedFile {
     pub(in crate::route) if_not_found: IfMissing,
     pub(in crate::route) if_ambiguous: IfMissing,
     pub(in crate::route) if_unavailable: Option<IfUnavailable>,
+    /// What the sender says of it.
+    pub(in crate::route) declared: Option<Node>,
+    pub(in crate::route) priority: Priority,
 }
 
 impl NeedFile {
-    /// Whether the fact may be null where it is read.
+    /// Whether the fact may be null where it is read, beside where its stand-in is.
     pub(in crate::route) fn may_be_null(&self) -> bool {
         self.when.is_some()
             || self.if_not_found == IfMissing::Continue
             || self.if_ambiguous == IfMissing::Continue
-            || self.if_unavailable.is_some()
+            || self.if_unavailable.is_some_and(|unavailable| unavailable.then == StandIn::Null)
+    }
+
+    /// Whether what the sender declares may stand in for it.
+    pub(in crate::route) fn is_stood_in(&self) -> bool {
+        self.if_unavailable.is_some_and(|unavailable| unavailable.then == StandIn::SelfDeclared)
     }
 
     /// What is written in it as templates.
@@ -58,8 +66,10 @@ pub(in crate::route) const NEED: Known = Known {
         "if_not_found",
         "if_ambiguous",
         "if_unavailable",
+        "declared",
+        "priority",
     ],
-    reserved: &["priority"],
+    reserved: &[],
 };
 pub(in crate::route) const UNAVAILABLE: Known =
     Known { what: "`if_unavailable`", keys: &["wait", "then"], reserved: &[] };
@@ -121,6 +131,7 @@ impl Reader<'_> {
         let if_not_found = self.missing(&fields, "if_not_found");
         let if_ambiguous = self.missing(&fields, "if_ambiguous");
         let if_unavailable = fields.get("if_unavailable").map(|node| self.unavailable(node));
+        let priority = self.priority(&fields);
         let key = fields.key("about").map(|key| key.span.clone())?;
         Some(NeedFile {
             name,
@@ -135,6 +146,8 @@ impl Reader<'_> {
                 Some(unavailable) => Some(unavailable?),
                 None => None,
             },
+            declared: fields.get("declared").cloned(),
+            priority,
         })
     }
 
@@ -153,6 +166,21 @@ impl Reader<'_> {
         }
     }
 
+    fn priority(&mut self, fields: &Fields<'_>) -> Priority {
+        let Some(word) = fields.text("priority", self.problems) else { return Priority::default() };
+        let known = Priority::WORDS.iter().find(|(known, _)| *known == word.value);
+        known.map_or_else(
+            || {
+                let help = "write `high` where somebody waits at the desk, `low` for what may wait until \
+                            tomorrow, or leave it out";
+                let title = format!("`priority` cannot be `{}`", word.value);
+                self.error("SN0168", word.span.clone(), Words::new(title, "unknown word", help));
+                Priority::default()
+            },
+            |(_, priority)| *priority,
+        )
+    }
+
     fn unavailable(&mut self, node: &Node) -> Option<IfUnavailable> {
         let fields = Fields::of(node, self.file, &UNAVAILABLE, self.problems)?;
         let wait = fields.required("wait", self.problems);
@@ -160,14 +188,18 @@ impl Reader<'_> {
         let then = fields.required_text("then", self.problems);
         let wait = self.waits(wait?)?;
         let then = then?;
-        if then.value != "continue" {
-            let help = "write `continue`: the fact is then null; to wait for a person leave \
-                        `if_unavailable` out";
-            let title = format!("`then` cannot be `{}`", then.value);
-            self.error("SN0168", then.span, Words::new(title, "unknown word", help));
-            return None;
-        }
-        Some(IfUnavailable { wait })
+        let then = match then.value.as_str() {
+            "continue" => StandIn::Null,
+            "self_declared" => StandIn::SelfDeclared,
+            other => {
+                let help = "write `continue`: the fact is then null; or `self_declared`: it is what \
+                            `declared` says; to wait for a person leave `if_unavailable` out";
+                let title = format!("`then` cannot be `{other}`");
+                self.error("SN0168", then.span, Words::new(title, "unknown word", help));
+                StandIn::Null
+            }
+        };
+        Some(IfUnavailable { wait, then })
     }
 
     fn waits(&mut self, wait: At<Duration>) -> Option<Duration> {

@@ -155,6 +155,7 @@ fn expect() -> Value {
             "not_ran": texts("Steps that are not done."),
             "asked": texts("The needs for which an authority is asked, in order."),
             "not_asked": texts("Needs for which nobody is asked."),
+            "differs": texts("The needs of which the sender declares something else than the answer, in order."),
             "reused": texts("The needs for which an earlier answer is used, in order."),
             "calls": by_step(
                 &json!({ "type": "integer", "minimum": 0 }),

@@ -66,7 +66,7 @@ impl Checks<'_> {
         for step in &expect.not_ran {
             self.step(&step.value, &step.place);
         }
-        for wanted in expect.asked.iter().chain(&expect.reused) {
+        for wanted in expect.asked.iter().chain(&expect.reused).chain(&expect.differs) {
             for need in &wanted.value {
                 self.need(need, &wanted.place);
             }

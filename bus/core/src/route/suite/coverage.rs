@@ -81,6 +81,8 @@ impl Edge {
     }
 }
 
+/// What the sender declares stands in for the fact.
+pub const SELF_DECLARED: &str = "self_declared";
 /// A need whose own `when` does not hold.
 const NOT_WANTED: &str = "not_wanted";
 
@@ -97,7 +99,8 @@ pub(in crate::route) fn points(route: &RouteFile, verifies: impl Fn(&str) -> boo
     for need in &route.needs {
         let found: &[&str] = if verifies(&need.fact.value) { &VERDICTS } else { &["found"] };
         let wanted = need.when.as_ref().map(|_| NOT_WANTED);
-        let others = [NOT_FOUND, AMBIGUOUS, UNAVAILABLE].into_iter().chain(wanted);
+        let declared = need.is_stood_in().then_some(SELF_DECLARED);
+        let others = [NOT_FOUND, AMBIGUOUS, UNAVAILABLE].into_iter().chain(declared).chain(wanted);
         for outcome in found.iter().copied().chain(others) {
             let edge = Edge::Fact(need.name.value.clone(), outcome.to_owned());
             finder.add(edge, need.name.span.start);

@@ -34,6 +34,8 @@ pub struct Seen {
     pub facts: Vec<(String, String)>,
     /// Needs for which an earlier answer was used, in order.
     pub reused: Vec<String>,
+    /// The needs of which the sender declares something else, in order.
+    pub differs: Vec<String>,
     /// The choices that were made: step and branch.
     pub chose: Vec<(String, String)>,
     /// The calls, in order.
@@ -186,6 +188,9 @@ impl Judge {
         }
         if let Some(wanted) = &expect.reused {
             self.lists("reused", wanted, &seen.reused);
+        }
+        if let Some(wanted) = &expect.differs {
+            self.lists("differs", wanted, &seen.differs);
         }
     }
 

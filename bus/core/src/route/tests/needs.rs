@@ -367,6 +367,41 @@ fn mistakes_of_needs_and_facts_have_their_place_and_words() {
         ),
         ("about perhaps null", with("about: ${ .applicant }", "about: ${ .note }"), vec![]),
         ("an unknown word", with("if_not_found: continue", "if_not_found: ignore"), vec![]),
+        ("another unknown word", with("if_not_found: continue", "priority: urgent"), vec![]),
+        (
+            "neither null nor declared",
+            with("if_not_found: continue", "if_unavailable: { wait: 3d, then: guess }"),
+            vec![],
+        ),
+        (
+            "nothing is declared",
+            with("if_not_found: continue", "if_unavailable: { wait: 3d, then: self_declared }"),
+            vec![],
+        ),
+        (
+            "declared as something else",
+            with("if_not_found: continue", "declared: { value: \"${ .note }\", cents: 1 }"),
+            vec![],
+        ),
+        (
+            "declared in part where it stands in",
+            with(
+                "if_not_found: continue",
+                "declared: { \"value?\": \"${ if .wantsReduction then 7 else null end }\" }\n    if_unavailable: { wait: 3d, then: self_declared }",
+            ),
+            vec![],
+        ),
+        (
+            "declared by a step",
+            with("if_not_found: continue", "declared: { value: \"${ $steps.register.number }\" }"),
+            vec![],
+        ),
+        (
+            "a verification is declared",
+            with("fact: isee", "fact: death\n    declared: { value: 1 }")
+                .replace("$facts.isee.value", "(if $facts.isee == \"holds\" then 1 else 0 end)"),
+            vec![],
+        ),
         (
             "null into a number",
             with("isee?: ${ $facts.isee.value }", "isee: ${ $facts.isee.value }"),
