@@ -12,15 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use snodo_sandbox::{
     Sandbox, SandboxOptions,
     authority::{Authority, jws::Key},
 };
 use snodo_tests::{
     bus::{BusProcess, HouseFolder, binaries},
-    client::{Answer, Client, get, post_document, post_message_to},
-    palermo,
+    client::{Answer, Client, get, post_document, post_json, post_message_to},
+    palermo::{self, SPORTELLO_TOKEN},
     wait::told_to_end,
 };
 
@@ -179,9 +179,23 @@ async fn asked_once(house: &HouseFolder, authority: &Authority) -> Result<bool, 
     say("   who was told what of Luca (snodo disclosures):");
     let told = disclosures(house, "RSSLCU18C03G273P")?;
     say(&told.lines().map(|line| format!("   {line}")).collect::<Vec<_>>().join("\n"));
+    say("   what his family reads in its own area (POST /v1/disclosures/search):");
+    let usages = usages(house, "RSSLCU18C03G273P").await?;
+    for usage in &usages {
+        say(&format!("   {usage}"));
+    }
     say("");
     let asked = questions.get("C021") == Some(&2) && questions.get("ISEE") == Some(&1);
-    Ok(asked && reused > 0 && values > 0 && told.lines().count() == 3)
+    Ok(asked && reused > 0 && values > 0 && told.lines().count() == 3 && usages.len() == 3)
+}
+
+/// What the online desk shows a family of how its data were used.
+async fn usages(house: &HouseFolder, tax_code: &str) -> Result<Vec<String>, Failure> {
+    let search = json!({ "userCode": tax_code });
+    let request = post_json("/v1/disclosures/search", SPORTELLO_TOKEN, &search);
+    let told = Client::new(house.http).send(&request).await?.json();
+    let usages = told["usages"].as_array().into_iter().flatten();
+    Ok(usages.filter_map(|usage| usage["action"].as_str()).map(str::to_owned).collect())
 }
 
 /// What `snodo disclosures` tells.

@@ -192,11 +192,11 @@ impl Titles {
         let case = used.case;
         let action = match (language, used.reused) {
             (Language::It, false) => {
-                format!("{fact}: dato chiesto a {source} per {purpose}, pratica {case}")
+                format!("{fact}: dato chiesto presso {source} per {purpose}, pratica {case}")
             }
             (Language::It, true) => {
                 format!(
-                    "{fact}: dato già chiesto a {source}, usato di nuovo per {purpose}, pratica {case}"
+                    "{fact}: dato già chiesto presso {source}, usato di nuovo per {purpose}, pratica {case}"
                 )
             }
             (Language::En, false) => {
@@ -284,7 +284,7 @@ mod tests {
         let said = |used: &Used<'_>, language| titles.usage(used, language).action;
         assert_eq!(
             said(&used, Language::It),
-            "Stato di famiglia: dato chiesto a ANPR C021 per Mensa scolastica, pratica 0000007/2026"
+            "Stato di famiglia: dato chiesto presso ANPR C021 per Mensa scolastica, pratica 0000007/2026"
         );
         let again = Used { reused: true, fact: "gone", ..used };
         assert_eq!(

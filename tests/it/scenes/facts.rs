@@ -180,7 +180,7 @@ async fn the_questions_of_a_day_are_not_exceeded_and_people_see_who_has_used_the
     let usage = &told["usages"][0];
     let action = usage["action"].as_str().expect("words");
     assert!(
-        action.starts_with("Household (stato di famiglia): dato chiesto a ANPR C021 per Waste tax (TARI), pratica 000"),
+        action.contains(": dato chiesto presso ANPR C021 per Waste tax (TARI), pratica 000"),
         "{action}"
     );
     assert_eq!(
