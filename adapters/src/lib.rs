@@ -9,6 +9,7 @@ pub mod http;
 pub mod isee;
 pub mod pdnd;
 pub mod protocollo;
+pub mod sql;
 mod typed;
 
 use snodo_core::adapter::Catalog;
@@ -21,4 +22,5 @@ pub fn catalog() -> Catalog {
         .with::<http::Http>()
         .with::<isee::Isee>()
         .with::<protocollo::Protocollo>()
+        .with::<sql::Sql>()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 use snodo_core::{
-    adapter::{Adapter, Call, OpenError, Opening, Operation, Receipt},
+    adapter::{Adapter, Call, OpenError, Opening, Operation, Receipt, WRONG_OPTION},
     fault::{Fault, FaultClass},
     register::{
         Annulled, Found, LedgerEffect, NUMBER_PATTERN, Registered, Registration, read_number,
@@ -64,6 +64,7 @@ impl Adapter for Protocollo {
     fn open(options: Options, _opening: &Opening) -> Result<Self, OpenError> {
         if !is_aoo(&options.aoo) {
             return Err(OpenError {
+                code: WRONG_OPTION,
                 pointer: "/aoo".to_owned(),
                 text: "`aoo` is no code of an area organizzativa omogenea".to_owned(),
                 help: "write 1 to 16 letters, digits, `_`, `.` or `-`, such as c_g273".to_owned(),

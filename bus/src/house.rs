@@ -235,7 +235,7 @@ fn unknown_kind(adapter: &AdapterSettings, catalog: &Catalog, problems: &mut Pro
 
 fn wrong_options(adapter: &AdapterSettings, error: &OpenError, problems: &mut Problems) {
     let words = Words::new(&error.text, "wrong option", &error.help);
-    problems.error("SN0449", adapter.place(&error.pointer), words);
+    problems.error(error.code, adapter.place(&error.pointer), words);
 }
 
 fn has_ending(path: &str, ending: &str) -> bool {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod content;
+mod database;
 mod kept;
 mod register;
 
@@ -30,6 +31,7 @@ fn entries() -> Vec<(&'static str, Value)> {
         ("http", region_options("http://127.0.0.1:9", "20s")),
         ("isee", isee_options("http://127.0.0.1:9")),
         ("protocollo", json!({ "aoo": "c_g273" })),
+        ("sql", database::options(&json!({ "sqlite": "/nowhere/registry.db" }))),
     ]
 }
 

@@ -5,7 +5,10 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
-use snodo_core::{adapter::OpenError, verdict::EffectKind};
+use snodo_core::{
+    adapter::{OpenError, WRONG_OPTION},
+    verdict::EffectKind,
+};
 
 /// The longest deadline of a call: above it a delivery would hold its claim for too long.
 const LONGEST_DEADLINE: Duration = Duration::from_mins(5);
@@ -162,7 +165,7 @@ impl<'de> de::Visitor<'de> for SecretVisitor {
     }
 }
 
-fn default_answer_limit() -> usize {
+pub(crate) fn default_answer_limit() -> usize {
     1024 * 1024
 }
 
@@ -187,7 +190,7 @@ fn read_duration(text: &str) -> Option<Duration> {
     text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()
 }
 
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+pub(crate) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let text = String::deserialize(deserializer)?;
     read_size(&text).ok_or_else(|| de::Error::custom("a size such as 1MiB or 64KiB is expected"))
 }
@@ -214,7 +217,8 @@ pub(crate) fn mistake(
     text: impl Into<String>,
     help: impl Into<String>,
 ) -> OpenError {
-    OpenError { pointer: pointer.to_owned(), text: text.into(), help: help.into() }
+    let pointer = pointer.to_owned();
+    OpenError { code: WRONG_OPTION, pointer, text: text.into(), help: help.into() }
 }
 
 #[cfg(test)]

@@ -170,6 +170,8 @@ pub trait Intake: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct OpenError {
+    /// `SN0449`, or a closer one.
+    pub code: &'static str,
     /// JSON pointer into the options, or "".
     pub pointer: String,
     /// What is wrong.
@@ -177,6 +179,9 @@ pub struct OpenError {
     /// What to write instead.
     pub help: String,
 }
+
+/// The code of a mistake in options that has no closer one.
+pub const WRONG_OPTION: &str = "SN0449";
 
 /// What `open` may use beside its options. No network.
 #[derive(Clone, Debug)]
@@ -328,6 +333,7 @@ fn wrong_options(
     error: &serde_path_to_error::Error<serde_json::Error>,
 ) -> OpenError {
     OpenError {
+        code: WRONG_OPTION,
         pointer: pointer_of(error.path()),
         text: format!("the options of `{}` are wrong: {}", opening.instance, error.inner()),
         help: format!("write only what kind `{kind}` knows"),

@@ -209,14 +209,30 @@ pub(super) fn adapter_hosts(
     // In the order of their names: a reload compares what two readings gave.
     let map: BTreeMap<&String, &Value> = map.iter().collect();
     let mut found = Vec::new();
-    for (key, value) in map {
+    for (key, value) in &map {
         if let ValueKind::String(text) = &value.kind
             && let Some(host) = host_of(text)
         {
             found.push(HostUse { host, tls: tls_of(text), place: place(&format!("/{key}")) });
         }
     }
+    found.extend(server(&map, place));
     found
+}
+
+/// The host of `database: { postgres: { host, port, sslmode } }`; none where it is the folder of a socket.
+fn server(map: &BTreeMap<&String, &Value>, place: &dyn Fn(&str) -> Place) -> Option<HostUse> {
+    let below = |value: &Value, key: &str| match &value.kind {
+        ValueKind::Table(map) => map.get(key).cloned(),
+        _ => None,
+    };
+    let server = below(map.get(&"database".to_owned())?, "postgres")?;
+    let text = |key: &str| below(&server, key).and_then(|value| value.into_string().ok());
+    let host = text("host").filter(|host| !host.is_empty() && !host.starts_with('/'))?;
+    let port = text("port").map_or(Some(5432), |port| port.parse().ok());
+    let tls = port.map(Tls::Postgres).filter(|_| text("sslmode").as_deref() != Some("disable"));
+    let place = place("/database/postgres/host");
+    Some(HostUse { host: host.to_ascii_lowercase(), tls, place })
 }
 
 /// Says what does not fit together.

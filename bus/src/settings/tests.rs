@@ -232,6 +232,35 @@ fn a_key_and_a_host_that_do_not_fit_are_said_where_they_stand() {
 }
 
 #[test]
+fn the_server_of_a_database_is_a_host_and_gets_its_password() {
+    let text = |server: &str| {
+        let instance = format!(
+            "environment: {{ kind: test }}\nadapters:\n\
+             \u{20} registry: {{ kind: sql, database: {{ postgres: {{ {server} }} }} }}\n"
+        );
+        GOOD.replace("adapters:\n", &instance)
+    };
+    let password = "password: { file: k, for: test }";
+    insta::assert_snapshot!(mistakes(&text(&format!("host: Db.comune.it, {password}"))).join("\n"), @r"
+    SN0457 config/snodo.yaml:10:57 a test environment names a production host | a production host
+    SN0455 config/snodo.yaml:10:99 a test key would be sent to a production host | `for: test`, and it goes to db.comune.it
+    ");
+    let read_text = |server: &str| read(&[(FILE, &text(server))], &Surroundings::default());
+    for (server, hosts) in [
+        ("host: db.test, port: 6432", vec![("db.test", Some(Tls::Postgres(6432)))]),
+        ("host: db.test, sslmode: disable", vec![("db.test", None)]),
+        ("host: /run/postgresql", vec![]),
+    ] {
+        let (settings, said) = read_text(&format!("{server}, {password}"));
+        assert_eq!(said, [""; 0], "{server}");
+        let settings = settings.expect("checked");
+        let found: Vec<(&str, Option<Tls>)> =
+            settings.talks_to.iter().map(|one| (one.host.as_str(), one.tls)).collect();
+        assert_eq!(found, hosts, "{server}");
+    }
+}
+
+#[test]
 fn the_file_of_a_secret_is_there_and_for_one_user() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
