@@ -7,6 +7,7 @@ mod content;
 mod database;
 mod kept;
 mod register;
+mod written;
 
 use std::{path::Path, sync::Arc};
 

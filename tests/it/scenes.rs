@@ -28,6 +28,7 @@ use snodo_tests::{
 
 mod documents;
 mod facts;
+mod registry;
 
 /// Deliveries of one route that may wait.
 const CAP: u8 = 20;

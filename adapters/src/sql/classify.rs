@@ -153,7 +153,7 @@ fn said_no(said: &Said) -> Fault {
 fn of_sqlstate(state: &str) -> Meaning {
     match (state.get(..2).unwrap_or_default(), state) {
         (_, "57014") => Meaning::Late,
-        (_, "25006") => Meaning::Writes,
+        (_, "25001" | "25006") => Meaning::Writes,
         (_, "57P01" | "57P02" | "57P03") => Meaning::Away("the database starts or stops"),
         (_, "42501") => Meaning::NoRight("the database does not let us read this"),
         (_, "3D000") => Meaning::NoRight("there is no such database"),
@@ -271,6 +271,7 @@ mod tests {
             ("08006", TRANSIENT, "SN0762"),
             ("25P03", TRANSIENT, "SN0762"),
             ("XX000", TRANSIENT, "SN0762"),
+            ("25001", Refused, "SN0790"),
             ("25006", Refused, "SN0790"),
             ("42601", Refused, "SN0790"),
             ("42703", Refused, "SN0790"),

@@ -219,3 +219,79 @@ fn coded(
 ) -> OpenError {
     OpenError { code, ..mistake(pointer, text, help) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(change: impl FnOnce(&mut Value)) -> Result<Sql, OpenError> {
+        let text = json!({ "type": "string" });
+        let of = |fields: Value| json!({ "type": "object", "additionalProperties": false, "properties": fields });
+        let member = of(json!({ "name": text }));
+        let mut options = json!({
+            "database": { "postgres": { "host": "db.example", "database": "d", "user": "u",
+                                        "password": { "file": "/nowhere" } } },
+            "operations": {
+                "household": {
+                    "query": "SELECT name FROM residents WHERE code = :code",
+                    "input": of(json!({ "code": text })),
+                    "rows": "members",
+                    "output": of(json!({ "members": { "type": "array", "items": member } }))
+                }
+            }
+        });
+        change(&mut options);
+        open(serde_json::from_value(options).expect("of the shape"), &Schemas::default())
+    }
+
+    #[test]
+    fn an_operation_is_a_question_with_its_defaults() {
+        use snodo_core::adapter::Adapter as _;
+        let sql = opened(|_| {}).expect("opens");
+        let operations = sql.operations();
+        let [household] = operations.as_slice() else { panic!("one operation") };
+        assert_eq!(household.effect, EffectKind::Idempotent);
+        assert!(!household.fact_only, "steps may ask too");
+        assert_eq!((household.deadline.as_secs(), sql.row_limit), (20, 1000));
+        assert_eq!(sql.answer_limit, 1024 * 1024);
+    }
+
+    #[test]
+    fn a_mistake_has_its_code_its_place_and_its_words() {
+        let household = "/operations/household";
+        let query = |text: &str| (format!("{household}/query"), json!(text));
+        let at = |field: &str, value: Value| (format!("{household}/{field}"), value);
+        let table = [
+            query("DELETE FROM residents WHERE code = :code"),
+            query("SELECT :code; SELECT 2"),
+            query("SELECT ':code"),
+            query("SELECT $1"),
+            query("SELECT name WHERE code = :cod"),
+            query("SELECT name"),
+            at("input/properties/code", json!({ "type": "array" })),
+            at("input/properties/code", json!({})),
+            at("input", json!("anagrafe/person.v1")),
+            at("input", json!({ "type": "text" })),
+            at("input", json!(7)),
+            at("rows", Value::Null),
+            at("rows", json!("people")),
+            at("one", json!(true)),
+            at("output/required", json!(["members", "warnings"])),
+            at("deadline", json!("0s")),
+            ("/operations".to_owned(), json!({})),
+            ("/row_limit".to_owned(), json!(10_001)),
+            ("/database".to_owned(), json!({ "sqlite": "registry.db" })),
+            ("/database/postgres/ca".to_owned(), json!("ca.pem")),
+        ];
+        let mut said = String::new();
+        for (place, value) in table {
+            let wrong = |options: &mut Value| {
+                let (parent, key) = place.rsplit_once('/').expect("a place");
+                options.pointer_mut(parent).expect("there")[key] = value.clone();
+            };
+            let OpenError { code, pointer, text, help } = opened(wrong).expect_err(&place);
+            said += &format!("{code} {pointer}: {text}; {help}\n");
+        }
+        insta::assert_snapshot!(said, @"");
+    }
+}

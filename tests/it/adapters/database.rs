@@ -70,7 +70,7 @@ pub(super) fn options(place: &Value) -> Value {
             ),
             "numbered": one(
                 "SELECT count(*) AS many FROM residents
-                 WHERE family = :family AND alive = :alive AND (:born IS NULL OR born = :born)",
+                 WHERE family = :family AND alive = :alive AND (born = :born OR :born IS NULL)",
                 json!({ "type": "object", "additionalProperties": false, "properties": {
                     "family": { "type": "integer" }, "alive": { "type": "boolean" },
                     "born": { "type": "string" } } }),
@@ -106,7 +106,7 @@ pub(super) fn options(place: &Value) -> Value {
                 "query": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i % 1000 + 1 FROM n)
                           SELECT count(*) AS many FROM n",
                 "input": { "type": "object", "additionalProperties": false }, "one": true,
-                "output": fields(&json!({ "many": { "type": "integer" } })), "deadline": "400ms",
+                "output": fields(&json!({ "many": { "type": "integer" } })), "deadline": "500ms",
             },
             "twins": one(
                 "SELECT given_name AS name, family_name AS name FROM residents WHERE tax_code = :taxCode",
@@ -350,11 +350,12 @@ async fn an_answer_that_is_too_large_is_a_fault_and_no_shorter_answer() {
 async fn a_query_that_takes_too_long_is_stopped_and_the_next_is_answered() {
     for registry in Registry::each().await {
         let begun = Instant::now();
-        for _ in 0..20 {
+        registry.told("household", person(MARIO)).await;
+        for _ in 0..10 {
             let (class, code, _) = registry.fault("endless", json!({})).await;
             assert_eq!((class, code.as_str()), (FaultClass::NoAnswer, "SN0761"));
         }
-        assert!(begun.elapsed() < Duration::from_secs(15), "20 deadlines of 400 ms");
+        assert!(begun.elapsed() < Duration::from_secs(15), "10 deadlines of half a second");
         registry.told("household", person(MARIO)).await;
         assert_eq!(registry.port.probe().await, Ok(()));
     }
@@ -417,7 +418,14 @@ async fn a_user_without_the_right_is_told_so() {
     sqlx::raw_sql(AssertSqlSafe(roles)).execute(&mut connection).await.expect("made");
     let reader = registry.with(|options| options["database"]["postgres"]["user"] = json!(role));
     reader.told("household", person(MARIO)).await;
-    let (class, code, fault) = reader.fault("bytes", person(MARIO)).await;
+    let secret = "SELECT word FROM secrets WHERE word <> :taxCode";
+    let (class, code, fault) = reader
+        .with(|options| {
+            options["database"]["postgres"]["user"] = json!(role);
+            options["operations"]["writes"]["query"] = json!(secret);
+        })
+        .fault("writes", person(MARIO))
+        .await;
     assert_eq!((class, code.as_str()), (FaultClass::Refused, "SN0791"));
     assert_eq!(fault.text, "the database does not let us read this (42501)");
     for (key, value) in [("user", "nobody_at_all"), ("database", "nowhere_at_all")] {
