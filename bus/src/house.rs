@@ -1,12 +1,9 @@
 //! The house on disk: reads its files and checks them as a whole. One validator for `check` and `run`.
 //!
-//! Invariant: a path that leads out of the house, by `..` or by a link, is not read; files are read in
-//! the order of their names, so that what is said does not depend on the disk.
+//! Invariant: every text comes from [`Folder`]; files are read in the order of their names, so that what is
+//! said does not depend on the disk.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use snodo_core::{
     adapter::{Catalog, Instances, OpenError, Opening, Pace, Port},
@@ -29,10 +26,11 @@ use crate::{
     settings::{self, AdapterSettings, LedgerSettings, Settings, Stage, Surroundings},
 };
 
+mod folder;
 mod routes;
 
-/// No text file of the house is longer.
-const LONGEST: u64 = 16 * 1024 * 1024;
+pub use folder::{Folder, Unsaved};
+
 /// No folder of the house is deeper.
 const DEEPEST: usize = 8;
 
@@ -76,32 +74,52 @@ pub struct Checked {
     pub inventory: Inventory,
 }
 
+/// A house as it was looked at, in order or not.
+#[derive(Debug)]
+pub struct Looked {
+    /// What it is, where nothing is wrong.
+    pub checked: Option<Checked>,
+    /// Everything that is wrong.
+    pub said: Vec<Diagnostic>,
+    /// What the core has checked.
+    pub house: House,
+    /// Its adapter instances as they are written.
+    pub adapters: BTreeMap<String, AdapterSettings>,
+}
+
 /// Reads and checks the house: what it is, where nothing is wrong, and everything that is wrong.
 pub fn check(
     house: &Path,
     around: &Surroundings,
     catalog: &Catalog,
 ) -> (Option<Checked>, Vec<Diagnostic>) {
+    let looked = look(&Folder::of(house), around, catalog);
+    (looked.checked, looked.said)
+}
+
+/// The same of a folder that may have unsaved texts, with what there was to look at.
+pub fn look(house: &Folder, around: &Surroundings, catalog: &Catalog) -> Looked {
     let mut problems = Problems::default();
-    let settings = settings::load(house, around, &mut problems);
+    let settings = settings::load_from(house, around, &mut problems);
     if let Some(settings) = &settings {
         settings::look_at_secrets(&settings.secrets, &mut problems);
     }
     let files = read(house, &mut problems);
     let (schemas, mut said) = Schemas::load(&files.schemas);
-    published(house, &mut problems).check(&schemas, &files.schemas, &mut problems);
+    lock(house, &mut problems).check(&schemas, &files.schemas, &mut problems);
     let schemas = Arc::new(schemas);
     let adapters = settings.as_ref().map(|settings| &settings.adapters);
     let instances = open(adapters.into_iter().flatten(), catalog, &schemas, &mut problems);
     let configured = settings.iter().flat_map(|settings| settings.adapters.keys().cloned());
     let unopened = configured.filter(|name| instances.get(name).is_none()).collect();
     let stage = settings.as_ref().and_then(|settings| settings.environment.kind);
-    let (compiled, mistakes) = compile(&House {
+    let house = House {
         strict: around.strict,
         production: stage == Some(Stage::Production),
         unopened,
         ..house_of(files, &schemas, &instances)
-    });
+    };
+    let (compiled, mistakes) = compile(&house);
     said.extend(mistakes);
     if let (Some(settings), Some(compiled)) = (&settings, &compiled) {
         one_key(settings, &compiled.routes, &mut problems);
@@ -109,6 +127,7 @@ pub fn check(
     said.extend(problems.sorted());
     sort(&mut said);
     let wrong = said.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let adapters = settings.iter().map(|settings| settings.adapters.clone()).next();
     let checked = settings.zip(compiled).filter(|_| !wrong).map(|(settings, compiled)| Checked {
         settings,
         schemas,
@@ -118,7 +137,7 @@ pub fn check(
         suites: compiled.suites,
         inventory: compiled.inventory,
     });
-    (checked, said)
+    Looked { checked, said, house, adapters: adapters.unwrap_or_default() }
 }
 
 /// Instances that share a ledger name persons alike.
@@ -137,13 +156,17 @@ fn one_key(settings: &Settings, routes: &Routes, problems: &mut Problems) {
 
 /// The environments that the house has: the names of the files in `config/env/`.
 pub fn environments(house: &Path) -> Vec<String> {
-    let files = names(&house.join("config/env"));
+    let files = Folder::of(house).names("config/env");
     files.iter().filter_map(|file| file.strip_suffix(".yaml")).map(str::to_owned).collect()
 }
 
 /// The types that are published; none, where the house has no lock.
 pub fn published(house: &Path, problems: &mut Problems) -> Published {
-    if !house.join(published::PATH).exists() {
+    lock(&Folder::of(house), problems)
+}
+
+fn lock(house: &Folder, problems: &mut Problems) -> Published {
+    if !house.holds(published::PATH) {
         return Published::default();
     }
     let file = source(house, published::PATH.to_owned(), problems);
@@ -152,7 +175,7 @@ pub fn published(house: &Path, problems: &mut Problems) -> Published {
 
 /// The ids of the laws that the house knows.
 pub fn laws(house: &Path, problems: &mut Problems) -> Vec<String> {
-    let file = source(house, "routes/laws.yaml".to_owned(), problems);
+    let file = source(&Folder::of(house), "routes/laws.yaml".to_owned(), problems);
     file.and_then(|file| snodo_core::route::laws(&file, problems)).unwrap_or_default()
 }
 
@@ -243,7 +266,7 @@ fn has_ending(path: &str, ending: &str) -> bool {
 }
 
 /// Reads the text files of the house; what cannot be read is said.
-pub fn read(house: &Path, problems: &mut Problems) -> Files {
+pub fn read(house: &Folder, problems: &mut Problems) -> Files {
     let mut routes = folder(house, "routes", 1, routes::is_route, problems);
     let laws = routes
         .iter()
@@ -275,16 +298,16 @@ pub fn read(house: &Path, problems: &mut Problems) -> Files {
 
 /// The files of a folder that are wanted, in the order of their names.
 fn folder(
-    house: &Path,
+    house: &Folder,
     path: &str,
     depth: usize,
     wanted: impl Fn(&str) -> bool + Copy,
     problems: &mut Problems,
 ) -> Vec<Arc<SourceFile>> {
     let mut found = Vec::new();
-    for name in names(&house.join(path)) {
+    for name in house.names(path) {
         let below = format!("{path}/{name}");
-        if house.join(&below).is_dir() {
+        if house.is_folder(&below) {
             if depth > 1 {
                 found.extend(folder(house, &below, depth - 1, wanted, problems));
             }
@@ -295,19 +318,8 @@ fn folder(
     found
 }
 
-/// The names in a folder, hidden ones left out; none where there is no such folder.
-fn names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
-    names
-}
-
-fn source(house: &Path, path: String, problems: &mut Problems) -> Option<Arc<SourceFile>> {
-    match read_text(house, &path) {
+fn source(house: &Folder, path: String, problems: &mut Problems) -> Option<Arc<SourceFile>> {
+    match house.text(&path) {
         Ok(text) => Some(Arc::new(SourceFile { path, text })),
         Err(why) => {
             let place =
@@ -317,30 +329,5 @@ fn source(house: &Path, path: String, problems: &mut Problems) -> Option<Arc<Sou
             problems.error("SN0440", place, words);
             None
         }
-    }
-}
-
-/// Reads a text file of the house by its path relative to it. The error says why in a few words.
-pub fn read_text(house: &Path, path: &str) -> Result<String, String> {
-    let file = inside(house, path)?;
-    let length = file.metadata().map_err(|error| in_words(&error))?.len();
-    if length > LONGEST {
-        return Err("it is longer than 16 MiB".to_owned());
-    }
-    let bytes = std::fs::read(&file).map_err(|error| in_words(&error))?;
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
-}
-
-fn inside(house: &Path, path: &str) -> Result<PathBuf, String> {
-    let house = house.canonicalize().map_err(|error| in_words(&error))?;
-    let file = house.join(path).canonicalize().map_err(|error| in_words(&error))?;
-    if file.starts_with(&house) { Ok(file) } else { Err("it leads out of the house".to_owned()) }
-}
-
-fn in_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
-        kind => kind.to_string(),
     }
 }

@@ -20,6 +20,8 @@ use snodo_core::{
     facts::quota::PerDay,
 };
 
+use crate::house::Folder;
+
 mod layer;
 mod reader;
 mod stage;
@@ -259,9 +261,19 @@ impl Surroundings {
 
 /// Reads and checks the configuration of the house; what is wrong is said.
 pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Option<Settings> {
+    load_from(&Folder::of(house), around, problems)
+}
+
+/// The same of a folder that may have unsaved texts.
+pub(crate) fn load_from(
+    folder: &Folder,
+    around: &Surroundings,
+    problems: &mut Problems,
+) -> Option<Settings> {
     // Absolute, so that paths below it stay what they are wherever they are joined.
+    let house = folder.path();
     let house = &std::path::absolute(house).unwrap_or_else(|_| house.to_owned());
-    let layers = layers(house, around.env.as_deref(), problems)?;
+    let layers = layers(folder, around.env.as_deref(), problems)?;
     let variables = around
         .variables
         .iter()
@@ -291,7 +303,7 @@ pub fn load(house: &Path, around: &Surroundings, problems: &mut Problems) -> Opt
 }
 
 /// The main file and the one of the environment.
-fn layers(house: &Path, env: Option<&str>, problems: &mut Problems) -> Option<Vec<Layer>> {
+fn layers(house: &Folder, env: Option<&str>, problems: &mut Problems) -> Option<Vec<Layer>> {
     let main = read_file(house, FILE, problems);
     let Some(env) = env else { return main.map(|main| vec![main]) };
     let fits = env.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
@@ -308,8 +320,8 @@ fn layers(house: &Path, env: Option<&str>, problems: &mut Problems) -> Option<Ve
     Some(vec![main?, layer?])
 }
 
-fn read_file(house: &Path, path: &str, problems: &mut Problems) -> Option<Layer> {
-    match crate::house::read_text(house, path) {
+fn read_file(house: &Folder, path: &str, problems: &mut Problems) -> Option<Layer> {
+    match house.text(path) {
         Ok(text) => {
             let file = Arc::new(SourceFile { path: path.to_owned(), text });
             Layer::read(file, problems)

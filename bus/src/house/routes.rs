@@ -2,14 +2,14 @@
 //!
 //! Invariant: no file that somebody put there is passed over without a word.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use snodo_core::{
     diagnostic::{Place, Problems, SourceFile, Words, help_with_nearest},
     route::suite::Attachments,
 };
 
-use super::{folder, has_ending, names};
+use super::{Folder, folder, has_ending};
 
 const TEST: &str = ".test.yaml";
 const LAWS: &str = "laws.yaml";
@@ -31,11 +31,11 @@ pub(super) fn is_test(path: &str) -> bool {
 }
 
 /// The files of the folders of routes.
-pub(super) fn attachments(house: &Path, problems: &mut Problems) -> Attachments {
+pub(super) fn attachments(house: &Folder, problems: &mut Problems) -> Attachments {
     let mut found = Attachments::new();
-    for name in names(&house.join("routes")) {
+    for name in house.names("routes") {
         let own = kind_of(&name).is_none() && !LATER.contains(&name.as_str());
-        if own && house.join("routes").join(&name).is_dir() {
+        if own && house.is_folder(&format!("routes/{name}")) {
             let files = folder(house, &format!("routes/{name}"), 1, |_| true, problems);
             found.extend(files.into_iter().map(|file| {
                 let path = file.path.trim_start_matches("routes/").to_owned();
@@ -47,11 +47,11 @@ pub(super) fn attachments(house: &Path, problems: &mut Problems) -> Attachments 
 }
 
 /// Says what `routes/` holds that nobody reads.
-pub(super) fn unknown(house: &Path, problems: &mut Problems) {
-    let here = names(&house.join("routes"));
+pub(super) fn unknown(house: &Folder, problems: &mut Problems) {
+    let here = house.names("routes");
     let stems = here.iter().filter(|name| is_route(name) && *name != LAWS);
     let routes: Vec<&str> = stems.filter_map(|name| name.strip_suffix(".yaml")).collect();
-    let folders = |name: &str| house.join("routes").join(name).is_dir();
+    let folders = |name: &str| house.is_folder(&format!("routes/{name}"));
     for name in &here {
         if let Some(what) = kind_of(name).filter(|_| folders(name)) {
             only_yaml(house, name, what, problems);
@@ -71,8 +71,8 @@ fn kind_of(folder: &str) -> Option<&'static str> {
     KINDS.iter().find(|(known, _)| *known == folder).map(|(_, what)| *what)
 }
 
-fn only_yaml(house: &Path, folder: &str, what: &str, problems: &mut Problems) {
-    for name in names(&house.join("routes").join(folder)) {
+fn only_yaml(house: &Folder, folder: &str, what: &str, problems: &mut Problems) {
+    for name in house.names(&format!("routes/{folder}")) {
         if !has_ending(&name, "yaml") {
             let help = format!("{what} is <name>.yaml; put anything else elsewhere");
             not_read(&format!("routes/{folder}/{name}"), &help, problems);
