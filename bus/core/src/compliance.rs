@@ -130,7 +130,7 @@ pub(crate) struct Declared {
 
 /// A place in a schema: a type, and a pointer into its document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Spot {
+pub(crate) struct Spot {
     kind: String,
     pointer: String,
 }
@@ -240,7 +240,7 @@ fn mentions(text: &str, path: &str) -> bool {
 }
 
 impl Spot {
-    fn new(kind: &str, pointer: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: &str, pointer: impl Into<String>) -> Self {
         Self { kind: kind.to_owned(), pointer: pointer.into() }
     }
 
@@ -257,7 +257,7 @@ impl Spot {
     }
 
     /// Where its name stands; the first line, for the whole of a document.
-    fn name(&self, schemas: &Schemas) -> Option<Place> {
+    pub(crate) fn name(&self, schemas: &Schemas) -> Option<Place> {
         let file = schemas.source(&self.kind)?;
         if self.pointer.is_empty() {
             return Some(Place::new(file, 0..file.text.find('\n').unwrap_or(file.text.len())));

@@ -68,6 +68,18 @@ impl Place {
     pub fn line_and_column(&self) -> (usize, usize) {
         line_and_column(&self.file.text, self.start)
     }
+
+    /// The bytes that are shown to people: on character boundaries, cut at the end of the first line. A mark
+    /// over pages helps nobody.
+    pub fn shown(&self) -> Range<usize> {
+        let text = &self.file.text;
+        let start = floor(text, self.start);
+        let end = floor(text, self.end).max(start);
+        let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        let end = end.min(line_end);
+        let trimmed = text[start..end].trim_end().len();
+        start..start + trimmed.max(end.min(start + 1) - start)
+    }
 }
 
 /// Line and column of byte `offset` of `text`, both from 1; the column counts characters, not bytes.
@@ -222,7 +234,7 @@ fn report(diagnostic: &Diagnostic) -> [Group<'_>; 2] {
         Severity::Error => Level::ERROR,
     };
     let file = &diagnostic.place.file;
-    let span = shown_span(&diagnostic.place);
+    let span = diagnostic.place.shown();
     let annotation = AnnotationKind::Primary.span(span).label(diagnostic.label.as_str());
     let snippet =
         Snippet::source(file.text.as_str()).path(file.path.as_str()).annotation(annotation);
@@ -230,17 +242,6 @@ fn report(diagnostic: &Diagnostic) -> [Group<'_>; 2] {
         level.primary_title(diagnostic.title.as_str()).id(diagnostic.code).element(snippet),
         Group::with_title(Level::HELP.secondary_title(diagnostic.help.as_str())),
     ]
-}
-
-/// The place on character boundaries, cut at the end of its first line: a mark over pages helps nobody.
-fn shown_span(place: &Place) -> Range<usize> {
-    let text = &place.file.text;
-    let start = floor(text, place.start);
-    let end = floor(text, place.end).max(start);
-    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-    let end = end.min(line_end);
-    let trimmed = text[start..end].trim_end().len();
-    start..start + trimmed.max(end.min(start + 1) - start)
 }
 
 /// As a program reads it: a JSON list, one object per diagnostic.

@@ -26,6 +26,7 @@ pub mod kept;
 pub mod message_state;
 pub mod pace;
 pub mod party;
+pub mod position;
 pub mod problem;
 pub mod pseudonym;
 pub mod reconcile;

@@ -34,6 +34,7 @@ mod entries;
 mod graph;
 pub(crate) mod file;
 pub mod language;
+pub mod look;
 mod order;
 mod refusal;
 pub mod suite;

@@ -402,17 +402,18 @@ fn poison(code: &str, text: impl Into<String>) -> Fault {
     Fault::new(FaultClass::Poison, code, text)
 }
 
-/// The functions that a route may use, for the test that each has a type.
-#[cfg(test)]
-pub(crate) fn allowed_for_tests() -> &'static [(&'static str, &'static [usize])] {
+/// The functions that a route may use, with how many arguments.
+pub(crate) fn allowed() -> &'static [(&'static str, &'static [usize])] {
     vet::ALLOWED
 }
 
-/// The tree of an expression.
-#[cfg(test)]
-pub(crate) fn parse_for_tests(source: &str) -> Option<jaq_core::load::parse::Term<&str>> {
+/// The tree of an expression; none where it is no jq.
+pub(crate) fn parse(source: &str) -> Option<tree::Term<&str>> {
     vet::parse(source).ok()
 }
+
+#[cfg(test)]
+pub(crate) use self::{allowed as allowed_for_tests, parse as parse_for_tests};
 
 #[cfg(test)]
 pub(crate) mod tests;

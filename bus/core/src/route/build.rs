@@ -23,7 +23,7 @@ use crate::{
     schema::{Schemas, Validator},
     template::{
         Condition, Template,
-        compile::{Seen, Templates},
+        compile::{Peek, Seen, Templates},
     },
     types::{Kind, Type, library::Library},
     yaml::{Node, fields::At},
@@ -54,6 +54,8 @@ pub(super) struct Targets<'h> {
     unopened: BTreeSet<String>,
     /// The facts of the house.
     pub(super) facts: &'h Catalogue,
+    /// Somebody asks what stands at a place of the next route.
+    peek: Option<Peek>,
 }
 
 impl<'h> Targets<'h> {
@@ -63,7 +65,8 @@ impl<'h> Targets<'h> {
         facts: &'h Catalogue,
     ) -> Self {
         let (validators, unopened) = (HashMap::new(), BTreeSet::new());
-        Self { schemas, operations, validators, library: None, strict: false, unopened, facts }
+        let (library, peek) = (None, None);
+        Self { schemas, operations, validators, library, strict: false, unopened, facts, peek }
     }
 
     /// The same, and types are checked.
@@ -74,6 +77,13 @@ impl<'h> Targets<'h> {
     /// The same, where these instances could not be opened.
     pub(super) fn without(self, unopened: &BTreeSet<String>) -> Self {
         Self { unopened: unopened.clone(), ..self }
+    }
+
+    /// What expressions see at a place of a route, and behind its last step.
+    pub(super) fn peek(mut self, written: &RouteFile, at: usize) -> Peek {
+        self.peek = Some(Peek::new(at));
+        build(written, &mut self, &mut Problems::default());
+        self.peek.unwrap_or_else(|| Peek::new(at))
     }
 
     /// The compiled input of an operation, compiled once for all routes.
@@ -93,6 +103,7 @@ pub(super) fn build(
 ) -> Option<Route> {
     let body = known_type(written, &written.from, targets.schemas, problems);
     let mut templates = Templates::new(&written.file, problems);
+    templates.peek = targets.peek.take();
     templates.sees = targets.library.as_ref().map(|library| {
         let of = library.of_kind(&written.from.value).map(|node| library.type_of(node));
         sees::begin(&written.from.value, of.unwrap_or_else(Type::unknown))
@@ -115,6 +126,7 @@ pub(super) fn build(
     builder.begin_steps();
     let mut steps = builder.steps(&written.steps);
     builder.check_unread();
+    builder.end_peek();
     builder.say_unknowns();
     if let Some(steps) = &mut steps {
         needs::keep(steps, &builder.templates.facts);
@@ -218,6 +230,17 @@ impl Builder<'_, '_, '_> {
             let place = Place::new(&self.written.file, span);
             self.templates.problems.warning("SN0290", place, words);
         }
+    }
+
+    /// Hands over what was asked for; it may stand in a need that nothing reads yet.
+    fn end_peek(&mut self) {
+        let (sees, written) = (self.templates.sees.clone(), self.written);
+        for need in &written.needs {
+            if self.templates.peek.as_ref().is_some_and(|peek| peek.found.is_none()) {
+                self.question(need);
+            }
+        }
+        self.targets.peek = self.templates.peek.take().map(|peek| Peek { end: sees, ..peek });
     }
 
     /// Every step as written, those of branches included.

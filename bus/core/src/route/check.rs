@@ -179,7 +179,7 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     (compiled, problems.sorted())
 }
 
-fn read_facts(
+pub(super) fn read_facts(
     house: &House,
     laws: &[String],
     purposes: &BTreeMap<String, Option<Purpose>>,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an expression is parsed and vetted here, dead branches included; nothing runs.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, str::CharIndices, sync::Arc};
 
 use jaq_core::{
     load::{
@@ -52,6 +52,32 @@ pub(crate) struct Templates<'c> {
     pub(crate) unknowns: Vec<Note>,
     /// What the expressions read of the facts.
     pub(crate) facts: Parts,
+    /// What is seen at a place, where somebody asked for it.
+    pub(crate) peek: Option<Peek>,
+}
+
+/// A place of the file, and what the expression sees that stands there.
+#[derive(Debug)]
+pub(crate) struct Peek {
+    pub(crate) at: usize,
+    pub(crate) found: Option<Peeked>,
+    /// What a step would see behind the last one.
+    pub(crate) end: Option<Context>,
+}
+
+/// An expression, right or wrong, and what it sees.
+#[derive(Debug)]
+pub(crate) struct Peeked {
+    pub(crate) sees: Context,
+    pub(crate) text: String,
+    /// Where each of its bytes stands in the file, and the byte after it.
+    pub(crate) offsets: Vec<usize>,
+}
+
+impl Peek {
+    pub(crate) fn new(at: usize) -> Self {
+        Self { at, found: None, end: None }
+    }
 }
 
 /// What is known where a condition holds, and where it does not.
@@ -131,6 +157,7 @@ impl<'c> Templates<'c> {
             before: None,
             unknowns: Vec::new(),
             facts: Parts::default(),
+            peek: None,
         }
     }
 
@@ -265,6 +292,7 @@ impl<'c> Templates<'c> {
                 append(&Type::word(&text[from..start]));
             }
             let Some(length) = closing(&text[start + 2..]) else {
+                self.peeked(&located.part(start + 2..text.len()));
                 self.unclosed(&located.span(&(start..text.len())));
                 return (None, Type::never());
             };
@@ -295,6 +323,18 @@ impl<'c> Templates<'c> {
         self.error("SN0120", span.clone(), words);
     }
 
+    /// Notes what an expression sees, where it is the one that was asked for.
+    fn peeked(&mut self, located: &Located<'_>) {
+        let (Some(peek), Some(sees)) = (&mut self.peek, &self.sees) else { return };
+        let (Some(start), Some(end)) = (located.offsets.first(), located.offsets.last()) else {
+            return;
+        };
+        if (*start..=*end).contains(&peek.at) {
+            let (text, offsets) = (located.text.to_owned(), located.offsets.to_vec());
+            peek.found = Some(Peeked { sees: sees.clone(), text, offsets });
+        }
+    }
+
     /// Parses, vets and types one expression.
     fn expression(
         &mut self,
@@ -302,6 +342,7 @@ impl<'c> Templates<'c> {
         at: &str,
         wanted: Wanted<'_>,
     ) -> (Option<Expression>, Type) {
+        self.peeked(located);
         let source = located.text;
         let term = match vet::parse(source) {
             Ok(term) => term,
@@ -458,13 +499,42 @@ fn join(at: &str, name: &dyn std::fmt::Display) -> String {
 
 /// Where the `}` is that closes an expression: braces within and texts are skipped.
 fn closing(text: &str) -> Option<usize> {
-    let mut stack = Vec::new();
-    let mut characters = text.char_indices();
+    let (mut open, mut characters) = (Open::default(), text.char_indices());
     while let Some((at, character)) = characters.next() {
+        if open.closes_with(character, &mut characters) {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// What closes the brackets and texts that are open at the end of a part of an expression, innermost first.
+pub(crate) fn closers(text: &str) -> String {
+    let (mut open, mut characters) = (Open::default(), text.char_indices());
+    while let Some((_, character)) = characters.next() {
+        open.closes_with(character, &mut characters);
+    }
+    let closer = |open: &char| match open {
+        '{' => '}',
+        '(' => ')',
+        '[' => ']',
+        text => *text,
+    };
+    open.0.iter().rev().map(closer).collect()
+}
+
+/// The brackets and texts that are open at a place of an expression.
+#[derive(Default)]
+struct Open(Vec<char>);
+
+impl Open {
+    /// Goes behind a character, and what it escapes; whether it is the `}` that closes the expression.
+    fn closes_with(&mut self, character: char, rest: &mut CharIndices<'_>) -> bool {
+        let stack = &mut self.0;
         let in_text = stack.last() == Some(&'"');
         match character {
             '\\' if in_text => {
-                if let Some((_, '(')) = characters.next() {
+                if let Some((_, '(')) = rest.next() {
                     stack.push('(');
                 }
             }
@@ -474,15 +544,15 @@ fn closing(text: &str) -> Option<usize> {
             _ if in_text => {}
             '"' | '{' | '(' | '[' => stack.push(character),
             // A bracket that was left open is jq's mistake to say, not a missing brace.
-            '}' if !stack.contains(&'{') => return Some(at),
+            '}' if !stack.contains(&'{') => return true,
             '}' => stack.truncate(stack.iter().rposition(|open| *open == '{').unwrap_or(0)),
             ')' | ']' if stack.last().is_some_and(|open| *open != '{') => {
                 stack.pop();
             }
             _ => {}
         }
+        false
     }
-    None
 }
 
 /// Collects the plain paths that `term` reads; `body` says whether `.` is the body there.

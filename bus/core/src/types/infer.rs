@@ -38,6 +38,17 @@ impl Finding {
     }
 }
 
+/// What inference met in an expression, for whoever asks what stands there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Met {
+    /// Bytes of the expression: a term, or the name of a field.
+    pub(crate) span: Range<usize>,
+    /// What it gives.
+    pub(crate) of: Type,
+    /// Of the name of a field: what has the field.
+    pub(crate) holder: Option<Type>,
+}
+
 /// A remark on a place in an expression.
 pub(crate) type Note = (Range<usize>, String);
 
@@ -139,10 +150,12 @@ pub(crate) struct Inference<'s> {
     pub(crate) unknowns: Vec<Note>,
     /// Where a message may stop with a fault though the types are right.
     pub(crate) may_stop: Vec<Note>,
+    /// Everything that is met, where somebody asked for it.
+    met: Option<Vec<Met>>,
 }
 
 /// The text of a literal without interpolation.
-pub(super) fn literal_text(term: &Term<&str>) -> Option<String> {
+pub(crate) fn literal_text(term: &Term<&str>) -> Option<String> {
     let Term::Str(None, parts) = term else { return None };
     let part = |part: &StrPart<&str, Term<&str>>| match part {
         StrPart::Str(text) => Some((*text).to_owned()),
@@ -150,6 +163,11 @@ pub(super) fn literal_text(term: &Term<&str>) -> Option<String> {
         StrPart::Term(_) => None,
     };
     parts.iter().map(part).collect()
+}
+
+/// The bytes of a name in `source`, without its dot and its quotes.
+pub(crate) fn name_span(source: &str, name: &Term<&str>) -> Option<Range<usize>> {
+    span::bare(source, name)
 }
 
 /// The number of a literal.
@@ -163,7 +181,15 @@ pub(super) fn literal_number(term: &Term<&str>) -> Option<f64> {
 
 impl<'s> Inference<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
-        Self { source, findings: Vec::new(), unknowns: Vec::new(), may_stop: Vec::new() }
+        let (unknowns, may_stop) = (Vec::new(), Vec::new());
+        Self { source, findings: Vec::new(), unknowns, may_stop, met: None }
+    }
+
+    /// Every term and every field of `term` with its type, as far as inference comes.
+    pub(crate) fn met(source: &'s str, term: &Term<&'s str>, context: &Context) -> Vec<Met> {
+        let mut inference = Self { met: Some(Vec::new()), ..Self::new(source) };
+        inference.infer(term, context);
+        inference.met.unwrap_or_default()
     }
 
     /// The place of a term; the whole expression where it has none.
@@ -247,6 +273,20 @@ impl<'s> Inference<'s> {
 
     /// What `term` gives in `context`.
     pub(crate) fn infer(&mut self, term: &Term<&'s str>, context: &Context) -> Stream {
+        let given = self.given(term, context);
+        if self.met.is_some() {
+            self.note(span::of(self.source, term), &given.of, None);
+        }
+        given
+    }
+
+    fn note(&mut self, span: Option<Range<usize>>, of: &Type, holder: Option<&Type>) {
+        if let (Some(met), Some(span)) = (&mut self.met, span) {
+            met.push(Met { span, of: of.clone(), holder: holder.cloned() });
+        }
+    }
+
+    fn given(&mut self, term: &Term<&'s str>, context: &Context) -> Stream {
         if context.input.is_never() {
             return Stream::stopped();
         }
@@ -339,6 +379,9 @@ impl<'s> Inference<'s> {
                 Part::Range(None, None) => self.iterate(term, &found.of, optional),
                 Part::Range(from, to) => self.slice(term, &found.of, from.as_ref(), to.as_ref()),
             };
+            if let (Some(_), Part::Index(key @ Term::Str(..))) = (&self.met, part) {
+                self.note(span::bare(self.source, key), &next.of, Some(&found.of));
+            }
             found = found.each(next);
         }
         found
@@ -451,6 +494,10 @@ impl<'s> Inference<'s> {
                 (Term::Var(_), None) => self.infer(name, context),
                 (_, None) => self.index(name, &context.input, name, false, context),
             };
+            if self.met.is_some() && value.is_none() {
+                let span = span::bare(self.source, name);
+                self.note(span, &given.of, Some(&context.input));
+            }
             let written = match (name, value) {
                 (Term::Var(variable), None) => Some(variable.trim_start_matches('$').to_owned()),
                 _ => literal_text(name),

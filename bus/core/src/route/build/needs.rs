@@ -252,7 +252,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         parts
     }
 
-    fn question(&mut self, need: &'b NeedFile) -> Option<Step> {
+    pub(super) fn question(&mut self, need: &'b NeedFile) -> Option<Step> {
         let sees = self.templates.sees.clone();
         let when = need.when.as_ref().map(|node| {
             let (when, _, ways) = self.condition(node, "when");
