@@ -33,6 +33,7 @@ mod explain;
 mod graph;
 mod group;
 mod help;
+mod lsp;
 mod new;
 mod once_only;
 mod schema;
@@ -76,6 +77,8 @@ enum Command {
     Run,
     /// Show what the routes do, and the older versions by which deliveries are still owed
     Describe(desk::Describe),
+    /// Serve an editor over standard input and output: mistakes, types, completion while one writes
+    Lsp(lsp::Lsp),
     /// Draw who sends what, which route takes it and what comes of it
     Graph(graph::Graph),
     /// Write a new route with its tests, a purpose or a party, complete enough for `check` and `test`
@@ -155,6 +158,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Test(test) => test.run(common, catalog),
         Command::Run => run(common, catalog),
         Command::Describe(describe) => block_on(describe.run(common, catalog)),
+        Command::Lsp(lsp) => lsp.run(common, catalog),
         Command::Graph(graph) => graph.run(common, catalog),
         Command::New(new) => new.run(common, catalog),
         Command::Reload(reload) => block_on(reload.run(common, catalog)),

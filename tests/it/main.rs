@@ -14,6 +14,7 @@ mod chaos;
 mod faults;
 mod language;
 mod ledger;
+mod lsp;
 mod mistakes;
 mod once_only;
 mod operation;

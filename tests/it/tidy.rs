@@ -233,6 +233,8 @@ const HOMES: &[(&str, &str, &str)] = &[
     ("sqlx::", "bus/src/ledger", "the traits of `ledger`"),
     // A database of somebody else's is a far side like any other.
     ("sqlx::", "adapters/src/sql/database", "the traits of `ledger`"),
+    ("lsp_server::", "bus/src/cli/lsp", "`snodo lsp`"),
+    ("lsp_types::", "bus/src/cli/lsp", "`snodo lsp`"),
     ("layout::", "bus/core/src/route/graph", "`snodo_core::route::svg`"),
     ("tokio_rustls::", "bus/src/doctor/certificates.rs", "a library that speaks TLS itself"),
     ("x509_parser::", "bus/src/doctor/certificates.rs", "`doctor::of_certificates`"),
@@ -278,6 +280,8 @@ fn forbidden(manifest: &str) -> &'static [&'static str] {
             "hyper",
             "hyper-util",
             "lapin",
+            "lsp-server",
+            "lsp-types",
             "prometheus",
             "reqwest",
             "rustix",
