@@ -58,6 +58,8 @@ const IDLE: Duration = Duration::from_hours(1);
 
 impl Lsp {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
+        // Whoever writes it means what there is.
+        let Self { stdio: _ } = self;
         let (tell, events) = mpsc::sync_channel(QUEUE);
         read(tell.clone())?;
         let (ask, asks) = mpsc::sync_channel(1);

@@ -4,7 +4,7 @@
 //! Invariant: what is told of a place is what `check` works with there; nothing here says a mistake, and
 //! nothing is noted for it while nobody asks.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
     build::Targets,
@@ -160,7 +160,7 @@ impl<'h> Look<'h> {
             return None;
         }
         let written = file::read(self.file, &mut Problems::default())?;
-        let facts = read_facts(self.house, &[], &Default::default(), &mut Problems::default());
+        let facts = read_facts(self.house, &[], &BTreeMap::new(), &mut Problems::default());
         Some(RouteLook { house: self.house, written, facts })
     }
 }

@@ -21,6 +21,9 @@ use crate::{
     settings::{AdapterSettings, Surroundings},
 };
 
+/// As much as the thread has in which `snodo check` runs: what it can check is checked here too.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// What is to be checked.
 #[derive(Debug)]
 pub(super) struct Ask {
@@ -67,5 +70,6 @@ pub(super) fn spawn(
             }
         }
     };
-    std::thread::Builder::new().name("lsp-checker".to_owned()).spawn(checker).map(drop)
+    let thread = std::thread::Builder::new().name("lsp-checker".to_owned()).stack_size(STACK);
+    thread.spawn(checker).map(drop)
 }

@@ -43,7 +43,7 @@ impl RouteLook<'_> {
         let cursor = within(peeked, at);
         let term = template::parse(&peeked.text)?;
         let met = Inference::met(&peeked.text, &term, &peeked.sees);
-        let part = smallest(met, cursor)?;
+        let part = smallest(&met, cursor)?;
         let text = &peeked.text[part.span.clone()];
         let mut told = format!("`{}`: {}", short(text), part.of);
         if part.holder.is_some()
@@ -65,7 +65,7 @@ impl RouteLook<'_> {
 }
 
 /// The smallest part around the cursor; a name rather than the whole that is as long.
-fn smallest(met: Vec<Met>, cursor: usize) -> Option<Met> {
+fn smallest(met: &[Met], cursor: usize) -> Option<Met> {
     let size = |met: &Met| (met.span.len(), met.holder.is_none());
     let around = |met: &&Met| met.span.start <= cursor && cursor <= met.span.end;
     let best = met.iter().filter(around).min_by_key(|met| size(met))?;

@@ -35,10 +35,9 @@ pub(super) enum Naming {
 
 /// Whether that is the path of a route.
 pub(super) fn is_route(path: &str) -> bool {
-    let name = path.strip_prefix("routes/").filter(|name| !name.contains('/'));
-    name.is_some_and(|name| {
-        name != "laws.yaml" && name.ends_with(".yaml") && !name.ends_with(".test.yaml")
-    })
+    let stem = path.strip_prefix("routes/").and_then(|name| name.strip_suffix(".yaml"));
+    let is_test = |stem: &str| stem.strip_suffix(".test").is_some();
+    stem.is_some_and(|stem| stem != "laws" && !stem.contains('/') && !is_test(stem))
 }
 
 /// What the text at a spot of a file names, if it names something.

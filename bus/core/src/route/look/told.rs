@@ -166,8 +166,8 @@ impl RouteLook<'_> {
     /// What is told of a step at its id.
     pub(super) fn of_step(&self, id: &str, peek: &Peek) -> Option<String> {
         let variables = peek.end.iter().flat_map(|end| &end.variables);
-        let steps = variables.filter(|(name, _)| name == "$steps").map(|(_, of)| of);
-        let object = steps.last().and_then(|of| of.objects.first());
+        let mut steps = variables.filter(|(name, _)| name == "$steps").map(|(_, of)| of);
+        let object = steps.next_back().and_then(|of| of.objects.first());
         let of = object.and_then(|object| object.fields.get(id)).map(|field| &field.value);
         let gives = of.filter(|of| !of.is_never() && **of != Type::null());
         let gives = gives.map(|of| format!("`$steps.{id}`: {of}{}", fields(of)));
