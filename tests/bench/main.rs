@@ -116,7 +116,7 @@ fn all(only: &[&str]) -> Result<(), Failure> {
     if wanted("documents") {
         documents::run(&folder, &mut table)?;
     }
-    if wanted("check-1000-routes") || wanted("start-1000-routes") {
+    if ["check", "start", "edit"].iter().any(|what| wanted(&format!("{what}-1000-routes"))) {
         thousand::run(&folder, &wanted, &mut table)?;
     }
     if wanted("http") || wanted("latency") {

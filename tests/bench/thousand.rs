@@ -1,5 +1,5 @@
-//! A thousand routes over five hundred schemas: how long `check` takes, and how soon after its start a bus
-//! answers its first 202.
+//! A thousand routes over five hundred schemas: how long `check` takes, how soon an editor shows a mistake,
+//! and how soon after its start a bus answers its first 202.
 //!
 //! Invariant: half of the expressions are not native; no two routes or schemas have the same text.
 
@@ -14,6 +14,7 @@ use snodo_tests::{
     bench_house as house,
     bus::{BusProcess, HouseFolder, binaries},
     client::{Client, get, post_message},
+    editor::Editor,
 };
 
 use crate::{Failure, Table};
@@ -119,6 +120,13 @@ pub(crate) fn run(
         seconds.sort_by(f64::total_cmp);
         add(table, "check-1000-routes", seconds[TURNS / 2], &json!({ "turns": seconds }));
     }
+    if wanted("edit-1000-routes") {
+        let (mut shown, mut told) = edit(&written);
+        shown.sort_by(f64::total_cmp);
+        told.sort_by(f64::total_cmp);
+        let stages = json!({ "turns": shown, "hover_seconds": told[TURNS / 2] });
+        add(table, "edit-1000-routes", shown[TURNS / 2], &stages);
+    }
     if wanted("start-1000-routes") {
         let runtime = tokio::runtime::Runtime::new()?;
         let (answered, ready) = runtime.block_on(start(&written))?;
@@ -148,6 +156,29 @@ fn check(house: &HouseFolder) -> Result<f64, Failure> {
         return Ok(seconds);
     }
     Err(String::from_utf8_lossy(&output.stdout).chars().take(2_000).collect::<String>().into())
+}
+
+/// From a change to what is shown of it, the pause before a check included; and from a question to what is told.
+fn edit(house: &HouseFolder) -> (Vec<f64>, Vec<f64>) {
+    let path = "routes/r-7.yaml";
+    let right = route(7);
+    let wrong = right.replacen(".list | length", ".lost | length", 1);
+    let mut editor = Editor::start(&house.path);
+    editor.initialize();
+    editor.open(path, &wrong);
+    editor.shown(path);
+    let (mut shown, mut told) = (Vec::new(), Vec::new());
+    for turn in 0..TURNS {
+        let text = if turn % 2 == 0 { &right } else { &wrong };
+        let begun = Instant::now();
+        editor.change(path, text);
+        editor.shown(path);
+        shown.push(begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        editor.at("textDocument/hover", (path, text), "names: ${ [.li");
+        told.push(begun.elapsed().as_secs_f64());
+    }
+    (shown, told)
 }
 
 /// From the start of the process to its first 202, and to the time when every route is taken from.

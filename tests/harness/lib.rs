@@ -10,6 +10,7 @@ pub mod bus;
 pub mod chaos;
 pub mod checker;
 pub mod client;
+pub mod editor;
 pub mod faults;
 pub mod node;
 pub mod palermo;

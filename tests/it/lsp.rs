@@ -1,21 +1,19 @@
 //! `snodo lsp` as an editor uses it: a process, spoken to over its standard input and output.
 //!
-//! Invariant: the protocol is spoken here by hand, byte by byte; every message is awaited with a bound.
+//! Invariant: what is shown is compared with what `snodo check` says of the same text.
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc::{self, Receiver},
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
-use snodo_tests::bus::{HouseFolder, binaries};
+use snodo_tests::{
+    bus::{HouseFolder, binaries},
+    editor::{Editor, position},
+};
 
-/// No answer takes longer, however busy the machine is.
-const LONGEST: Duration = Duration::from_mins(1);
 const ROUTE: &str = "routes/canteen-enrolment.yaml";
 const SUBJECT: &str = "subject: Canteen, enrolment of ${ .child.givenName } ${ .child.familyName }";
 
@@ -36,162 +34,6 @@ fn house() -> (tempfile::TempDir, PathBuf) {
     house.write("config/snodo.yaml", &settings).expect("written");
     let path = house.path;
     (folder, path)
-}
-
-struct Editor {
-    server: Child,
-    input: Option<ChildStdin>,
-    heard: Receiver<Value>,
-    /// What was told meanwhile.
-    told: Vec<Value>,
-    house: PathBuf,
-    last: i64,
-}
-
-impl Drop for Editor {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-fn listen(output: ChildStdout) -> Receiver<Value> {
-    let (tell, heard) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut output = BufReader::new(output);
-        loop {
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                if output.read_line(&mut line).unwrap_or(0) == 0 {
-                    return;
-                }
-                match line.trim_end_matches("\r\n") {
-                    "" => break,
-                    line => {
-                        let value = line.strip_prefix("Content-Length: ").expect("a head");
-                        length = value.parse().expect("a number");
-                    }
-                }
-            }
-            let mut body = vec![0; length];
-            output.read_exact(&mut body).expect("a body");
-            if tell.send(serde_json::from_slice(&body).expect("JSON")).is_err() {
-                return;
-            }
-        }
-    });
-    heard
-}
-
-impl Editor {
-    fn start(house: &Path) -> Self {
-        let mut server = Command::new(binaries().expect("built").join("snodo"))
-            .args(["lsp", "--stdio"])
-            .env_remove("SNODO_ENV")
-            .current_dir(std::env::temp_dir())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("started");
-        let (input, output) = (server.stdin.take(), server.stdout.take().expect("piped"));
-        let house = house.to_owned();
-        Self { server, input, heard: listen(output), told: Vec::new(), house, last: 0 }
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let input = self.input.as_mut().expect("open");
-        input.write_all(bytes).and_then(|()| input.flush()).expect("written");
-    }
-
-    fn say(&mut self, message: &Value) {
-        let body = message.to_string();
-        self.write(format!("Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
-    }
-
-    fn tell(&mut self, method: &str, params: &Value) {
-        self.say(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
-    }
-
-    /// The answer to a request; what is told meanwhile is kept.
-    fn ask(&mut self, method: &str, params: &Value) -> Value {
-        self.last += 1;
-        let id = self.last;
-        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
-        loop {
-            let message = self.heard.recv_timeout(LONGEST).expect("an answer");
-            if message.get("method").is_some() {
-                self.told.push(message);
-                continue;
-            }
-            assert_eq!((&message["id"], message.get("error")), (&json!(id), None), "{message}");
-            return message["result"].clone();
-        }
-    }
-
-    fn initialize(&mut self) {
-        let params = json!({ "processId": null, "rootUri": self.uri(""), "capabilities": {} });
-        let answer = self.ask("initialize", &params);
-        assert_eq!(answer["capabilities"]["positionEncoding"], "utf-16");
-        self.tell("initialized", &json!({}));
-    }
-
-    fn uri(&self, path: &str) -> String {
-        format!("file://{}", self.house.join(path).display())
-    }
-
-    fn open(&mut self, path: &str, text: &str) {
-        let uri = self.uri(path);
-        let document = json!({ "uri": uri, "languageId": "yaml", "version": 1, "text": text });
-        self.tell("textDocument/didOpen", &json!({ "textDocument": document }));
-    }
-
-    fn change(&mut self, path: &str, text: &str) {
-        let document = json!({ "uri": self.uri(path), "version": 2 });
-        let changes = json!([{ "text": text }]);
-        let params = json!({ "textDocument": document, "contentChanges": changes });
-        self.tell("textDocument/didChange", &params);
-    }
-
-    /// What is shown of a file the next time that something is told of it.
-    fn shown(&mut self, path: &str) -> Vec<Value> {
-        let uri = self.uri(path);
-        let is_it = |told: &Value| {
-            told["method"] == "textDocument/publishDiagnostics" && told["params"]["uri"] == uri
-        };
-        loop {
-            if let Some(at) = self.told.iter().position(is_it) {
-                let told = self.told.remove(at);
-                return told["params"]["diagnostics"].as_array().expect("a list").clone();
-            }
-            let told = self.heard.recv_timeout(LONGEST).expect("something is told");
-            self.told.push(told);
-        }
-    }
-
-    /// What is answered of the place behind `part` in a text.
-    fn at(&mut self, method: &str, text: &str, part: &str) -> Value {
-        let offset = text.find(part).expect("there") + part.len();
-        let document = json!({ "uri": self.uri(ROUTE) });
-        self.ask(method, &json!({ "textDocument": document, "position": position(text, offset) }))
-    }
-
-    /// How it ends, and what it says on standard error.
-    fn end(mut self) -> (Option<i32>, String) {
-        drop(self.input.take());
-        let mut said = String::new();
-        let mut stderr = self.server.stderr.take().expect("piped");
-        stderr.read_to_string(&mut said).expect("text");
-        (self.server.wait().expect("ended").code(), said)
-    }
-}
-
-/// Line and column in code units of UTF-16.
-fn position(text: &str, offset: usize) -> Value {
-    let before = &text[..offset];
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    json!({ "line": before.matches('\n').count(), "character": line.encode_utf16().count() })
 }
 
 fn range(text: &str, part: &str) -> Value {
@@ -253,10 +95,11 @@ fn an_editor_shows_what_check_says_and_knows_what_the_types_know() {
     assert_eq!(checked(&saved, ROUTE, &wrong), [said], "what `check` says of the same text");
 
     // Of a text with a mistake the rest is known all the same.
-    let told = editor.at("textDocument/hover", &wrong, "sender: { taxCode: \"${ .applicant.tax");
+    let told =
+        editor.at("textDocument/hover", (ROUTE, &wrong), "sender: { taxCode: \"${ .applicant.tax");
     let words = told["contents"]["value"].as_str().expect("told");
     assert!(words.starts_with("`taxCode`: codice-fiscale text\n\nCodice fiscale"), "{words}");
-    let told = editor.at("textDocument/hover", &wrong, "iseeCents?: ${ $facts.is");
+    let told = editor.at("textDocument/hover", (ROUTE, &wrong), "iseeCents?: ${ $facts.is");
     let words = told["contents"]["value"].as_str().expect("told");
     assert!(words.starts_with("`isee`: object {"), "{words}");
     assert!(words.contains("fact `isee`, held by `inps`"), "{words}");
@@ -269,17 +112,18 @@ fn an_editor_shows_what_check_says_and_knows_what_the_types_know() {
         let at = at.expect("small");
         assert_eq!(text.lines().nth(at).map(str::trim), Some(line), "{found}");
     };
-    let found = editor.at("textDocument/definition", &wrong, "use: canteen.en");
+    let found = editor.at("textDocument/definition", (ROUTE, &wrong), "use: canteen.en");
     leads(
         &found,
         "config/snodo.yaml",
         "enrol: { method: POST, path: /enrolments, input: scuola/canteen-enrolment.v1,",
     );
-    let found = editor.at("textDocument/definition", &wrong, "from: scuola.canteen");
+    let found = editor.at("textDocument/definition", (ROUTE, &wrong), "from: scuola.canteen");
     leads(&found, "schemas/scuola/canteen-enrolment.requested.v1.json", "{");
-    let found = editor.at("textDocument/definition", &wrong, "taxCode: \"${ .applicant.tax");
+    let found =
+        editor.at("textDocument/definition", (ROUTE, &wrong), "taxCode: \"${ .applicant.tax");
     leads(&found, "schemas/scuola/canteen-enrolment.requested.v1.json", "\"taxCode\": {");
-    let found = editor.at("textDocument/definition", &wrong, "fact: isee");
+    let found = editor.at("textDocument/definition", (ROUTE, &wrong), "fact: isee");
     leads(
         &found,
         "routes/facts/isee.yaml",
@@ -288,7 +132,7 @@ fn an_editor_shows_what_check_says_and_knows_what_the_types_know() {
 
     let half = right.replacen(SUBJECT, "subject: Città ${ .applicant. }", 1);
     editor.change(ROUTE, &half);
-    let offered = editor.at("textDocument/completion", &half, "Città ${ .applicant.");
+    let offered = editor.at("textDocument/completion", (ROUTE, &half), "Città ${ .applicant.");
     let of = |item: &Value| {
         let word = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
         format!("{}: {}", word("label"), word("detail"))
