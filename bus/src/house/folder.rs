@@ -38,7 +38,7 @@ impl Folder {
         &self.path
     }
 
-    /// The names in a folder of the house, in order, hidden ones left out; none where there is no such folder.
+    /// The names in a folder of the house, in order, hidden ones left out; none where there is none.
     pub(super) fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path.join(folder)).into_iter().flatten();
         let saved = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

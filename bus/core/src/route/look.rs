@@ -1,5 +1,5 @@
-//! What stands at a place of a file of the house, for whoever writes it in an editor: its type in words, where
-//! it is written, what may be written there.
+//! What stands at a place of a file of the house, for whoever writes it in an editor: its type in words,
+//! where it is written, what may be written there.
 //!
 //! Invariant: what is told of a place is what `check` works with there; nothing here says a mistake, and
 //! nothing is noted for it while nobody asks.
