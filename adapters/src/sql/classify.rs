@@ -158,8 +158,7 @@ fn of_sqlstate(state: &str) -> Meaning {
         (_, "42501") => Meaning::NoRight("the database does not let us read this"),
         (_, "3D000") => Meaning::NoRight("there is no such database"),
         ("28", _) => Meaning::NoRight("the database does not accept our user or password"),
-        (_, "55P03") => Meaning::Busy,
-        ("08" | "25" | "40" | "53" | "57" | "58" | "F0" | "XX", _) => Meaning::Busy,
+        (_, "55P03") | ("08" | "25" | "40" | "53" | "57" | "58" | "F0" | "XX", _) => Meaning::Busy,
         (_, "42P01" | "42703" | "3F000") => {
             Meaning::Wrong("the query names a table or column that the database does not have")
         }
@@ -182,6 +181,14 @@ fn of_sqlite(code: u32) -> Meaning {
         (18 | 20 | 25, _) => Meaning::Wrong("a value does not fit the query"),
         _ => Meaning::Wrong("the database does not take the query"),
     }
+}
+
+/// What an error of SQLite names. These two are of its parser, which sees the query and no value.
+pub(super) fn named_by_sqlite(message: &str) -> Option<String> {
+    let near = || message.strip_prefix("near \"")?.strip_suffix("\": syntax error");
+    let missing = || message.strip_prefix("no such ")?.split_once(": ").map(|(_, name)| name);
+    let word = near().or_else(missing)?;
+    (word.len() <= 64).then(|| word.to_owned())
 }
 
 fn words_not_reached(why: NotReached) -> &'static str {
@@ -317,6 +324,20 @@ mod tests {
         for (number, class, code) in table {
             let expected = (class, code.to_owned());
             assert_eq!(seen(said(Dialect::Sqlite, number)), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn of_sqlites_words_only_those_of_its_parser_are_told() {
+        let table = [
+            ("no such column: p.taxcode", Some("p.taxcode")),
+            ("no such table: people", Some("people")),
+            ("near \"FORM\": syntax error", Some("FORM")),
+            ("malformed JSON", None),
+            ("Rossi is not here", None),
+        ];
+        for (message, expected) in table {
+            assert_eq!(named_by_sqlite(message).as_deref(), expected, "{message}");
         }
     }
 

@@ -9,13 +9,16 @@ mod sqlite;
 use std::{io, time::Duration};
 
 use serde_json::Value;
-use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
+use sqlx::{
+    error::DatabaseError,
+    postgres::{PgDatabaseError, PgErrorPosition},
+};
 use tokio::time::Instant;
 
 use self::{postgres::Postgres, sqlite::Sqlite};
 use super::{
     answer::Row,
-    classify::{NotReached, Said, Trouble, Unusable},
+    classify::{NotReached, Said, Trouble, Unusable, named_by_sqlite},
     options::Place,
     text::{Dialect, Query},
 };
@@ -133,18 +136,22 @@ fn why(error: &io::Error) -> NotReached {
 fn troubled(error: sqlx::Error, dialect: Dialect, query: Option<&Query>) -> Trouble {
     match error {
         sqlx::Error::Database(error) => {
-            let position = error
-                .try_downcast_ref::<PgDatabaseError>()
-                .and_then(PgDatabaseError::position)
-                .and_then(|position| match position {
-                    PgErrorPosition::Original(position) => Some(position),
-                    PgErrorPosition::Internal { .. } => None,
-                });
-            let at = query.zip(position).and_then(|(query, position)| query.word_at(position));
             let code = error.code().unwrap_or_default().into_owned();
+            let at = match dialect {
+                Dialect::Postgres => query.and_then(|query| query.word_at(position(&*error)?)),
+                Dialect::Sqlite => named_by_sqlite(error.message()),
+            };
             Trouble::Said(Said { dialect, code, at })
         }
         sqlx::Error::Tls(_) => Trouble::NotReached(NotReached::Tls),
         _ => Trouble::Lost,
+    }
+}
+
+/// Where in the text that was sent PostgreSQL stopped, in characters from 1.
+fn position(error: &dyn DatabaseError) -> Option<usize> {
+    match error.try_downcast_ref::<PgDatabaseError>()?.position()? {
+        PgErrorPosition::Original(position) => Some(position),
+        PgErrorPosition::Internal { .. } => None,
     }
 }

@@ -292,6 +292,27 @@ mod tests {
             let OpenError { code, pointer, text, help } = opened(wrong).expect_err(&place);
             said += &format!("{code} {pointer}: {text}; {help}\n");
         }
-        insta::assert_snapshot!(said, @"");
+        insta::assert_snapshot!(said, @"
+        SN0470 /operations/household/query: the query does not begin with SELECT or WITH; write a question: query: SELECT … FROM … WHERE tax_code = :taxCode
+        SN0470 /operations/household/query: the query holds a second statement; write one statement; what follows the first `;` is another operation
+        SN0470 /operations/household/query: a ' of the query has no end; close what is open
+        SN0470 /operations/household/query: the query has the parameter $1; write :name, after a field of the input
+        SN0471 /operations/household/query: `:cod` of the query is no field of the input; write `code`, the nearest of the fields of the input
+        SN0471 /operations/household/input: the query does not use the field `code` of the input; write :code into the query, or take the field out of the input
+        SN0471 /operations/household/input: the field `code` of the input is no single value; give it one of the types string, integer, number, boolean, or null beside one
+        SN0471 /operations/household/input: the field `code` of the input is no single value; give it one of the types string, integer, number, boolean, or null beside one
+        SN0449 /operations/household/input: there is no schema `anagrafe/person.v1`; write anagrafe/person.v1 for schemas/anagrafe/person.v1.json, or the schema itself: { type: object, … }
+        SN0449 /operations/household/input/type: this is not a schema of JSON Schema 2020-12; write what the keyword asks for; see json-schema.org, draft 2020-12
+        SN0449 /operations/household/input: this is no schema; write anagrafe/person.v1 for schemas/anagrafe/person.v1.json, or the schema itself: { type: object, … }
+        SN0472 /operations/household: `household` does not say what its rows are; write rows: members (the rows are the list `members` of the answer) or one: true (one row is the answer)
+        SN0472 /operations/household/rows: `people` is no list of the output; name the list of the output schema that the rows become
+        SN0472 /operations/household: `household` has `rows` and `one`; write rows: members (the rows are the list `members` of the answer) or one: true (one row is the answer)
+        SN0472 /operations/household/rows: the output demands `warnings`, and the answer has `members` alone; take it out of `required`, or name another output
+        SN0449 /operations/household/deadline: a deadline is longer than 0s, at most 5m; write 20s
+        SN0449 /operations: no operation is named; name at least one
+        SN0449 /row_limit: `row_limit` is from 1 to 10000; leave it out: it is 1000
+        SN0449 /database/sqlite: the path of the database is not a whole one; write sqlite: /srv/registry/registry.db
+        SN0449 /database/postgres/ca: the path of the certificate is not a whole one; write ca: /etc/snodo/registry-ca.pem
+        ");
     }
 }

@@ -277,7 +277,7 @@ fn take(text: &str, is: impl Fn(char) -> bool) -> &str {
 
 /// A sign, and the name or number that follows it.
 fn name(text: &str) -> &str {
-    &text[..1 + take(&text[1..], is_name).len()]
+    &text[..=take(&text[1..], is_name).len()]
 }
 
 /// What begins with a quote and ends with the same (`]` for `[`), which is doubled inside.

@@ -242,8 +242,8 @@ fn the_server_of_a_database_is_a_host_and_gets_its_password() {
     };
     let password = "password: { file: k, for: test }";
     insta::assert_snapshot!(mistakes(&text(&format!("host: Db.comune.it, {password}"))).join("\n"), @r"
-    SN0457 config/snodo.yaml:10:57 a test environment names a production host | a production host
-    SN0455 config/snodo.yaml:10:99 a test key would be sent to a production host | `for: test`, and it goes to db.comune.it
+    SN0457 config/snodo.yaml:10:56 a test environment names a production host | a production host
+    SN0455 config/snodo.yaml:10:96 a test key would be sent to a production host | `for: test`, and it goes to db.comune.it
     ");
     let read_text = |server: &str| read(&[(FILE, &text(server))], &Surroundings::default());
     for (server, hosts) in [

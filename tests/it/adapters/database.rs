@@ -77,14 +77,14 @@ pub(super) fn options(place: &Value) -> Value {
                 &json!({ "many": { "type": "integer" } }),
             ),
             "kinds": one(
-                "SELECT family, born, rent, rent AS \"rentText\", alive, since, more, NULL AS nothing,
+                "SELECT family, born, rent, rent AS \"rentText\", alive, since, more, NULL AS empty,
                         NULL AS unsaid
                  FROM residents WHERE tax_code = :taxCode",
                 of_person(),
                 &json!({ "family": { "type": "integer" }, "born": { "type": "string", "format": "date" },
                          "rent": { "type": "number" }, "rentText": text(), "alive": { "type": "boolean" },
                          "since": { "type": "string", "format": "date-time" }, "more": {},
-                         "nothing": { "type": ["string", "null"] } }),
+                         "empty": { "type": ["string", "null"] } }),
             ),
             "rent": one(
                 "SELECT rent FROM residents WHERE tax_code = :taxCode",
@@ -303,11 +303,11 @@ async fn columns_become_what_the_output_says_they_are() {
         };
         let expected = json!({ "family": 1, "born": "1980-01-01", "rent": 1234.5, "rentText": text,
                                "alive": true, "since": "2020-05-06T07:08:09+00:00", "more": more,
-                               "nothing": null });
+                               "empty": null });
         assert_eq!(found, expected);
-        let empty = registry.told("kinds", person(LUCA)).await;
-        assert_eq!(empty["nothing"], Value::Null);
-        assert!(empty.get("rent").is_none(), "no null where the output takes none: {empty}");
+        let luca = registry.told("kinds", person(LUCA)).await;
+        assert_eq!(luca["empty"], Value::Null);
+        assert!(luca.get("rent").is_none(), "no null where the output takes none: {luca}");
     }
 }
 
@@ -396,7 +396,7 @@ async fn a_wrong_query_is_told_by_the_code_and_the_word_at_which_it_stopped() {
         let expected = if registry.is_postgres() {
             "the query names a table or column that the database does not have (42703, at `p.taxcode`)"
         } else {
-            "the database does not take the query (1)"
+            "the database does not take the query (1, at `p.taxcode`)"
         };
         assert_eq!(fault.text, expected);
         if registry.is_postgres() {

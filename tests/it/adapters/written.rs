@@ -28,7 +28,7 @@ query: household
 about: taxCode
 schema: facts/household.v1
 subjects: ${ [.members[].taxCode] }
-law: a-law
+law: [a-law]
 fresh_for: 24h
 ";
 
@@ -73,7 +73,15 @@ fn a_mistake_in_a_query_is_shown_where_it_stands() {
     let wrong = example().replace(":taxCode", ":taxcode");
     let said = checked(&wrong).1;
     let said: Vec<Diagnostic> = said.into_iter().filter(|one| one.code == "SN0471").collect();
-    insta::assert_snapshot!(render_text(&said), @"");
+    insta::assert_snapshot!(render_text(&said), @r#"
+    error[SN0471]: `:taxcode` of the query is no field of the input
+      --> config/snodo.yaml:16:11
+       |
+    16 |           SELECT m.tax_code AS "taxCode", m.surname AS "familyName", m.name AS "givenName", m.kinship AS role
+       |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ wrong option
+       |
+    help: write `taxCode`, the nearest of the fields of the input
+    "#);
     for (right, wrong, code) in [
         ("SELECT m.tax_code", "DELETE m.tax_code", "SN0470"),
         ("ORDER BY m.born", "; DROP TABLE residents", "SN0470"),

@@ -63,14 +63,12 @@ impl Postgres {
 
     pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Vec<Row>, Trouble> {
         let mut connection = self.connection(question.until).await?;
-        match timeout_at(question.until, answered(&mut connection, question)).await {
-            Ok(rows) => rows,
-            Err(_) => {
-                // What is under way there is not waited for.
-                connection.close_on_drop();
-                Err(Trouble::Late)
-            }
-        }
+        let rows = timeout_at(question.until, answered(&mut connection, question)).await;
+        rows.unwrap_or_else(|_| {
+            // What is under way there is not waited for.
+            connection.close_on_drop();
+            Err(Trouble::Late)
+        })
     }
 
     pub(super) async fn probe(&self, until: Instant) -> Result<(), Trouble> {
