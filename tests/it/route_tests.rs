@@ -93,6 +93,15 @@ fn facts_are_asked_once_and_every_outcome_is_a_way_that_tests_go() {
     assert_eq!(code, 0, "{said}");
 }
 
+/// Routes as municipalities have them: what is right does what its author expects.
+#[test]
+fn right_routes_with_facts_do_what_their_tests_say() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/it/fixtures/corpus");
+    let (code, said) = run(Path::new(corpus), &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("passed: 14 "), "{said}");
+}
+
 /// What `new` writes of a fact is complete: its schema is what the authority promises to answer.
 #[test]
 fn a_new_fact_is_what_its_authority_answers() {
