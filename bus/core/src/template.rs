@@ -355,7 +355,12 @@ impl Use {
     }
 }
 
-fn valid(value: &Value, schema: &Validator, what: impl Fn() -> String) -> Result<(), Fault> {
+/// Whether a value is what its schema says; `what` says of what the fault speaks.
+pub(crate) fn valid(
+    value: &Value,
+    schema: &Validator,
+    what: impl Fn() -> String,
+) -> Result<(), Fault> {
     if schema.is_valid(value) {
         return Ok(());
     }

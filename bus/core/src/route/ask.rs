@@ -11,7 +11,8 @@ use crate::{
     facts::{Fact, Parts},
     fault::{Fault, FaultClass},
     route::{Callee, Route, Step, Verb},
-    template::{Condition, FACT, Scope, Template},
+    schema::Validator,
+    template::{Condition, FACT, Scope, Template, valid},
 };
 
 /// What `step_done.operation` begins with, where a fact was asked for.
@@ -30,6 +31,8 @@ pub struct Ask {
     pub when: Option<Condition>,
     /// About whom, and what else the question says.
     pub input: Template,
+    /// Checks it.
+    pub(crate) schema: Validator,
     /// The reference of the case.
     pub case: Template,
     /// What the route reads of it.
@@ -212,7 +215,8 @@ impl Ask {
         format!("{DECLARES}{}", self.fact.name)
     }
 
-    /// What is asked of the message in `scope`; none where it is not asked.
+    /// What is asked of the message in `scope`, valid against the operation's schema; none where it is not
+    /// asked.
     pub fn question(&self, scope: &Scope<'_>) -> Result<Option<Question>, Fault> {
         if !self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))? {
             return Ok(None);
@@ -222,6 +226,7 @@ impl Ask {
             Value::String(about) if !about.is_empty() => about.clone(),
             _ => return Err(self.unasked("about nobody")),
         };
+        valid(&input, &self.schema, || format!("the question to `{}`", self.fact.source()))?;
         match self.case.render(scope)? {
             Value::String(case) if !case.is_empty() => Ok(Some(Question { input, about, case })),
             _ => Err(self.unasked("for no case")),

@@ -276,6 +276,8 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 when: transpose(when)?,
                 fact: Arc::clone(fact?),
                 input: input?,
+        let span = &need.fact.span;
+        let schema = fact.and_then(|fact| self.input_schema(&fact.held_by, &fact.operation, span));
                 case: case?,
                 // Known when every expression was read.
                 parts: Parts::default(),
@@ -287,6 +289,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 priority: need.priority,
             }),
         })
+                schema: schema?,
     }
 
     /// The input of the question: about whom, and what else it says.

@@ -13,6 +13,7 @@ use crate::{
         file::{BranchFile, StepFile, VerbFile},
         refusal,
     },
+    schema::Validator,
     template::Condition,
     types::{Type, infer::Context, library::Library},
     yaml::{Node, fields::At, offsets},
@@ -147,17 +148,29 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let input = Some(Library::guest(&operation.input));
         let fits = self.fit(&step.with, (&of, &seen), (input, &target.value));
         let result = self.result(target, operation, if_refused);
-        let schema = self.targets.input(instance, operation);
-        if schema.is_none() {
-            let title = format!("the input schema of `{}` cannot be compiled", target.value);
-            let words = Words::new(title, "used here", "correct the schema of the operation");
-            self.error("SN0303", target.span.clone(), words);
-        }
+        let schema = self.input_schema(instance, operation, &target.span);
         let instance = instance.to_owned();
         let verb = with.zip(schema).filter(|_| fits).map(|(with, schema)| {
             Verb::Use(Use { instance, operation: operation.clone(), with, if_refused, schema })
         });
         (verb, result)
+    }
+
+    /// What checks the input of an operation that is called at `span`.
+    pub(super) fn input_schema(
+        &mut self,
+        instance: &str,
+        operation: &Operation,
+        span: &Range<usize>,
+    ) -> Option<Validator> {
+        let schema = self.targets.input(instance, operation);
+        if schema.is_none() {
+            let title =
+                format!("the input schema of `{instance}.{}` cannot be compiled", operation.name);
+            let words = Words::new(title, "used here", "correct the schema of the operation");
+            self.error("SN0303", span.clone(), words);
+        }
+        schema
     }
 
     /// The type of what `$steps.<id>` reads.

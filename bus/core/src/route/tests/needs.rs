@@ -95,8 +95,8 @@ fn house(route: &str, facts: &[&str]) -> House {
     let mut check = object(json!({ "protocol": text(), "word": { "enum": ["a", "b"] } }), &[]);
     check["x-unclaimed"] = json!("discard");
     let requested = object(
-        json!({ "applicant": text(), "child": text(), "wantsReduction": { "type": "boolean" }, "note": text() }),
-        &["applicant", "child", "wantsReduction"],
+        json!({ "applicant": text(), "child": text(), "wantsReduction": { "type": "boolean" }, "note": text(), "extra": {} }),
+        &["applicant", "child", "wantsReduction", "extra"],
     );
     let documents = [
         ("scuola.canteen-enrolment.requested.v1", requested),
@@ -109,6 +109,10 @@ fn house(route: &str, facts: &[&str]) -> House {
     let enrol =
         object(json!({ "child": text(), "isee": { "type": "integer" }, "on": text() }), &["child"]);
     let number = object(json!({ "number": text() }), &["number"]);
+    let either = object(
+        json!({ "taxCode": { "type": ["string", "integer", "null"] }, "on": text() }),
+        &["taxCode"],
+    );
     let operations = [
         (
             "protocollo",
@@ -125,6 +129,7 @@ fn house(route: &str, facts: &[&str]) -> House {
                 },
                 operation("C004", dated, verdict, Idempotent),
                 operation("C001", person(), json!({}), Once),
+                operation("C007", either, household(), Idempotent),
             ],
         ),
     ];
@@ -255,6 +260,33 @@ fn a_question_says_about_whom_and_for_which_case_or_is_not_put() {
     assert_eq!(asked(1, body("A", false)), Ok(None), "who wants no reduction is not looked up");
     let fault = asked(0, body("", false)).expect_err("about nobody");
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Poison, "SN0773"));
+}
+
+/// Where its type is not known, a question is checked when it is put, as the input of a step is.
+#[test]
+fn a_question_that_the_operation_does_not_take_is_not_put() {
+    let text = with(
+        "case: ${ $steps.register.number }\n  isee",
+        "case: c\n    with: { on: \"${ .extra }\" }\n  isee",
+    );
+    let facts = [&HOUSEHOLD.replace("C021", "C007"), ISEE, DEATH];
+    let (compiled, said) = compile(&house(&text, &facts));
+    let compiled = compiled.unwrap_or_else(|| panic!("{}", render_text(&said)));
+    let canteen = compiled.routes.iter().next().expect("one route");
+    let envelope = envelope();
+    let asked = |extra: Value| {
+        let body =
+            json!({ "applicant": "A", "child": "C", "wantsReduction": false, "extra": extra });
+        asks(canteen)[0].question(&Scope::new(&body, &envelope, &Map::new()))
+    };
+    let question = asked(json!("2026-01-01")).expect("it is text").expect("it is asked");
+    assert_eq!(question.input["on"], "2026-01-01");
+    let fault = asked(json!(17)).expect_err("a number");
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Poison, "SN0757"));
+    assert_eq!(
+        fault.text,
+        "the question to `anpr.C007` is not valid: at `/on`: string expected (type)"
+    );
 }
 
 #[test]
