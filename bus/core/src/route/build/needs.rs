@@ -322,6 +322,11 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let words =
             ["the case", "text", "name what people know it by: ${ $steps.register.number }"];
         let right = self.is_one_of(node, (&of, &seen), &[Kind::Text], words);
+        if right && let Some(of) = of.objects.first().map(|object| object.get(&fact.about)) {
+            // An operation may take null, or a number; a question is about a person.
+            let words = ["`about`", "text", "name the person: ${ .applicant.taxCode }"];
+            right = self.is_one_of(about, (&of, &seen), &[Kind::Text], words);
+        }
         case.filter(|_| right)
     }
 

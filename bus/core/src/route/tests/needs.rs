@@ -480,6 +480,16 @@ fn mistakes_of_needs_and_facts_have_their_place_and_words() {
             CANTEEN.to_owned(),
             vec![HOUSEHOLD.replace("[.members[].taxCode]", ".members")],
         ),
+        (
+            "about whom is perhaps null where the operation takes it",
+            with("about: ${ .applicant }", "about: ${ .note }"),
+            vec![HOUSEHOLD.replace("C021", "C007")],
+        ),
+        (
+            "about a number",
+            with("about: ${ .applicant }", "about: ${ .applicant | length }"),
+            vec![HOUSEHOLD.replace("C021", "C007")],
+        ),
     ];
     let mut said = String::new();
     for (what, text, facts) in cases {
