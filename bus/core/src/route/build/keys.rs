@@ -7,7 +7,7 @@ use crate::{
     diagnostic::Words,
     route::{Order, file::OrderFile},
     schedule::{Period, Schedule},
-    template::{Template, compile::Read},
+    template::{Template, compile::Read, uses::FACTS},
     timestamp::Timestamp,
     types::{Kind, Type},
     yaml::{Content, Node},
@@ -30,13 +30,15 @@ impl Builder<'_, '_, '_> {
             self.error("SN0154", order.key.span.clone(), words);
         }
         let reads = seen.iter().flat_map(|seen| &seen.reads);
-        let of_step = |read: &&Read| read.variable.as_deref() == Some("$steps");
+        let later = |read: &&Read| matches!(read.variable.as_deref(), Some("$steps" | FACTS));
         let mut right = true;
-        if let Some(read) = reads.clone().find(of_step) {
+        if let Some(read) = reads.clone().find(later) {
             let help = "take a field of the message: `${ .… }`";
+            let is_step = read.variable.as_deref() == Some("$steps");
+            let label = if is_step { "no step has run then" } else { "no fact was asked then" };
             let words = Words::new(
                 "the order is fixed when a message is accepted, before any step",
-                "no step has run then",
+                label,
                 help,
             );
             let span = read.span();

@@ -490,6 +490,7 @@ fn mistakes_of_needs_and_facts_have_their_place_and_words() {
             with("about: ${ .applicant }", "about: ${ .applicant | length }"),
             vec![HOUSEHOLD.replace("C021", "C007")],
         ),
+        ("in the order", with("needs:", "order_by: ${ $facts.household.since }\nneeds:"), vec![]),
     ];
     let mut said = String::new();
     for (what, text, facts) in cases {
