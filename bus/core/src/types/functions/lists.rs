@@ -161,7 +161,7 @@ impl<'s> Inference<'s> {
                 "`map(select(. != null))` before it",
             );
         }
-        Stream::one(extreme(&list))
+        Stream::one(bounded(extreme(&list), &list, call.name == "max"))
     }
 
     fn join(&mut self, call: Call<'_, 's>) -> Stream {
@@ -246,6 +246,33 @@ fn extreme(list: &List) -> Type {
     let element = list.element();
     let sure = list.least > 0 || seeded(Bug::MinIsThere);
     if sure { element } else { element.or_null() }
+}
+
+/// The greatest of several numbers is not below any that is surely there, nor the least above one:
+/// `[1, .n] | max`, as people write a bound.
+fn bounded(mut of: Type, list: &List, greatest: bool) -> Type {
+    if !list.element().is_only(Kind::Number) {
+        return of;
+    }
+    let Some(number) = &mut of.number else { return of };
+    let sure = usize::try_from(list.least).unwrap_or(usize::MAX);
+    for there in list.first.iter().take(sure).filter_map(|one| one.number.as_ref()) {
+        if greatest {
+            number.least = ends(number.least, there.least, f64::max);
+        } else {
+            number.most = ends(number.most, there.most, f64::min);
+        }
+    }
+    let (least, most) = (number.least, number.most);
+    let within =
+        |n: &f64| least.is_none_or(|least| *n >= least) && most.is_none_or(|most| *n <= most);
+    number.literals.iter_mut().for_each(|literals| literals.retain(within));
+    number.nonzero |= least.is_some_and(|least| least > 0.0) || most.is_some_and(|most| most < 0.0);
+    of
+}
+
+fn ends(one: Option<f64>, other: Option<f64>, of: fn(f64, f64) -> f64) -> Option<f64> {
+    one.zip(other).map(|(one, other)| of(one, other)).or(one).or(other)
 }
 
 fn flat(list: &List) -> Type {

@@ -444,8 +444,10 @@ fn of_text(dice: &mut Dice) -> &'static str {
 }
 
 fn of_number(dice: &mut Dice) -> &'static str {
-    const PARTS: [&str; 16] = [
+    const PARTS: [&str; 18] = [
         ". + 1",
+        "[., 2] | max",
+        "[10, .] | min",
         ". * 2",
         ". - 1",
         ". / 2",
