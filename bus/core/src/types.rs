@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-mod bugs;
+pub(crate) mod bugs;
 pub(crate) mod fits;
 mod functions;
 pub(crate) mod infer;

@@ -12,7 +12,10 @@ use super::{
     native::literal,
     tree::{BinaryOp, Part, Path, Pattern, StrPart, Term},
 };
-use crate::facts::{Parts, Way};
+use crate::{
+    facts::{Parts, Way},
+    types::bugs::{Bug, seeded},
+};
 
 /// The variable that holds the facts.
 pub(crate) const FACTS: &str = "$facts";
@@ -77,7 +80,7 @@ impl<'s> Reader<'s> {
     /// All of what is held is read, or only that it is there.
     fn read(&mut self, held: &Held, whole: bool) {
         for at in &held.at {
-            self.parts.add(at, whole);
+            self.parts.add(at, whole && !seeded(Bug::PartIsNotKept));
         }
         held.items.iter().for_each(|items| self.read(items, whole));
         held.fields.values().for_each(|field| self.read(field, whole));

@@ -41,6 +41,16 @@ pub(crate) enum Bug {
     DifferenceGrows,
     /// `min` of an empty list is not null.
     MinIsThere,
+    /// A need that may be left without a value never is.
+    NeedIsThere,
+    /// Of what an expression reads of a fact only that it is there is kept.
+    PartIsNotKept,
+    /// What one branch asks counts as asked behind it.
+    BranchAsksForAll,
+    /// What a need reads of another one is not asked before it.
+    NeedOfNeedIsNotAsked,
+    /// A verification is a yes or no.
+    UndeterminedIsForgotten,
 }
 
 #[cfg(test)]

@@ -18,7 +18,11 @@ use crate::{
         compile::{Seen, facts_read},
         uses::FACTS,
     },
-    types::{Kind, Type, library::Library},
+    types::{
+        Kind, Type,
+        bugs::{Bug, seeded},
+        library::Library,
+    },
     yaml::{Content, Key, Node},
 };
 
@@ -57,7 +61,9 @@ impl Asked<'_> {
 
     /// What was asked since is asked in a branch only.
     pub(super) fn leave(&mut self, mark: usize) {
-        self.before.truncate(mark);
+        if !seeded(Bug::BranchAsksForAll) {
+            self.before.truncate(mark);
+        }
     }
 }
 
@@ -107,6 +113,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             let fact = self.targets.fact(&need.fact.value);
             let of = fact.map_or_else(Type::unknown, |fact| facts::type_of(fact, library));
             let null = need.may_be_null() || silent.contains(&need.name.value.as_str());
+            let null = null && !seeded(Bug::NeedIsThere);
             (need.name.value.clone(), if null { of.or_null() } else { of })
         };
         let facts = written.needs.iter().map(of).collect();
@@ -233,7 +240,9 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 continue;
             }
             self.asked.within.push(name);
-            self.ask(&self.read_by(need.nodes()), into);
+            if !seeded(Bug::NeedOfNeedIsNotAsked) {
+                self.ask(&self.read_by(need.nodes()), into);
+            }
             self.asked.within.pop();
             let step = self.question(need);
             self.asked.before.push(name);
@@ -261,6 +270,8 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         });
         let fact = self.targets.fact(&need.fact.value);
         let input = fact.and_then(|fact| self.input_of(need, fact));
+        let span = &need.fact.span;
+        let schema = fact.and_then(|fact| self.input_schema(&fact.held_by, &fact.operation, span));
         let case = self.case(&need.case);
         self.templates.sees = sees;
         let name = need.name.value.as_str();
@@ -276,8 +287,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 when: transpose(when)?,
                 fact: Arc::clone(fact?),
                 input: input?,
-        let span = &need.fact.span;
-        let schema = fact.and_then(|fact| self.input_schema(&fact.held_by, &fact.operation, span));
+                schema: schema?,
                 case: case?,
                 // Known when every expression was read.
                 parts: Parts::default(),
@@ -289,7 +299,6 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 priority: need.priority,
             }),
         })
-                schema: schema?,
     }
 
     /// The input of the question: about whom, and what else it says.
@@ -313,6 +322,11 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let (input, of, seen) = self.part(&written, "about");
         let schema = Some(Library::guest(&fact.operation.input));
         right &= self.fit(&written, (&of, &seen), (schema, &fact.source()));
+        if right && let Some(of) = of.objects.first().map(|object| object.get(&fact.about)) {
+            // An operation may take null, or a number; a question is about a person.
+            let words = ["`about`", "text", "name the person: ${ .applicant.taxCode }"];
+            right = self.is_one_of(about, (&of, &seen), &[Kind::Text], words);
+        }
         input.filter(|_| right)
     }
 
@@ -322,11 +336,6 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let words =
             ["the case", "text", "name what people know it by: ${ $steps.register.number }"];
         let right = self.is_one_of(node, (&of, &seen), &[Kind::Text], words);
-        if right && let Some(of) = of.objects.first().map(|object| object.get(&fact.about)) {
-            // An operation may take null, or a number; a question is about a person.
-            let words = ["`about`", "text", "name the person: ${ .applicant.taxCode }"];
-            right = self.is_one_of(about, (&of, &seen), &[Kind::Text], words);
-        }
         case.filter(|_| right)
     }
 
