@@ -197,7 +197,7 @@ impl Making {
 
     fn verification(&mut self, file: &mut Value) -> (Value, Type) {
         file["kind"] = "verification".into();
-        let words = &VERDICTS[..1 + self.dice.below(VERDICTS.len())];
+        let words = &VERDICTS[..=self.dice.below(VERDICTS.len())];
         let output = json!({
             "type": "object", "additionalProperties": false, "required": ["outcome"],
             "properties": { "outcome": { "enum": words }, "at": { "type": "string" } },
