@@ -30,6 +30,7 @@ mod desk;
 mod disclosures;
 mod doctor;
 mod explain;
+mod fmt;
 mod graph;
 mod group;
 mod help;
@@ -84,6 +85,8 @@ enum Command {
     /// Write a new route with its tests, a purpose or a party, complete enough for `check` and `test`
     #[command(subcommand)]
     New(new::New),
+    /// Write the YAML files of the house in one form; what they mean and their comments stay
+    Fmt(fmt::Fmt),
     /// Have the running bus read the house again: routes, schemas, parties
     Reload(desk::Reload),
     /// Send a message to the bus and print its id
@@ -161,6 +164,7 @@ fn dispatch(cli: &Cli, catalog: &Catalog) -> Result<Exit, Failure> {
         Command::Lsp(lsp) => lsp.run(common, catalog),
         Command::Graph(graph) => graph.run(common, catalog),
         Command::New(new) => new.run(common, catalog),
+        Command::Fmt(fmt) => fmt.run(common),
         Command::Reload(reload) => block_on(reload.run(common, catalog)),
         Command::Send(send) => block_on(send.run(common)),
         Command::OnceOnly(once_only) => once_only.run(common, catalog),

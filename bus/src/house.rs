@@ -3,7 +3,13 @@
 //! Invariant: every text comes from [`Folder`]; files are read in the order of their names, so that what is
 //! said does not depend on the disk.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
 use snodo_core::{
     adapter::{Catalog, Instances, OpenError, Opening, Pace, Port},
@@ -296,6 +302,40 @@ pub fn read(house: &Folder, problems: &mut Problems) -> Files {
     }
 }
 
+/// The paths of the YAML files that `check` reads, of all environments.
+pub fn yaml_files(house: &Folder) -> Vec<String> {
+    const FOLDERS: [&str; 5] =
+        ["config/env", "config/parties", "routes", "routes/facts", "routes/purposes"];
+    let main = Some(settings::FILE.to_owned()).filter(|file| house.holds(file));
+    let below = FOLDERS.into_iter().flat_map(|folder| {
+        let files = house.names(folder).into_iter();
+        files.filter(|file| has_ending(file, "yaml")).map(move |file| format!("{folder}/{file}"))
+    });
+    main.into_iter().chain(below).filter(|path| !house.is_folder(path)).collect()
+}
+
+/// Puts a text in the place of a file at once and for good: whoever reads sees the one or the other. A link
+/// stays one, and who may read and write it stays the same.
+pub fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let file = file.canonicalize()?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    // Hidden: nobody takes it for a file of the house.
+    let beside = folder.join(format!(".{name}.{}", std::process::id()));
+    let written = write_beside(&beside, &file, text).and_then(|()| fs::rename(&beside, &file));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written.and_then(|()| fs::File::open(folder)?.sync_all())
+}
+
+fn write_beside(beside: &Path, file: &Path, text: &str) -> io::Result<()> {
+    let mut open = fs::OpenOptions::new().write(true).create_new(true).open(beside)?;
+    open.set_permissions(file.metadata()?.permissions())?;
+    open.write_all(text.as_bytes())?;
+    open.sync_all()
+}
+
 /// The files of a folder that are wanted, in the order of their names.
 fn folder(
     house: &Folder,
@@ -318,7 +358,8 @@ fn folder(
     found
 }
 
-fn source(house: &Folder, path: String, problems: &mut Problems) -> Option<Arc<SourceFile>> {
+/// Reads a text file of the house; that it cannot be read is said.
+pub fn source(house: &Folder, path: String, problems: &mut Problems) -> Option<Arc<SourceFile>> {
     match house.text(&path) {
         Ok(text) => Some(Arc::new(SourceFile { path, text })),
         Err(why) => {

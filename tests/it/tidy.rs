@@ -238,6 +238,7 @@ const HOMES: &[(&str, &str, &str)] = &[
     ("layout::", "bus/core/src/route/graph", "`snodo_core::route::svg`"),
     ("tokio_rustls::", "bus/src/doctor/certificates.rs", "a library that speaks TLS itself"),
     ("x509_parser::", "bus/src/doctor/certificates.rs", "`doctor::of_certificates`"),
+    ("pretty_yaml::", "bus/src/cli/fmt.rs", "`snodo_core::yaml::layout`"),
     ("backoff::", "bus/src/retry.rs", "`crate::retry`"),
     ("prometheus::", "bus/src/metrics", "`crate::metrics`"),
     ("config::", "bus/src/settings", "`crate::settings`"),

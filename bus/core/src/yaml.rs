@@ -11,6 +11,7 @@ use serde_saphyr::granit_parser::{Event, Parser, ScanError, Span, StructureStyle
 use crate::diagnostic::{Place, Problems, SourceFile, Words};
 
 pub(crate) mod fields;
+pub mod layout;
 mod looks;
 
 pub use fields::duration;
