@@ -18,7 +18,7 @@ use reqwest::{
 };
 use serde_json::Value;
 use snodo_core::{
-    adapter::{Adapter, Asking, Call, OpenError, Opening, Operation, Receipt},
+    adapter::{Adapter, Asking, Call, Example, OpenError, Opening, Operation, Receipt},
     fault::Fault,
     verdict::EffectKind,
 };
@@ -58,6 +58,7 @@ pub struct Anpr {
 
 impl Adapter for Anpr {
     const KIND: &'static str = "anpr";
+    const EXAMPLE: Example = Example { options: include_str!("anpr/example.yaml"), schemas: &[] };
     /// Numbers must come in order: ANPR refuses one that is lower than the last.
     const AT_ONCE: u32 = 1;
     type Options = Options;

@@ -17,7 +17,7 @@ use reqwest::{
 };
 use serde_json::Value;
 use snodo_core::{
-    adapter::{Adapter, Call, Evidence, OpenError, Opening, Operation, Recalled, Receipt},
+    adapter::{Adapter, Call, Evidence, Example, OpenError, Opening, Operation, Recalled, Receipt},
     fault::{Fault, FaultClass},
     ids::Digest,
 };
@@ -55,6 +55,13 @@ struct Checked {
 
 impl Adapter for Http {
     const KIND: &'static str = "http";
+    const EXAMPLE: Example = Example {
+        options: include_str!("http/example.yaml"),
+        schemas: &[
+            ("NAME/message.v1", include_str!("http/message.json")),
+            ("NAME/answer.v1", include_str!("http/answer.json")),
+        ],
+    };
     type Options = Options;
 
     fn open(options: Options, opening: &Opening) -> Result<Self, OpenError> {

@@ -15,7 +15,7 @@ use reqwest::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use snodo_core::{
-    adapter::{Adapter, Asking, Call, OpenError, Opening, Operation, Receipt},
+    adapter::{Adapter, Asking, Call, Example, OpenError, Opening, Operation, Receipt},
     fault::Fault,
     verdict::EffectKind,
 };
@@ -176,6 +176,7 @@ pub struct Indicator {
 
 impl Adapter for Isee {
     const KIND: &'static str = "isee";
+    const EXAMPLE: Example = Example { options: include_str!("isee/example.yaml"), schemas: &[] };
     type Options = Options;
 
     fn open(options: Options, _opening: &Opening) -> Result<Self, OpenError> {

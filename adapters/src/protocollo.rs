@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 use snodo_core::{
-    adapter::{Adapter, Call, OpenError, Opening, Operation, Receipt, WRONG_OPTION},
+    adapter::{Adapter, Call, Example, OpenError, Opening, Operation, Receipt, WRONG_OPTION},
     fault::{Fault, FaultClass},
     register::{
         Annulled, Found, LedgerEffect, NUMBER_PATTERN, Registered, Registration, read_number,
@@ -59,6 +59,10 @@ pub struct Lookup {
 
 impl Adapter for Protocollo {
     const KIND: &'static str = "protocollo";
+    const EXAMPLE: Example = Example {
+        options: "aoo: c_x000    # the area organizzativa omogenea whose register it is, as IPA knows it",
+        schemas: &[],
+    };
     type Options = Options;
 
     fn open(options: Options, _opening: &Opening) -> Result<Self, OpenError> {

@@ -82,7 +82,8 @@ enum Command {
     Lsp(lsp::Lsp),
     /// Draw who sends what, which route takes it and what comes of it
     Graph(graph::Graph),
-    /// Write a new route with its tests, a purpose or a party, complete enough for `check` and `test`
+    /// Write a new route with its tests, a purpose, a fact, an adapter or a party, complete enough for
+    /// `check` and `test`
     #[command(subcommand)]
     New(new::New),
     /// Write the YAML files of the house in one form; what they mean and their comments stay
@@ -96,7 +97,7 @@ enum Command {
     OnceOnly(once_only::OnceOnly),
     /// Explain a code such as SN0103: what happened, why, what to do, who
     Explain(explain::Explain),
-    /// Print the schema of route files; publish types, so that they cannot change
+    /// Print the schema of routes, tests or facts; publish types, so that they cannot change
     #[command(subcommand)]
     Schema(schema::Schema),
     /// Tell what became of a message and of all that came of it

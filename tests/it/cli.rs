@@ -136,6 +136,7 @@ fn new_files_pass_check_and_test_as_they_are() {
         let (code, _, err) = run(house.path(), &["check"]);
         assert_eq!((code, err.as_str()), (0, "nothing is wrong\n"));
         done(&["test", "--min-coverage", "100"]);
+        assert_eq!(done(&["fmt", "--check"]), "", "what is written is in form");
 
         let (code, _, err) = run(house.path(), &[&["new", "route", "canteen"][..], &new].concat());
         let there = "snodo: routes/canteen.yaml is there already; nothing was written\n";
@@ -143,6 +144,76 @@ fn new_files_pass_check_and_test_as_they_are() {
         let (code, _, err) = run(house.path(), &["new", "purpose", "x", "--law", "anything"]);
         assert!(code == 2 && err.contains("it has: a-law"), "{err}");
         assert_eq!(run(house.path(), &["new", "party", "Desk"]).0, 2);
+    }
+}
+
+/// A kind that is added to the catalogue says how an instance begins, or this fails.
+#[test]
+fn a_new_adapter_of_each_kind_checks_as_it_is() {
+    let flow = format!("{CONFIG}adapters: {{ own_archive: {{ kind: archive }} }} # ours\n");
+    let block = format!("adapters:\n  own_archive: {{ kind: archive }} # ours\n{CONFIG}");
+    let test = format!("{CONFIG}environment: {{ kind: test }}\n");
+    for before in [CONFIG, &flow, &block, &test] {
+        for kind in snodo_adapters::catalog().kinds() {
+            let house = house(before);
+            let (code, out, err) =
+                run(house.path(), &["new", "adapter", "far_side", "--kind", kind]);
+            assert_eq!(code, 0, "{kind}: {out}{err}");
+            assert!(out.ends_with("wrote config/snodo.yaml\n"), "{out}");
+            let (code, out, err) = run(house.path(), &["check", "--json"]);
+            let said: Vec<serde_json::Value> = serde_json::from_str(&out).expect("JSON");
+            // The secrets of this house are nobody's.
+            assert!(
+                code == 0 && said.iter().all(|one| one["code"] == "SN0458"),
+                "{kind}: {out}{err}"
+            );
+            let after = fs::read_to_string(house.path().join("config/snodo.yaml")).expect("read");
+            for line in before.lines().map(|line| line.trim_end_matches(" } # ours")) {
+                assert!(after.contains(line), "{line} is not in {after}");
+            }
+            if before != flow {
+                let (code, out, _) = run(house.path(), &["fmt", "--check"]);
+                assert_eq!((code, out.as_str()), (0, ""), "{after}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_adapter_that_cannot_be_says_why_and_writes_nothing() {
+    let flow = format!("{CONFIG}adapters: {{ own_archive: {{ kind: archive }} }}\n");
+    for (config, name, kind, said) in [
+        (
+            flow.as_str(),
+            "own_archive",
+            "archive",
+            "there is an adapter instance `own_archive` already; nothing was written",
+        ),
+        (
+            CONFIG,
+            "a",
+            "htp",
+            "there is no adapter of kind `htp`: write `http`, the nearest of the kinds of adapters",
+        ),
+        (
+            CONFIG,
+            "a-b",
+            "http",
+            "`a-b` is no name: write small letters, digits and `_`, first a letter",
+        ),
+        (
+            "{ data: data, ledger: { sqlite: l.db }, broker: { private: true } }\n",
+            "a",
+            "archive",
+            "config/snodo.yaml has no place for `a`: write `adapters:` there, below it one instance per line, \
+             and call this again; nothing was written",
+        ),
+    ] {
+        let house = house(config);
+        let (code, out, err) = run(house.path(), &["new", "adapter", name, "--kind", kind]);
+        assert_eq!((code, out.as_str(), err), (2, "", format!("snodo: {said}\n")));
+        let after = fs::read_to_string(house.path().join("config/snodo.yaml")).expect("read");
+        assert_eq!(after, config);
     }
 }
 

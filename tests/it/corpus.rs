@@ -95,6 +95,40 @@ fn editors_have_nothing_to_say_of_routes_that_are_right() {
     }
 }
 
+/// The texts of the facts in the folders of houses, by path.
+fn facts() -> BTreeMap<PathBuf, String> {
+    let fixtures = repository().join("tests/it/fixtures");
+    let houses = [repository(), fixtures.join("fact-tests"), fixtures.join("once-only/house")];
+    let folders = houses.iter().map(|house| house.join("routes/facts"));
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).expect("a folder"));
+    let text = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).expect("readable"));
+    files.map(|file| text(file.expect("readable").path())).collect()
+}
+
+#[test]
+fn editors_have_nothing_to_say_of_facts_that_are_right() {
+    let schema = Schemas::default().compile(&language::fact_schema()).expect("it compiles");
+    let facts = facts();
+    assert!(facts.len() >= 9, "{}", facts.len());
+    for (path, text) in &facts {
+        let violations = schema.violations(&read(text));
+        assert!(violations.is_empty(), "{}: {violations:?}", path.display());
+    }
+    let household = &facts[&repository().join("routes/facts/household.yaml")];
+    for (from, to) in [
+        ("title: ", "titel: "),
+        ("held_by: anpr\n", ""),
+        ("fresh_for: 24h", "fresh_for: 24 hours"),
+        ("about: taxCode", "about: taxCode\nkind: verification"),
+        ("schema: facts/household.v1\n", ""),
+        ("fact: household", "fact: Household"),
+        ("about: taxCode", "about: taxCode\nquota: 100"),
+    ] {
+        assert_eq!(household.matches(from).count(), 1, "{from}");
+        assert!(!schema.is_valid(&read(&household.replace(from, to))), "{from} → {to}");
+    }
+}
+
 #[test]
 fn editors_see_what_the_check_sees_of_words_that_are_not_there() {
     let schema = Schemas::default().compile(&language::schema()).expect("it compiles");

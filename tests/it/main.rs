@@ -12,6 +12,7 @@ mod documents;
 mod engine;
 mod chaos;
 mod faults;
+mod fmt;
 mod language;
 mod ledger;
 mod lsp;

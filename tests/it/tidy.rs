@@ -685,15 +685,21 @@ fn every_page_is_listed(house: &[File]) -> Complaints {
 
 const LANGUAGE: &str = "config/route.schema.json";
 const LANGUAGE_OF_TESTS: &str = "config/route-tests.schema.json";
+const LANGUAGE_OF_FACTS: &str = "config/fact.schema.json";
 
-/// Editors find the schema of the language by the first line of each route, and of its tests.
+/// Editors find the schema of the language by the first line of each route, of its tests, and of each fact.
 fn routes_name_their_schema(file: &File) -> Complaints {
     let folder = Path::new(&file.path).parent().and_then(Path::to_str);
-    let is_route = folder == Some("routes") && file.is(&[".yaml"]) && file.stem() != "laws";
+    let is_fact = folder == Some("routes/facts");
+    let is_route = folder == Some("routes") && file.stem() != "laws";
     let is_test = file.stem().strip_suffix(".test").is_some();
-    let schema = if is_test { LANGUAGE_OF_TESTS } else { LANGUAGE };
+    let schema = match (is_fact, is_test) {
+        (true, _) => format!("../{LANGUAGE_OF_FACTS}"),
+        (false, true) => LANGUAGE_OF_TESTS.to_owned(),
+        (false, false) => LANGUAGE.to_owned(),
+    };
     let line = format!("# yaml-language-server: $schema=../{schema}");
-    if !is_route || file.text.lines().next() == Some(&line) {
+    if !file.is(&[".yaml"]) || !(is_route || is_fact) || file.text.lines().next() == Some(&line) {
         return Vec::new();
     }
     vec![file.complaint(1, &format!("the schema is not named, use a first line `{line}`"))]
@@ -705,6 +711,7 @@ fn the_schema_of_the_language_is_the_one_that_is_printed(house: &[File]) -> Comp
     for (path, of, schema) in [
         (LANGUAGE, "route", language::schema()),
         (LANGUAGE_OF_TESTS, "tests", language::tests_schema()),
+        (LANGUAGE_OF_FACTS, "fact", language::fact_schema()),
     ] {
         let kept = house.iter().find(|file| file.path == path).map_or("", |file| &file.text);
         if kept != format!("{schema:#}\n") {
@@ -788,6 +795,7 @@ fn each_rule_about_one_file_finds_its_breach() {
         ),
         (8, "README.md", "[a](not/there.md)\n", "README.md:1: `not/there.md`"),
         (10, "routes/a.yaml", "route: a\n", "routes/a.yaml:1: the schema is not named"),
+        (10, "routes/facts/a.yaml", "fact: a\n", "routes/facts/a.yaml:1: the schema is not named"),
     ];
     for (rule, path, text, expected) in table {
         let found = PER_FILE[*rule](&sample(path, text));

@@ -192,6 +192,17 @@ pub struct Opening {
     pub schemas: Arc<Schemas>,
 }
 
+/// How an instance of a kind begins, to be changed: what `snodo new adapter` writes, complete enough for
+/// `check`. `NAME` stands for the instance's name, with `-` for `_`; `PURPOSE` for a purpose of the house;
+/// hosts end in `.example`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// What stands below `kind:`, in block style; "" where nothing must.
+    pub options: &'static str,
+    /// The types that it cites, each with its schema.
+    pub schemas: &'static [(&'static str, &'static str)],
+}
+
 /// One outside system, as its author writes it.
 #[diagnostic::on_unimplemented(
     note = "an adapter needs `KIND`, `Options`, `open`, `operations` and `call`; see adapters/src/http.rs"
@@ -201,6 +212,8 @@ pub trait Adapter: Sized + Send + Sync + 'static {
     const KIND: &'static str;
     /// The most calls under way at one time that its protocol bears, whatever `limits:` say.
     const AT_ONCE: u32 = u32::MAX;
+    /// How an instance begins; left out where it needs no options.
+    const EXAMPLE: Example = Example { options: "", schemas: &[] };
     /// The instance's options; unknown keys must be refused (`deny_unknown_fields`).
     type Options: DeserializeOwned;
 
@@ -295,7 +308,7 @@ type Open = fn(Value, &Opening) -> Result<Arc<dyn Port>, OpenError>;
 
 /// Every kind of adapter that a binary knows.
 #[derive(Default, Clone)]
-pub struct Catalog(BTreeMap<&'static str, Open>);
+pub struct Catalog(BTreeMap<&'static str, (Open, Example)>);
 
 impl Catalog {
     /// With one more kind.
@@ -306,7 +319,7 @@ impl Catalog {
                 .map_err(|error| wrong_options(A::KIND, opening, &error))?;
             Ok(Arc::new(A::open(options, opening)?))
         };
-        let previous = self.0.insert(A::KIND, open);
+        let previous = self.0.insert(A::KIND, (open, A::EXAMPLE));
         assert!(previous.is_none(), "two adapters are called `{}`", A::KIND);
         self
     }
@@ -318,7 +331,12 @@ impl Catalog {
         options: Value,
         opening: &Opening,
     ) -> Option<Result<Arc<dyn Port>, OpenError>> {
-        self.0.get(kind).map(|open| open(options, opening))
+        self.0.get(kind).map(|(open, _)| open(options, opening))
+    }
+
+    /// How an instance of `kind` begins; `None` where there is no such kind.
+    pub fn example(&self, kind: &str) -> Option<Example> {
+        self.0.get(kind).map(|(_, example)| *example)
     }
 
     /// The kinds, in order.

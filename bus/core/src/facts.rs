@@ -22,7 +22,7 @@ pub mod declared;
 pub mod known;
 mod parts;
 pub mod quota;
-mod read;
+pub(crate) mod read;
 
 pub use parts::Parts;
 pub(crate) use parts::Way;

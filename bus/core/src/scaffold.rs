@@ -12,6 +12,10 @@ use crate::{
     schema::{Schemas, path_of_kind},
 };
 
+mod instance;
+
+pub use instance::NewAdapter;
+
 /// A file, by its path in the house.
 pub type NewFile = (String, String);
 
@@ -122,7 +126,8 @@ pub fn fact(wanted: &NewFact) -> Vec<NewFile> {
     let schema = if verifies { String::new() } else { format!("schema: facts/{name}.v1\n") };
     let (query, laws) = (&operation.name, laws.join(", "));
     let text = format!(
-        "fact: {name}\ntitle: {title}\n{kind}held_by: {held_by}\nquery: {query}\nabout: {about}\n{schema}\
+        "# yaml-language-server: $schema=../../config/fact.schema.json\nfact: {name}\ntitle: {title}\n\
+         {kind}held_by: {held_by}\nquery: {query}\nabout: {about}\n{schema}\
          law: [{laws}]\nfresh_for: 1h\n"
     );
     let mut files = vec![(format!("routes/facts/{name}.yaml"), text)];

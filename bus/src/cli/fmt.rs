@@ -171,8 +171,8 @@ pub(super) fn formatted(file: &Arc<SourceFile>) -> Result<String, Vec<Diagnostic
     layout::format(file, &|text| pretty_yaml::format_text(text, &options).ok())
 }
 
-/// Nothing is broken or joined for its length: lines are where the author has them, and `layout` sees to
-/// brackets. What is in quotes keeps the spaces at the ends of its lines.
+/// Nothing is broken for its length, and what is broken is not joined: `layout` keeps that from the
+/// formatter. What is in quotes keeps the spaces at the ends of its lines.
 fn options() -> FormatOptions {
     FormatOptions {
         layout: LayoutOptions { print_width: LONGEST, ..LayoutOptions::default() },

@@ -3,23 +3,25 @@
 //! Invariant: nothing that is there is written again; what a new file needs and the house does not have is
 //! asked for, not guessed.
 
-use std::{fs::OpenOptions, io::Write as _, path::Path};
+use std::{fs::OpenOptions, io::Write as _, path::Path, sync::Arc};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use snodo_core::{
     adapter::Catalog,
-    diagnostic::{Problems, Severity, render_text},
+    diagnostic::{Problems, Severity, SourceFile, help_with_nearest, render_text},
     ids::Digest,
     route::{is_fact_name, is_route_name},
-    scaffold::{self, NewFact, NewFile, NewRoute},
+    scaffold::{self, NewAdapter, NewFact, NewFile, NewRoute},
 };
 
-use super::Common;
+use super::{Common, fmt};
 use crate::{
+    engine::periods::SOURCE,
     exit::{Exit, Failure},
     house::{self, Checked},
     random,
+    settings::{self, Stage},
 };
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +32,8 @@ pub(super) enum New {
     Purpose(Purpose),
     /// Write a fact that an authority holds, and its schema from what the authority answers
     Fact(Fact),
+    /// Write an adapter instance into config/snodo.yaml, and the schemas of what it is given and answers
+    Adapter(Adapter),
     /// Write a party, and print its token, which is kept nowhere
     Party(Party),
 }
@@ -77,6 +81,16 @@ pub(super) struct Fact {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Adapter {
+    /// The name of the instance: routes write it before a dot
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// What kind of system it is
+    #[arg(long, value_name = "KIND")]
+    kind: String,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Party {
     /// Its id
     #[arg(value_name = "ID")]
@@ -86,19 +100,32 @@ pub(super) struct Party {
 impl New {
     pub(super) fn run(&self, common: &Common, catalog: &Catalog) -> Result<Exit, Failure> {
         let checked = common.checked(catalog)?;
-        let (files, token) = match self {
-            Self::Route(route) => (route.files(&checked)?, None),
-            Self::Purpose(purpose) => (purpose.files(common)?, None),
-            Self::Fact(fact) => (fact.files(common, &checked)?, None),
+        let (mut config, mut token) = (None, None);
+        let files = match self {
+            Self::Route(route) => route.files(&checked)?,
+            Self::Purpose(purpose) => purpose.files(common)?,
+            Self::Fact(fact) => fact.files(common, &checked)?,
+            Self::Adapter(adapter) => {
+                let wanted = adapter.wanted(&checked, catalog)?;
+                config = Some(adapter.config(common, &wanted)?);
+                wanted.schemas()
+            }
             Self::Party(party) => {
-                let token = random::hex(32)?;
-                let digest = Digest::of(token.as_bytes());
-                (vec![scaffold::party(named(&party.id)?, &digest.to_string())], Some(token))
+                let made = token.insert(random::hex(32)?);
+                let digest = Digest::of(made.as_bytes());
+                vec![scaffold::party(named(&party.id)?, &digest.to_string())]
             }
         };
+        let files: Vec<NewFile> = files.into_iter().map(in_form).collect();
         write(&common.house, &files)?;
+        if let Some(text) = &config {
+            house::replace(&common.house.join(settings::FILE), text).map_err(|error| {
+                Failure::failed(format!("{} cannot be written: {error}", settings::FILE))
+            })?;
+        }
         let (_, said) = house::check(&common.house, &common.around(), catalog);
-        let written: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+        let files = files.iter().map(|(path, _)| path.as_str());
+        let written: Vec<&str> = files.chain(config.is_some().then_some(settings::FILE)).collect();
         common.print(&json!({ "written": written, "token": token }), |_| {
             let mut text: String = written.iter().map(|path| format!("wrote {path}\n")).collect();
             if let Some(token) = &token {
@@ -140,10 +167,7 @@ impl Purpose {
 impl Fact {
     fn files(&self, common: &Common, checked: &Checked) -> Result<Vec<NewFile>, Failure> {
         if !is_fact_name(&self.name) {
-            return Err(Failure::mistake(format!(
-                "`{}` is no name: write small letters, digits and `_`, first a letter",
-                self.name
-            )));
+            return Err(no_name(&self.name, '_'));
         }
         known_laws(common, &self.laws)?;
         let port = checked.instances.get(&self.held_by);
@@ -166,6 +190,49 @@ impl Fact {
     }
 }
 
+impl Adapter {
+    fn wanted(&self, checked: &Checked, catalog: &Catalog) -> Result<NewAdapter, Failure> {
+        if !is_fact_name(&self.name) || self.name == SOURCE {
+            return Err(no_name(&self.name, '_'));
+        }
+        if checked.settings.adapters.contains_key(&self.name) {
+            return Err(Failure::mistake(format!(
+                "there is an adapter instance `{}` already; nothing was written",
+                self.name
+            )));
+        }
+        let Some(example) = catalog.example(&self.kind) else {
+            let help = help_with_nearest(&self.kind, catalog.kinds(), "kinds of adapters");
+            return Err(Failure::mistake(format!(
+                "there is no adapter of kind `{}`: {help}",
+                self.kind
+            )));
+        };
+        Ok(NewAdapter {
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            example,
+            purpose: checked.routes.iter().next().map(|route| route.purpose.clone()),
+            test: checked.settings.environment.kind == Some(Stage::Test),
+        })
+    }
+
+    /// The configuration with it.
+    fn config(&self, common: &Common, wanted: &NewAdapter) -> Result<String, Failure> {
+        let path = settings::FILE;
+        let text = house::read_text(&common.house, path)
+            .map_err(|why| Failure::failed(format!("{path} cannot be read: {why}")))?;
+        let file = Arc::new(SourceFile { path: path.to_owned(), text });
+        wanted.inserted(&file).ok_or_else(|| {
+            Failure::mistake(format!(
+                "{path} has no place for `{}`: write `adapters:` there, below it one instance per line, \
+                 and call this again; nothing was written",
+                self.name
+            ))
+        })
+    }
+}
+
 fn known_laws(common: &Common, cited: &[String]) -> Result<(), Failure> {
     let laws = house::laws(&common.house, &mut Problems::default());
     let Some(law) = cited.iter().find(|law| !laws.contains(law)) else { return Ok(()) };
@@ -179,9 +246,23 @@ fn named(name: &str) -> Result<&str, Failure> {
     if is_route_name(name) {
         return Ok(name);
     }
-    Err(Failure::mistake(format!(
-        "`{name}` is no name: write small letters, digits and `-`, first a letter"
-    )))
+    Err(no_name(name, '-'))
+}
+
+fn no_name(name: &str, joint: char) -> Failure {
+    Failure::mistake(format!(
+        "`{name}` is no name: write small letters, digits and `{joint}`, first a letter"
+    ))
+}
+
+/// A file as `snodo fmt` leaves it.
+fn in_form((path, text): NewFile) -> NewFile {
+    if Path::new(&path).extension().is_none_or(|ending| ending != "yaml") {
+        return (path, text);
+    }
+    let file = Arc::new(SourceFile { path, text });
+    let text = fmt::formatted(&file).unwrap_or_else(|_| file.text.clone());
+    (file.path.clone(), text)
 }
 
 /// Writes all of them, or none where one is there already.

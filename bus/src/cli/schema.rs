@@ -20,6 +20,8 @@ pub(super) enum Schema {
     Route,
     /// Print the JSON Schema of a file of tests: config/route-tests.schema.json, for editors
     Tests,
+    /// Print the JSON Schema of a file of routes/facts/: config/fact.schema.json, for editors
+    Fact,
     /// Write types into schemas/published.lock: from then on their schemas cannot change
     Publish(Publish),
 }
@@ -36,6 +38,7 @@ impl Schema {
         match self {
             Self::Route => print(&language::schema()),
             Self::Tests => print(&language::tests_schema()),
+            Self::Fact => print(&language::fact_schema()),
             Self::Publish(publish) => publish.run(common, catalog),
         }
     }

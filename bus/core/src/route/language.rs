@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::Priority;
 
+mod fact;
 mod tests;
 
+pub use fact::schema as fact_schema;
 pub use tests::schema as tests_schema;
 
 /// Under which editors know it.

@@ -79,7 +79,9 @@ impl Written {
         formatter: &dyn Fn(&str) -> Option<String>,
         first: &Self,
     ) -> Result<Self, Range<usize>> {
-        let text = formatter(&self.opened()).ok_or(0..0)?;
+        let kept = self.kept();
+        let text = formatter(&kept.hidden).ok_or(0..0)?;
+        let text = kept.shown(&self.file.text, &text).ok_or(0..0)?;
         let text = self.columns(&text).map_err(|index| first.comment(index))?;
         let file = Arc::new(SourceFile { path: self.file.path.clone(), text });
         let mut said = Problems::default();
@@ -96,21 +98,22 @@ impl Written {
         self.file.text[comment.span.clone()].trim_end()
     }
 
-    /// The text with a break after the bracket of each list and map in brackets that is broken anywhere:
-    /// formatters break these one by one, and leave whole what is on one line.
-    fn opened(&self) -> String {
+    /// What is in brackets and goes over several lines is laid out by its author: the formatter gets a word
+    /// in its place.
+    fn kept(&self) -> Kept {
         let text = &self.file.text;
-        let mut breaks = Vec::new();
-        broken(&self.tree, text, &mut breaks);
-        let mut opened = String::with_capacity(text.len() + 64 * breaks.len());
-        let mut from = 0;
-        for at in breaks {
-            opened.push_str(&text[from..at]);
-            opened.push('\n');
-            opened.extend(std::iter::repeat_n(' ', column(text, at) + 1));
-            from = at;
+        let mut word = "kept".to_owned();
+        while text.contains(&word) {
+            word.push('-');
         }
-        opened + &text[from..]
+        let mut spans = Vec::new();
+        broken(&self.tree, text, &mut spans);
+        let (mut hidden, mut from) = (String::with_capacity(text.len()), 0);
+        for span in &spans {
+            hidden = hidden + &text[from..span.start] + &word;
+            from = span.end;
+        }
+        Kept { hidden: hidden + &text[from..], word, spans }
     }
 
     /// `formatted` with the comments at the ends of lines in the columns in which they stand here, where
@@ -176,18 +179,67 @@ fn differs(a: &Node, b: &Node) -> Option<Range<usize>> {
     }
 }
 
-/// Notes after which brackets a break is missing, in the order of the text.
-fn broken(node: &Node, text: &str, breaks: &mut Vec<usize>) {
-    let written = &text[node.span.clone()];
-    if written.starts_with(['{', '[']) && is_collection(node) && written.contains('\n') {
-        let first = written[1..].lines().next().unwrap_or_default().trim_start();
-        if !first.is_empty() && !first.starts_with('#') {
-            breaks.push(node.span.start + 1);
+/// What the formatter does not get to see.
+struct Kept {
+    /// The text with a word in each place.
+    hidden: String,
+    /// The word, which the text has nowhere else.
+    word: String,
+    /// The places, in order.
+    spans: Vec<Range<usize>>,
+}
+
+impl Kept {
+    /// What was hidden of `text`, shown in `formatted`; its lines go along with the first. `None` where a
+    /// place is missing.
+    fn shown(&self, text: &str, formatted: &str) -> Option<String> {
+        let mut pieces = formatted.split(&self.word);
+        let mut shown = pieces.next()?.to_owned();
+        for span in &self.spans {
+            shown.push_str(&moved(text, span, column(&shown, shown.len()), indent(&shown)));
+            shown.push_str(pieces.next()?);
         }
+        pieces.next().is_none().then_some(shown)
+    }
+}
+
+/// The lines of a place, whose first now begins in `column` of a line that is indented by `indented`: lines
+/// below the bracket stay below it, others stay as far in.
+fn moved(text: &str, span: &Range<usize>, begins: usize, indented: usize) -> String {
+    let (began, was_indented) = (column(text, span.start), indent(&text[..span.start]));
+    let mut lines = text[span.clone()].lines();
+    let mut moved = lines.next().unwrap_or_default().trim_end().to_owned();
+    let rest: Vec<&str> = lines.map(str::trim_end).collect();
+    let spaces = |line: &str| line.len() - line.trim_start().len();
+    let below = rest.iter().all(|line| line.is_empty() || spaces(line) > began);
+    let (was, is) = if below { (began, begins) } else { (was_indented, indented) };
+    for line in rest {
+        let spaces = (spaces(line) + is).saturating_sub(was);
+        moved.push('\n');
+        if !line.is_empty() {
+            moved.extend(std::iter::repeat_n(' ', spaces));
+        }
+        moved.push_str(line.trim_start());
+    }
+    moved
+}
+
+/// How far in the last line of `text` is.
+fn indent(text: &str) -> usize {
+    let line = &text[line_start(text, text.len())..];
+    line.len() - line.trim_start_matches(' ').len()
+}
+
+/// Notes what is in brackets and goes over several lines, from the outside, in the order of the text.
+fn broken(node: &Node, text: &str, spans: &mut Vec<Range<usize>>) {
+    let written = &text[node.span.clone()];
+    if written.starts_with(['{', '[']) && is_collection(node) {
+        spans.extend(written.contains('\n').then(|| node.span.clone()));
+        return;
     }
     match &node.content {
-        Content::List(items) => items.iter().for_each(|item| broken(item, text, breaks)),
-        Content::Map(entries) => entries.iter().for_each(|(_, node)| broken(node, text, breaks)),
+        Content::List(items) => items.iter().for_each(|item| broken(item, text, spans)),
+        Content::Map(entries) => entries.iter().for_each(|(_, node)| broken(node, text, spans)),
         Content::Text(_) | Content::Plain(_) | Content::Refused => {}
     }
 }

@@ -68,6 +68,13 @@ fn the_schema_of_tests_has_the_keys_that_their_reader_reads() {
 }
 
 #[test]
+fn the_schema_of_facts_has_the_keys_that_their_reader_reads() {
+    let schema = language::fact_schema();
+    let known = crate::facts::read::FACT;
+    assert_eq!(keys(&schema), known.keys.iter().copied().collect(), "{}", known.what);
+}
+
+#[test]
 fn what_a_route_must_have_is_required_of_an_editor_too() {
     let schema = language::schema();
     let required: BTreeSet<&str> =

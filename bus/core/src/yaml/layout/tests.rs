@@ -43,21 +43,31 @@ fn comments_at_the_ends_of_lines_stay_in_their_columns() {
     assert_eq!(formatted(text, &indented).expect("it is fine"), wanted, "no room is one space");
 }
 
+/// A formatter that indents by four, and sees no line of what is kept from it.
+fn further_in(text: &str) -> Option<String> {
+    assert!(text.lines().all(|line| !line.trim_start().starts_with("c:")), "{text}");
+    let line = |line: &str| match line.trim_start() {
+        "a:" => "a:\n".to_owned(),
+        rest => format!("    {rest}\n"),
+    };
+    Some(text.lines().map(line).collect())
+}
+
 #[test]
-fn brackets_that_are_broken_anywhere_are_broken_after_the_first() {
+fn brackets_over_several_lines_go_along_with_their_first() {
     for (text, wanted) in [
-        ("a: { b: 1,\n     c: 2 }\n", "a: {\n      b: 1,\n     c: 2 }\n"),
-        ("a: { b: 1, c: 2 }\n", "a: { b: 1, c: 2 }\n"),
-        ("a: [\n  { b: 1,\n    c: 2 } ]\n", "a: [\n  {\n     b: 1,\n    c: 2 } ]\n"),
-        ("a: { # why\n  b: 1 }\n", "a: { # why\n  b: 1 }\n"),
-        ("- [x,\n   z]\n", "- [\n    x,\n   z]\n"),
-        ("a: \"{ b\n  c }\"\n", "a: \"{ b\n  c }\"\n"),
-        ("a: |\n  { b\n  c }\n", "a: |\n  { b\n  c }\n"),
+        // Below the bracket.
+        (
+            "a:\n  b: { x: 1,   # one\n       c: [2] }   # two\n",
+            "a:\n    b: { x: 1, # one\n         c: [2] } # two\n",
+        ),
+        // As far in as it was.
+        ("a:\n  - [\n    c: 1,\n\n    ]\n", "a:\n    - [\n      c: 1,\n\n      ]\n"),
+        ("a:\n  kept: {   \n    c: 1 }\n", "a:\n    kept: {\n      c: 1 }\n"),
+        ("a:\n  b: [x,   2]\n", "a:\n    b: [x,   2]\n"),
     ] {
-        let file = SourceFile { path: "routes/a.yaml".to_owned(), text: text.to_owned() };
-        let file = Arc::new(file);
-        let tree = read(&file, &mut Problems::default()).expect("YAML");
-        assert_eq!(Written::of(&file, tree).expect("YAML").opened(), wanted);
+        assert_eq!(formatted(text, &further_in).expect("it is fine"), wanted);
+        assert_eq!(formatted(wanted, &further_in).expect("it is fine"), wanted);
     }
 }
 
