@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use snodo_core::{
-    adapter::{Adapter, Call, Evidence, OpenError, Opening, Operation, Receipt},
+    adapter::{Adapter, Call, Evidence, Example, OpenError, Opening, Operation, Receipt},
     fault::Fault,
     ids::Digest,
     json::canonical,
@@ -54,6 +54,7 @@ struct Checked {
 impl Adapter for Sql {
     const KIND: &'static str = "sql";
     const AT_ONCE: u32 = AT_ONCE;
+    const EXAMPLE: Example = Example { options: include_str!("sql/example.yaml"), schemas: &[] };
     type Options = Options;
 
     fn open(options: Options, opening: &Opening) -> Result<Self, OpenError> {

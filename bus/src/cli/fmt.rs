@@ -21,7 +21,7 @@ use snodo_core::{
 use super::Common;
 use crate::{
     exit::{Exit, Failure},
-    house,
+    house::{self, Folder},
 };
 
 #[derive(Debug, Args)]
@@ -118,7 +118,8 @@ impl Fmt {
         house: &Path,
         problems: &mut Problems,
     ) -> Result<Vec<(Arc<SourceFile>, PathBuf)>, Failure> {
-        let all = || house::yaml_files(house);
+        let folder = Folder::of(house);
+        let all = || house::yaml_files(&folder);
         let mut paths: Vec<String> = Vec::new();
         if self.paths.is_empty() {
             paths = all();
@@ -142,7 +143,7 @@ impl Fmt {
         paths.dedup();
         let read = |path: String| {
             let place = house.join(&path);
-            house::source(house, path, problems).map(|file| (file, place))
+            house::source(&folder, path, problems).map(|file| (file, place))
         };
         Ok(paths.into_iter().filter_map(read).collect())
     }

@@ -19,7 +19,7 @@ use super::{Common, fmt};
 use crate::{
     engine::periods::SOURCE,
     exit::{Exit, Failure},
-    house::{self, Checked},
+    house::{self, Checked, Folder},
     random,
     settings::{self, Stage},
 };
@@ -220,7 +220,8 @@ impl Adapter {
     /// The configuration with it.
     fn config(&self, common: &Common, wanted: &NewAdapter) -> Result<String, Failure> {
         let path = settings::FILE;
-        let text = house::read_text(&common.house, path)
+        let text = Folder::of(&common.house)
+            .text(path)
             .map_err(|why| Failure::failed(format!("{path} cannot be read: {why}")))?;
         let file = Arc::new(SourceFile { path: path.to_owned(), text });
         wanted.inserted(&file).ok_or_else(|| {
