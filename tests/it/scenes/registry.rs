@@ -83,8 +83,8 @@ async fn outcome(house: HouseFolder, others: &[&str]) -> Outcome {
     let other = enrolment("other", ("RSSLCU10C03G273H", "Luca", "2010-03-03"), false);
     let mut told = Vec::new();
     for (sent, event) in [luca.clone(), other].into_iter().enumerate() {
-        id_of(&send(&mut desk, &event).await);
-        told = inbox(&mut desk, sent + 1).await;
+        let id = id_of(&send(&mut desk, &event).await);
+        told = inbox(&mut desk, &id, sent + 1).await;
     }
     let mut parked = Vec::new();
     for applicant in others {
@@ -107,17 +107,22 @@ async fn send(desk: &mut Desk, event: &Value) -> Answer {
     desk.client.send(&post_message(SPORTELLO_TOKEN, event)).await.expect("an answer")
 }
 
-/// The bodies that wait for the school office, once there are so many.
-async fn inbox(desk: &mut Desk, many: usize) -> Vec<Value> {
+/// The decisions that wait for the school office, once there are so many.
+async fn inbox(desk: &mut Desk, id: &str, many: usize) -> Vec<Value> {
     let begun = Instant::now();
     loop {
         let batch = desk.ask("/v1/inbox", SCHOOL_TOKEN).await.json();
-        let bodies: Vec<Value> =
-            batch.as_array().into_iter().flatten().map(|event| event["data"].clone()).collect();
+        // Letters wait there too.
+        let decided = |event: &&Value| event["type"] == "scuola.canteen-enrolment.decided.v1";
+        let events = batch.as_array().into_iter().flatten().filter(decided);
+        let bodies: Vec<Value> = events.map(|event| event["data"].clone()).collect();
         if bodies.len() == many {
             return bodies;
         }
-        assert!(begun.elapsed() < PATIENCE, "{batch}\n{}", desk.log());
+        if begun.elapsed() > PATIENCE {
+            let (_, story) = snodo(&desk.house, &["trace", id]);
+            panic!("{batch}\n{story}\n{}", desk.log());
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
