@@ -82,7 +82,7 @@ needs:
         fact: household          # held by ANPR
         about: ${ .applicant.taxCode }
         case: ${ $steps.register.number } # asked after
-                                  # it has a number
+                                          # it has a number
 retry: {first: 5s,   longest: 15m}
 steps:
 - register:
@@ -112,15 +112,15 @@ needs:
   household:
     fact: household              # held by ANPR
     about: ${ .applicant.taxCode }
-    case: ${ $steps.register.number } # asked after
-                                      # it has a number
+    case: ${ $steps.register.number }     # asked after
+                                          # it has a number
 retry: { first: 5s, longest: 15m }
 steps:
   - register:
       use: protocollo.register
       with: { direction: incoming,
               subject: \"Of ${ .a }: ${ .b | map(select(.c == 1 and .d == 2)) | length } of a line that is long\" }
-    # alone
+      # alone
   - text:
       emit: a.b.v1
       with:

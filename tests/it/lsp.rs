@@ -127,7 +127,7 @@ fn an_editor_shows_what_check_says_and_knows_what_the_types_know() {
     leads(
         &found,
         "routes/facts/isee.yaml",
-        "# The indicator of a family's means. The number, and nothing of what it was made of.",
+        "# yaml-language-server: $schema=../../config/fact.schema.json",
     );
 
     let half = right.replacen(SUBJECT, "subject: Città ${ .applicant. }", 1);

@@ -15,7 +15,7 @@ use pretty_yaml::config::{FormatOptions, LanguageOptions, LayoutOptions};
 use serde_json::{Value, json};
 use snodo_core::{
     diagnostic::{Diagnostic, Problems, Severity, SourceFile, render_text},
-    yaml::{LONGEST, layout},
+    yaml::{self, LONGEST},
 };
 
 use super::Common;
@@ -169,7 +169,7 @@ fn within(house: &Path, path: &Path) -> Result<String, Failure> {
 /// A file as it should be written.
 pub(super) fn formatted(file: &Arc<SourceFile>) -> Result<String, Vec<Diagnostic>> {
     let options = options();
-    layout::format(file, &|text| pretty_yaml::format_text(text, &options).ok())
+    yaml::format(file, &|text| pretty_yaml::format_text(text, &options).ok())
 }
 
 /// Nothing is broken for its length, and what is broken is not joined: `layout` keeps that from the

@@ -45,7 +45,9 @@ pub fn schema() -> Value {
             },
             "refresh_on": texts("Types of messages after which it is asked anew."),
             "reusable_for": texts("Other purposes for which an answer is used again."),
-            "terms": texts("What it means, as terms of an ontology: a field with one of them is not asked for."),
+            "terms": texts(
+                "What it means, as terms of an ontology: a field with one of them is not asked for.",
+            ),
             "documents": texts("Documents that say the same, as `x-document` names them."),
         },
         "if": { "properties": { "kind": { "const": "verification" } }, "required": ["kind"] },
