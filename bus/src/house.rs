@@ -318,7 +318,7 @@ pub fn yaml_files(house: &Folder) -> Vec<String> {
 /// stays one, and who may read and write it stays the same.
 pub fn replace(file: &Path, text: &str) -> io::Result<()> {
     let file = file.canonicalize()?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
+    let folder = file.parent().unwrap_or_else(|| Path::new("/"));
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     // Hidden: nobody takes it for a file of the house.
     let beside = folder.join(format!(".{name}.{}", std::process::id()));

@@ -246,7 +246,7 @@ fn other_forms(text: &str) -> Vec<String> {
         format!("{}{line}\n", " ".repeat(indent))
     });
     let apart =
-        text.replace(": ", ":   ").replace("[", "[  ").replace("{ ", "{").replace("\n\n", "\n\n\n");
+        text.replace(": ", ":   ").replace('[', "[  ").replace("{ ", "{").replace("\n\n", "\n\n\n");
     vec![text.to_owned(), further.collect(), apart, text.replace('\n', "\r\n")]
 }
 
