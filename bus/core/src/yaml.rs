@@ -11,11 +11,11 @@ use serde_saphyr::granit_parser::{Event, Parser, ScanError, Span, StructureStyle
 use crate::diagnostic::{Place, Problems, SourceFile, Words};
 
 pub(crate) mod fields;
-mod layout;
+mod form;
 mod looks;
 
 pub use fields::duration;
-pub use layout::format;
+pub use form::format;
 
 /// No file that people write is longer.
 pub const LONGEST: usize = 1024 * 1024;

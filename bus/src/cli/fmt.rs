@@ -172,7 +172,7 @@ pub(super) fn formatted(file: &Arc<SourceFile>) -> Result<String, Vec<Diagnostic
     yaml::format(file, &|text| pretty_yaml::format_text(text, &options).ok())
 }
 
-/// Nothing is broken for its length, and what is broken is not joined: `layout` keeps that from the
+/// Nothing is broken for its length, and what is broken is not joined: `form` keeps that from the
 /// formatter. What is in quotes keeps the spaces at the ends of its lines.
 fn options() -> FormatOptions {
     FormatOptions {
