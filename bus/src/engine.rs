@@ -21,7 +21,7 @@ use std::{
 use snodo_core::{
     adapter::{BoxFuture, Instances, Port},
     fault::Fault,
-    ids::{Fence, IncarnationId, MessageId},
+    ids::{Digest, Fence, IncarnationId, MessageId},
     kept::Kept,
     pseudonym::Pseudonyms,
     route::{Answer, Routes},
@@ -108,7 +108,7 @@ impl Deadlines for TimerDeadlines {
     }
 }
 
-/// How a fact came to a route.
+/// How a fact came to a route, in the order in which metrics count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactWay {
     /// Its authority was asked.
@@ -312,7 +312,7 @@ impl Engine {
     }
 
     /// Every name that a person may have in the ledger, under keys of now and before.
-    pub fn names_of(&self, person: &str) -> Vec<snodo_core::ids::Digest> {
+    pub fn names_of(&self, person: &str) -> Vec<Digest> {
         self.pseudonyms.every_name(person)
     }
 

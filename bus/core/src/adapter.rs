@@ -192,6 +192,22 @@ pub struct Opening {
     pub schemas: Arc<Schemas>,
 }
 
+#[cfg(test)]
+impl Operation {
+    /// One that is answered in time.
+    pub(crate) fn of(name: &str, input: Value, output: Value, effect: EffectKind) -> Self {
+        Self {
+            name: name.to_owned(),
+            input: Arc::new(input),
+            output: Arc::new(output),
+            effect,
+            deadline: Duration::from_secs(5),
+            settles_within: Duration::ZERO,
+            fact_only: false,
+        }
+    }
+}
+
 /// How an instance of a kind begins, to be changed: what `snodo new adapter` writes, complete enough for
 /// `check`. `NAME` stands for the instance's name, with `-` for `_`; `PURPOSE` for a purpose of the house;
 /// hosts end in `.example`.

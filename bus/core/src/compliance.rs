@@ -107,23 +107,21 @@ pub(crate) struct Taker {
     pub(crate) route: String,
     pub(crate) title: String,
     pub(crate) office: String,
-    /// The facts that it asks for instead of asking a person.
-    pub(crate) needs: Vec<String>,
+    /// What it asks for instead of asking a person.
+    pub(crate) needs: Vec<Need>,
     /// What its questions are made of, as written.
     pub(crate) questions: String,
-    /// What it does with what is declared of each.
-    pub(crate) declared: Vec<Declared>,
 }
 
 /// A need, and what its sender may declare.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Declared {
+pub(crate) struct Need {
     /// The fact that is needed.
     pub(crate) fact: String,
-    /// The need in the route.
+    /// Where it stands in the route.
     pub(crate) place: Place,
     /// `declared`, as written; empty where nothing is.
-    pub(crate) written: String,
+    pub(crate) declared: String,
     /// Whether it may stand in for the fact.
     pub(crate) stands_in: bool,
 }
@@ -223,11 +221,11 @@ impl Taker {
     }
 }
 
-impl Declared {
-    /// Whether the field is read, or what it stands in.
+impl Need {
+    /// Whether `declared` reads the field, or what it stands in.
     fn reads(&self, path: &str) -> bool {
         let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '[')).map(|(at, _)| at);
-        ends.chain([path.len()]).any(|end| mentions(&self.written, &path[..end]))
+        ends.chain([path.len()]).any(|end| mentions(&self.declared, &path[..end]))
     }
 }
 

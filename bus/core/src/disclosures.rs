@@ -159,11 +159,13 @@ impl Titles {
             for ask in route.asked() {
                 titles.facts.insert(ask.fact.name.clone(), ask.fact.title.clone());
             }
-            titles.purposes.insert(route.purpose.clone(), route.purpose_title.clone());
             let told = (route.office.clone(), route.title.clone());
             titles.routes.insert(route.name.clone(), told);
-            if let Some(until) = route.concealed_until {
-                titles.concealed.insert(route.purpose.clone(), until);
+        }
+        for (id, purpose) in routes.purposes() {
+            titles.purposes.insert(id.clone(), purpose.title.clone());
+            if let Some(concealed) = &purpose.concealed {
+                titles.concealed.insert(id.clone(), concealed.until);
             }
         }
         titles
@@ -178,11 +180,7 @@ impl Titles {
     /// A use in words. What the house does not know any more keeps its id.
     pub fn usage(&self, used: &Used<'_>, language: Language) -> Usage {
         let named = |titles: &BTreeMap<String, String>, id: &str| {
-            titles
-                .get(id)
-                .filter(|title| !title.is_empty())
-                .cloned()
-                .unwrap_or_else(|| id.to_owned())
+            titles.get(id).cloned().unwrap_or_else(|| id.to_owned())
         };
         let (fact, purpose) = (named(&self.facts, used.fact), named(&self.purposes, used.purpose));
         let (instance, operation) = used.source.split_once('.').unwrap_or((used.source, ""));

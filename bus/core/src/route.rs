@@ -5,7 +5,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -21,7 +20,6 @@ use crate::{
     schedule::Schedule,
     schema::Validator,
     template::{Condition, Scope, Template},
-    timestamp::Timestamp,
     verdict::EffectKind,
 };
 
@@ -63,14 +61,6 @@ pub struct Route {
     pub(crate) schema: Validator,
     /// The purpose under which it runs.
     pub purpose: String,
-    /// How long its purpose keeps bodies after the end; none for a version out of the ledger.
-    pub retention: Option<Duration>,
-    /// How long it is kept who was told what about whom.
-    pub disclosures: Duration,
-    /// How its purpose is called.
-    pub purpose_title: String,
-    /// Until when it is told to nobody outside that it asks.
-    pub concealed_until: Option<Timestamp>,
     /// Who acts: `system`, or a template over the message.
     pub actor: Option<Template>,
     /// The only origin of `filtered`.
@@ -243,6 +233,7 @@ pub struct Routes {
     pub(crate) inboxes: BTreeSet<String>,
     /// Which facts a message of a type makes out of date.
     pub(crate) refreshes: HashMap<String, Vec<String>>,
+    pub(crate) purposes: BTreeMap<String, Purpose>,
 }
 
 impl Routes {
@@ -258,6 +249,17 @@ impl Routes {
     /// The routes, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.by_name.values()
+    }
+
+    /// The purpose of a route as it is now, whichever version of the route that is; none where the house
+    /// has it no more.
+    pub fn purpose_of(&self, route: &Route) -> Option<&Purpose> {
+        self.purposes.get(&route.purpose)
+    }
+
+    /// The purposes of the house, by id.
+    pub fn purposes(&self) -> &BTreeMap<String, Purpose> {
+        &self.purposes
     }
 
     /// The route that is called so now.

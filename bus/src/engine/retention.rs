@@ -66,7 +66,9 @@ impl Retention {
     /// By the purposes of the routes that run now.
     fn keep(&self) -> Keep {
         let routes = self.engine.routes();
-        let of = routes.iter().filter_map(|route| Some((route.name.clone(), route.retention?)));
+        let of = routes
+            .iter()
+            .filter_map(|route| Some((route.name.clone(), routes.purpose_of(route)?.retention)));
         Keep { bodies: self.bodies, metadata: self.metadata, of: of.collect() }
     }
 

@@ -695,7 +695,7 @@ fn disclosure_of(row: &Found) -> sqlx::Result<(i64, Disclosure)> {
         route_digest: row.digest(16)?,
         actor: row.text(17)?.to_owned(),
         step: row.text(18)?.to_owned(),
-        differs: row.maybe_text(19)?.map(|text| serde_json::from_str(text).unwrap_or_default()),
+        differs: row.maybe_text(19)?.map(|_| row.json(19)).transpose()?,
         concealed_until: row.maybe_time(20)?,
         keep_until: row.time(21)?,
     };

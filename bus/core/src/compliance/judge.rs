@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Around, Asked, AskedOf, Declared, Field, Shape, Spot, Verdict,
+    Around, Asked, AskedOf, Field, Need, Shape, Spot, Verdict,
     said::{self, By, Held, Word},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(super) fn fields(all: &[Asked], around: &Around<'_>, problems: &mut Problems
         for field in &asked.fields {
             judge.field(field, asked);
         }
-        for need in asked.entry.takers.iter().flat_map(|taker| &taker.declared) {
+        for need in asked.entry.takers.iter().flat_map(|taker| &taker.needs) {
             judge.declarations(need, asked);
         }
     }
@@ -136,7 +136,7 @@ impl Judge<'_> {
 
     /// What is declared of a fact stands in for it where the law lets it be declared, and is compared
     /// with it where both are there.
-    fn declarations(&mut self, need: &Declared, asked: &Asked) {
+    fn declarations(&mut self, need: &Need, asked: &Asked) {
         let fact = need.fact.as_str();
         let of_it = |field: &&Field| {
             field.said.verdict() == Some(Verdict::SelfDeclared)

@@ -143,7 +143,6 @@ impl Report {
 impl Inventory {
     fn rows(&self, asked: &Asked) -> Vec<Row> {
         let nobody = Taker {
-            declared: Vec::new(),
             route: String::new(),
             title: String::new(),
             office: String::new(),
@@ -174,7 +173,7 @@ impl Inventory {
             unseen: Vec::new(),
         };
         let fields = asked.fields.iter().map(|field| self.field(field, asked, taker, row.clone()));
-        let facts = taker.needs.iter().filter_map(|name| self.facts.get(name));
+        let facts = taker.needs.iter().filter_map(|need| self.facts.get(&need.fact));
         let spared = facts.map(|fact| Row {
             field: fact.title.clone(),
             fact: Some(fact.name.clone()),

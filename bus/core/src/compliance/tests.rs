@@ -25,15 +25,7 @@ fn household(terms: &[&str], documents: &[&str]) -> Catalogue {
         name: "household".to_owned(),
         title: "Famiglia anagrafica".to_owned(),
         held_by: "anpr".to_owned(),
-        operation: Operation {
-            name: "C021".to_owned(),
-            input: Arc::new(json!({})),
-            output: Arc::new(json!({})),
-            effect: EffectKind::Idempotent,
-            deadline: Duration::from_secs(5),
-            settles_within: Duration::ZERO,
-            fact_only: false,
-        },
+        operation: Operation::of("C021", json!({}), json!({}), EffectKind::Idempotent),
         about: "taxCode".to_owned(),
         kind: crate::facts::Kind::Value,
         schema: Some("facts.household.v1".to_owned()),
@@ -82,13 +74,23 @@ fn schemas(form: &Value) -> Schemas {
     schemas
 }
 
+/// A need of the household, with what is declared of it.
+fn need(declared: &str, stands_in: bool) -> Need {
+    let file = Arc::new(SourceFile { path: "routes/r.yaml".to_owned(), text: "need".to_owned() });
+    Need {
+        fact: "household".to_owned(),
+        place: Place::new(&file, 0..4),
+        declared: declared.to_owned(),
+        stands_in,
+    }
+}
+
 fn entry() -> Entry {
     let taker = Taker {
-        declared: Vec::new(),
         route: "enrol".to_owned(),
         title: "A family enrols a child".to_owned(),
         office: "scuola".to_owned(),
-        needs: vec!["household".to_owned()],
+        needs: vec![need("{ count: \"${ .relatives }\", all: \"${ .a }\" }", false)],
         questions: "${ .applicant.taxCode }".to_owned(),
     };
     Entry { kind: KIND.to_owned(), takers: vec![taker] }
@@ -123,14 +125,8 @@ fn said_of_need(form: &Value, declared: &str, stands_in: bool) -> Vec<String> {
     let facts = household(&[], &[]);
     let laws = ["art-46".to_owned()];
     let around = Around { schemas: &schemas, facts: &facts, laws: &laws, production: false };
-    let file = Arc::new(SourceFile { path: "routes/r.yaml".to_owned(), text: "need".to_owned() });
     let mut entry = entry();
-    entry.takers[0].declared = vec![Declared {
-        fact: "household".to_owned(),
-        place: Place::new(&file, 0..4),
-        written: declared.to_owned(),
-        stands_in,
-    }];
+    entry.takers[0].needs = vec![need(declared, stands_in)];
     check(vec![entry], &around, &mut problems);
     let words = |said: &Diagnostic| format!("{} {} | {}", said.code, said.title, said.label);
     problems.sorted().iter().map(words).collect()

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Declared, Purpose, Route, bundle,
+    Declared, Route, bundle,
     file::{RouteFile, StepFile},
 };
 use crate::{
@@ -141,10 +141,6 @@ pub(super) fn build(
         from: written.from.value.clone(),
         schema: schema?,
         purpose: written.purpose.value.clone(),
-        retention: None,
-        disclosures: Purpose::DISCLOSURES,
-        purpose_title: String::new(),
-        concealed_until: None,
         actor: transpose(actor)?,
         when: transpose(when)?,
         schedule: written.schedule.clone(),

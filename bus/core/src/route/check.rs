@@ -68,8 +68,6 @@ pub struct Compiled {
     pub routes: Routes,
     /// The parties.
     pub parties: Parties,
-    /// The purposes, by id.
-    pub purposes: BTreeMap<String, Purpose>,
     /// The tests of every route.
     pub suites: Vec<Suite>,
     /// What is asked of those who write to the house.
@@ -166,13 +164,15 @@ pub fn compile(house: &House) -> (Option<Compiled>, Vec<Diagnostic>) {
     let checked = party::together(&parties, &mut problems);
     let purposes: BTreeMap<String, Purpose> =
         purposes.into_iter().filter_map(|(id, purpose)| Some((id, purpose?))).collect();
-    let mut built: Vec<Route> =
-        built.into_iter().flatten().map(|route| kept(route, &purposes)).collect();
+    let mut built: Vec<Route> = built.into_iter().flatten().collect();
     ask::share(&mut built);
     let compiled = (!problems.any_error()).then(|| Compiled {
-        routes: Routes { refreshes: refreshes(&facts), ..running(built.into_iter(), &checked) },
+        routes: Routes {
+            refreshes: refreshes(&facts),
+            purposes,
+            ..running(built.into_iter(), &checked)
+        },
         parties: checked,
-        purposes,
         suites,
         inventory,
     });
@@ -244,17 +244,6 @@ fn suite(
     };
     let (path, points) = (written.file.path.clone(), suite::points(written, verifies));
     Suite { route: name, path, tests, points }
-}
-
-/// A route that keeps bodies as long as its purpose says.
-fn kept(mut route: Route, purposes: &BTreeMap<String, Purpose>) -> Route {
-    if let Some(purpose) = purposes.get(&route.purpose) {
-        route.retention = Some(purpose.retention);
-        route.disclosures = purpose.disclosures;
-        route.purpose_title.clone_from(&purpose.title);
-        route.concealed_until = purpose.concealed.as_ref().map(|concealed| concealed.until);
-    }
-    route
 }
 
 /// The routes that run, and who takes what.

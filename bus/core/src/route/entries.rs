@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{NeedFile, RouteFile};
 use crate::{
-    compliance::{Declared, Entry, Taker},
+    compliance::{Entry, Need, Taker},
     diagnostic::Place,
     party::PartyFile,
 };
@@ -43,18 +43,18 @@ fn taker(route: &RouteFile) -> Taker {
         route: route.name.value.clone(),
         title: route.title.clone(),
         office: route.office.clone(),
-        needs: route.needs.iter().map(|need| need.fact.value.clone()).collect(),
+        needs: route.needs.iter().map(|written| need(route, written)).collect(),
         questions: written.collect::<Vec<_>>().join("\n"),
-        declared: route.needs.iter().map(|need| declared(route, need)).collect(),
     }
 }
 
-fn declared(route: &RouteFile, need: &NeedFile) -> Declared {
-    let written = need.declared.as_ref().and_then(|node| route.file.text.get(node.span.clone()));
-    Declared {
-        fact: need.fact.value.clone(),
-        place: Place::new(&route.file, need.name.span.clone()),
-        written: written.unwrap_or_default().to_owned(),
-        stands_in: need.is_stood_in(),
+fn need(route: &RouteFile, written: &NeedFile) -> Need {
+    let declared =
+        written.declared.as_ref().and_then(|node| route.file.text.get(node.span.clone()));
+    Need {
+        fact: written.fact.value.clone(),
+        place: Place::new(&route.file, written.name.span.clone()),
+        declared: declared.unwrap_or_default().to_owned(),
+        stands_in: written.is_stood_in(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: they go through `compile` and what it gives, never around it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -106,15 +106,7 @@ fn operations() -> BTreeMap<String, Vec<Operation>> {
         &["direction", "subject", "sender"],
     );
     let output = object(json!({ "number": text, "year": { "type": "integer" } }), &["number"]);
-    let register = Operation {
-        name: "register".to_owned(),
-        input: Arc::new(input),
-        output: Arc::new(output),
-        effect: EffectKind::Ledger,
-        deadline: Duration::from_secs(5),
-        settles_within: Duration::ZERO,
-        fact_only: false,
-    };
+    let register = Operation::of("register", input, output, EffectKind::Ledger);
     let input = json!({ "child": person(), "protocol": text, "isee": { "type": "integer" } });
     let enrol = Operation {
         name: "enrol".to_owned(),
@@ -612,7 +604,7 @@ fn a_party_takes_what_its_file_says() {
     assert!(compiled.parties.may_receive("region", "demo.claimed.v1"));
     let takers = compiled.routes.takers("demo.claimed.v1");
     assert!(matches!(takers, [super::Taker::Party(id)] if id == "region"));
-    assert_eq!(compiled.purposes["residence-registration"].record, "T-07");
+    assert_eq!(compiled.routes.purposes()["residence-registration"].record, "T-07");
 }
 
 #[test]
@@ -696,7 +688,7 @@ fn who_was_told_what_is_concealed_under_a_law_until_a_day() {
         let (compiled, said) = compile(&house);
         let codes: Vec<&str> = said.iter().map(|said| said.code).collect();
         assert_eq!(codes, expected, "{text}");
-        compiled.and_then(|compiled| compiled.purposes["inquiry"].concealed.clone())
+        compiled.and_then(|compiled| compiled.routes.purposes()["inquiry"].concealed.clone())
     };
     let found = check("{ law: dpr-223-1989, until: \"2027-12-31\" }", &[]).expect("concealed");
     assert_eq!(found.until.to_string(), "2027-12-31T23:00:00.000Z", "the day ends in Italy");

@@ -465,23 +465,32 @@ impl Shape {
     }
 }
 
-/// What the expressions in a node read of the facts. Whatever is wrong with them is not said here.
+/// What the expressions in a template read of the facts. Whatever is wrong with them is not said here.
 pub(crate) fn facts_read(node: &Node, parts: &mut Parts) {
     match &node.content {
-        Content::Text(text) if text.contains(FACTS) => {
-            for expression in expressions(text) {
-                if let Ok(term) = vet::parse(expression) {
-                    parts.join(&uses::parts(&term, true));
-                }
-            }
-        }
+        Content::Text(text) => expressions(text).into_iter().for_each(|one| read_of(one, parts)),
         Content::List(items) => items.iter().for_each(|item| facts_read(item, parts)),
         Content::Map(entries) => entries.iter().for_each(|(_, value)| facts_read(value, parts)),
         _ => {}
     }
 }
 
-/// The expressions in a text; the text itself where it is a bare condition.
+/// The same of a condition, which is an expression without `${ }`.
+pub(crate) fn facts_of_condition(node: &Node, parts: &mut Parts) {
+    if let Content::Text(text) = &node.content {
+        read_of(text, parts);
+    }
+}
+
+fn read_of(expression: &str, parts: &mut Parts) {
+    if expression.contains(FACTS)
+        && let Ok(term) = vet::parse(expression)
+    {
+        parts.join(&uses::parts(&term, true));
+    }
+}
+
+/// The expressions in the text of a template.
 fn expressions(text: &str) -> Vec<&str> {
     let (mut found, mut rest) = (Vec::new(), text);
     while let Some(start) = rest.find("${") {
@@ -490,7 +499,7 @@ fn expressions(text: &str) -> Vec<&str> {
         found.push(&inner[..end]);
         rest = &inner[end + 1..];
     }
-    if found.is_empty() { vec![text] } else { found }
+    found
 }
 
 fn join(at: &str, name: &dyn std::fmt::Display) -> String {

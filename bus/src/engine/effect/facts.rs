@@ -17,7 +17,7 @@ use snodo_core::{
     },
     fault::{Fault, FaultClass},
     ids::{Digest, StepKey},
-    route::{Answer, Ask, Callee, Question, Route, StandIn, Step},
+    route::{Answer, Ask, Callee, Purpose, Question, Route, StandIn, Step},
     template::Scope,
     timestamp::Timestamp,
 };
@@ -154,8 +154,7 @@ impl Task<'_> {
         let place = match engine.place_at(callee.instance, self.copy.delivery).await {
             Ok(place) => place,
             Err(fault) => {
-                let fault = seldom(fault, pending.ask.if_unavailable.is_some());
-                return self.without(pending, mapping(fault)).await.map(Some);
+                return self.not_now(pending, fault).await.map(Some);
             }
         };
         let mut stale = None;
@@ -167,8 +166,7 @@ impl Task<'_> {
                 }
                 Outcome::NotToday => {
                     let fault = not_today(callee, engine.clock.now());
-                    let fault = sooner(fault, pending.ask.if_unavailable.is_some());
-                    return self.without(pending, mapping(fault)).await.map(Some);
+                    return self.not_now(pending, fault).await.map(Some);
                 }
                 _ => return Ok(None),
             };
@@ -374,6 +372,11 @@ impl Task<'_> {
         let (engine, kept) = (self.engine, &said.kept);
         let fields = if kept.answer == Answer::Found { ask.parts.paths() } else { Vec::new() };
         let now = engine.clock.now();
+        let routes = engine.routes();
+        // As it is now, also for a version of before.
+        let purpose = routes.purpose_of(route);
+        let concealed = purpose.and_then(|purpose| purpose.concealed.as_ref());
+        let kept_for = purpose.map_or(Purpose::DISCLOSURES, |purpose| purpose.disclosures);
         let one = |person: &Digest| Disclosure {
             person: *person,
             key: engine.pseudonyms.key().to_owned(),
@@ -394,10 +397,21 @@ impl Task<'_> {
             actor: pending.actor.clone(),
             step: step.id.clone(),
             differs: differs.map(<[String]>::to_vec),
-            concealed_until: route.concealed_until,
-            keep_until: now.after(route.disclosures),
+            concealed_until: concealed.map(|concealed| concealed.until),
+            keep_until: now.after(kept_for),
         };
         said.persons.iter().map(one).collect()
+    }
+
+    /// The authority is not asked now. Whoever waits for it a while only is held by nothing that takes
+    /// longer, and looks now and then whether the while is over.
+    async fn not_now(&mut self, pending: &Pending<'_>, mut fault: Fault) -> Flow<Option<Value>> {
+        const NOW_AND_THEN: [Duration; 2] = [Duration::from_mins(5), Duration::from_mins(15)];
+        let [often, seldom] = NOW_AND_THEN;
+        if let (Some(_), FaultClass::NotNow { wait }) = (pending.ask.if_unavailable, fault.class) {
+            fault.class = FaultClass::NotNow { wait: wait.clamp(often, seldom) };
+        }
+        self.without(pending, mapping(fault)).await
     }
 
     /// The authority cannot be asked: where the route goes on without it after a while, and the while is
@@ -452,24 +466,6 @@ fn not_today(callee: Callee<'_>, now: Timestamp) -> Fault {
         callee.target()
     );
     Fault::new(FaultClass::NotNow { wait: until_tomorrow(now) }, "SN0775", text)
-}
-
-/// Whoever waits for an authority for a while only is not held while it is away, and looks now and then.
-fn seldom(mut fault: Fault, for_a_while: bool) -> Fault {
-    const NOW_AND_THEN: Duration = Duration::from_mins(5);
-    if let (true, FaultClass::NotNow { wait }) = (for_a_while, fault.class) {
-        fault.class = FaultClass::NotNow { wait: wait.max(NOW_AND_THEN) };
-    }
-    fault
-}
-
-/// Whoever waits for a while only looks meanwhile whether it is over.
-fn sooner(mut fault: Fault, for_a_while: bool) -> Fault {
-    const MEANWHILE: Duration = Duration::from_mins(15);
-    if let (true, FaultClass::NotNow { wait }) = (for_a_while, fault.class) {
-        fault.class = FaultClass::NotNow { wait: wait.min(MEANWHILE) };
-    }
-    fault
 }
 
 fn is_unavailable(class: FaultClass) -> bool {

@@ -15,7 +15,7 @@ use crate::{
     },
     template::{
         Template,
-        compile::{Seen, facts_read},
+        compile::{Seen, facts_of_condition, facts_read},
         uses::FACTS,
     },
     types::{
@@ -206,14 +206,15 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
                 _ => &[],
             };
             let nodes = more.iter().filter_map(|node| node.as_ref()).chain([&step.with]);
-            return self.ask(&self.read_by(nodes), into);
+            return self.ask(&self.read_by(nodes, None), into);
         };
-        self.ask(&self.read_by(branches.iter().filter_map(|branch| branch.when.as_ref())), into);
+        let conditions = branches.iter().filter_map(|branch| branch.when.as_ref());
+        self.ask(&self.read_by([], conditions), into);
     }
 
     /// The same for a condition that stands before a step.
     pub(super) fn ask_for_condition(&mut self, when: &'b Node, into: &mut Vec<Option<Step>>) {
-        self.ask(&self.read_by([when]), into);
+        self.ask(&self.read_by([], [when]), into);
     }
 
     fn ask(&mut self, parts: &Parts, into: &mut Vec<Option<Step>>) {
@@ -241,7 +242,7 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             }
             self.asked.within.push(name);
             if !seeded(Bug::NeedOfNeedIsNotAsked) {
-                self.ask(&self.read_by(need.nodes()), into);
+                self.ask(&self.read_by(need.templates(), &need.when), into);
             }
             self.asked.within.pop();
             let step = self.question(need);
@@ -250,13 +251,16 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         }
     }
 
-    /// What the templates in `nodes` read of the facts.
-    fn read_by<'n>(&self, nodes: impl IntoIterator<Item = &'n Node>) -> Parts {
+    /// What templates and conditions read of the facts.
+    fn read_by<'n>(
+        &self,
+        templates: impl IntoIterator<Item = &'n Node>,
+        conditions: impl IntoIterator<Item = &'n Node>,
+    ) -> Parts {
         let mut parts = Parts::default();
         if !self.written.needs.is_empty() {
-            for node in nodes {
-                facts_read(node, &mut parts);
-            }
+            templates.into_iter().for_each(|node| facts_read(node, &mut parts));
+            conditions.into_iter().for_each(|node| facts_of_condition(node, &mut parts));
         }
         parts
     }
@@ -308,7 +312,10 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
         let mut entries = vec![(key, about.clone())];
         let mut right = true;
         match need.with.as_ref().map(|node| &node.content) {
-            Some(Content::Map(more)) => entries.extend(more.iter().cloned()),
+            Some(Content::Map(more)) => {
+                right = !self.about_again(more, &fact.about);
+                entries.extend(more.iter().cloned());
+            }
             Some(Content::Refused) => right = false,
             Some(_) => {
                 let span = need.with.as_ref().map_or(0..0, |node| node.span.clone());
@@ -328,6 +335,19 @@ impl<'b, 'h> Builder<'b, 'h, '_> {
             right = self.is_one_of(about, (&of, &seen), &[Kind::Text], words);
         }
         input.filter(|_| right)
+    }
+
+    /// Whether `with` says once more about whom.
+    fn about_again(&mut self, with: &[(Key, Node)], about: &str) -> bool {
+        let name = |key: &Key| key.text.strip_suffix('?').unwrap_or(&key.text) == about;
+        let Some((key, _)) = with.iter().find(|(key, _)| name(key)) else { return false };
+        let words = Words::new(
+            format!("the key `{about}` is written twice"),
+            "it is what `about` says",
+            "delete it here, or write under `about` what should be asked about",
+        );
+        self.error("SN0107", key.span.clone(), words);
+        true
     }
 
     /// The reference of the case: text that is there.

@@ -49,9 +49,9 @@ impl NeedFile {
         self.if_unavailable.is_some_and(|unavailable| unavailable.then == StandIn::SelfDeclared)
     }
 
-    /// What is written in it as templates.
-    pub(in crate::route) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.when.iter().chain([&self.about.1, &self.case]).chain(&self.with)
+    /// The templates of its question.
+    pub(in crate::route) fn templates(&self) -> impl Iterator<Item = &Node> {
+        [&self.about.1, &self.case].into_iter().chain(&self.with)
     }
 }
 

@@ -98,18 +98,6 @@ fn schemas() -> Schemas {
     schemas
 }
 
-fn operation(name: &str, input: Value, output: Value, effect: EffectKind) -> Operation {
-    Operation {
-        name: name.to_owned(),
-        input: Arc::new(input),
-        output: Arc::new(output),
-        effect,
-        deadline: std::time::Duration::from_secs(5),
-        settles_within: std::time::Duration::ZERO,
-        fact_only: name == "C021",
-    }
-}
-
 fn house() -> House {
     let text = json!({ "type": "string" });
     let number =
@@ -117,9 +105,10 @@ fn house() -> House {
     let subject = object(&json!({ "subject": text }), &["subject"]);
     let person = object(&json!({ "taxCode": text }), &["taxCode"]);
     let household = json!({ "$ref": "facts/household.v1.json" });
+    let question = Operation::of("C021", person, household, EffectKind::Idempotent);
     let operations = [
-        ("protocollo", operation("register", subject, number, EffectKind::Ledger)),
-        ("anpr", operation("C021", person, household, EffectKind::Idempotent)),
+        ("protocollo", Operation::of("register", subject, number, EffectKind::Ledger)),
+        ("anpr", Operation { fact_only: true, ..question }),
     ];
     let operations = operations.map(|(name, operation)| (name.to_owned(), vec![operation]));
     House {

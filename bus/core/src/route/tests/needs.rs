@@ -14,7 +14,7 @@ use crate::{
     route::{Answer, Ask, House, Question, Route, Step, Verb, compile, compile_bundle},
     schema::Schemas,
     template::Scope,
-    verdict::EffectKind::{self, Idempotent, Ledger, Once},
+    verdict::EffectKind::{Idempotent, Ledger, Once},
 };
 
 const CANTEEN: &str = r#"route: canteen-enrolment
@@ -74,18 +74,6 @@ fn household() -> Value {
     )
 }
 
-fn operation(name: &str, input: Value, output: Value, effect: EffectKind) -> Operation {
-    Operation {
-        name: name.to_owned(),
-        input: Arc::new(input),
-        output: Arc::new(output),
-        effect,
-        deadline: std::time::Duration::from_secs(5),
-        settles_within: std::time::Duration::ZERO,
-        fact_only: false,
-    }
-}
-
 /// The house of the canteen, with one route and the facts that are given.
 fn house(route: &str, facts: &[&str]) -> House {
     let person = || object(json!({ "taxCode": text() }), &["taxCode"]);
@@ -116,20 +104,25 @@ fn house(route: &str, facts: &[&str]) -> House {
     let operations = [
         (
             "protocollo",
-            vec![operation("register", object(json!({ "subject": text() }), &[]), number, Ledger)],
+            vec![Operation::of(
+                "register",
+                object(json!({ "subject": text() }), &[]),
+                number,
+                Ledger,
+            )],
         ),
-        ("canteen", vec![operation("enrol", enrol, object(json!({}), &[]), Idempotent)]),
-        ("inps", vec![operation("attestation", person(), isee, Idempotent)]),
+        ("canteen", vec![Operation::of("enrol", enrol, object(json!({}), &[]), Idempotent)]),
+        ("inps", vec![Operation::of("attestation", person(), isee, Idempotent)]),
         (
             "anpr",
             vec![
                 Operation {
                     fact_only: true,
-                    ..operation("C021", person(), household(), Idempotent)
+                    ..Operation::of("C021", person(), household(), Idempotent)
                 },
-                operation("C004", dated, verdict, Idempotent),
-                operation("C001", person(), json!({}), Once),
-                operation("C007", either, household(), Idempotent),
+                Operation::of("C004", dated, verdict, Idempotent),
+                Operation::of("C001", person(), json!({}), Once),
+                Operation::of("C007", either, household(), Idempotent),
             ],
         ),
     ];
@@ -399,6 +392,19 @@ fn mistakes_of_needs_and_facts_have_their_place_and_words() {
         ),
         ("about perhaps null", with("about: ${ .applicant }", "about: ${ .note }"), vec![]),
         ("an unknown word", with("if_not_found: continue", "if_not_found: ignore"), vec![]),
+        (
+            "said about whom twice",
+            with(
+                "about: ${ .applicant }",
+                "about: ${ .applicant }\n    with: { taxCode: \"${ .child }\" }",
+            ),
+            vec![],
+        ),
+        (
+            "read in a text that is no expression",
+            with("isee?: ${ $facts.isee.value }", "on: $facts.isee.value"),
+            vec![],
+        ),
         ("another unknown word", with("if_not_found: continue", "priority: urgent"), vec![]),
         (
             "neither null nor declared",

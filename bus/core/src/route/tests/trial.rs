@@ -218,7 +218,7 @@ impl Making {
         let name = format!("call_{}", self.operations.len());
         let of = type_of(&output);
         let goes_on = self.dice.chance(25) && !super::super::refusal::is_taken(&output);
-        self.operations.push(operation(&name, input, output));
+        self.operations.push(Operation::of(&name, input, output, EffectKind::Idempotent));
         let mut step = json!({ "use": format!("far.{name}"), "with": with });
         if goes_on {
             step["if_refused"] = "continue".into();
@@ -377,18 +377,6 @@ impl Making {
             strict: true,
             ..house(&[])
         }
-    }
-}
-
-fn operation(name: &str, input: Value, output: Value) -> Operation {
-    Operation {
-        name: name.to_owned(),
-        input: Arc::new(input),
-        output: Arc::new(output),
-        effect: EffectKind::Idempotent,
-        deadline: Duration::from_secs(1),
-        settles_within: Duration::ZERO,
-        fact_only: false,
     }
 }
 

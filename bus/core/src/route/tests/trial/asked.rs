@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{FACTS, Making, STEPS, Source, claim, close, file, operation, parse, type_of};
+use super::{FACTS, Making, STEPS, Source, claim, close, file, parse, type_of};
 use crate::{
     adapter::Operation,
     diagnostic::SourceFile,
@@ -17,6 +17,7 @@ use crate::{
         infer::{Context, Inference},
         tests::random,
     },
+    verdict::EffectKind,
 };
 
 /// A fact of the catalogue.
@@ -189,7 +190,7 @@ impl Making {
         }
         let question = Operation {
             fact_only: self.dice.chance(50),
-            ..operation(&format!("ask_{place}"), input, output)
+            ..Operation::of(&format!("ask_{place}"), input, output, EffectKind::Idempotent)
         };
         self.facts.push(Made { file, question, of });
         place
