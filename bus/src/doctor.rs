@@ -51,14 +51,14 @@ pub fn of_machine(settings: &Settings) -> Vec<Finding> {
 
 fn file(path: &Path, is: FileKind) -> FileFacts {
     let mode = std::fs::metadata(path).map(|found| found.mode());
-    let mode = mode.map_err(|error| error.kind().to_string());
+    let mode = mode.map_err(|error| crate::house::in_words(&error));
     FileFacts { path: path.display().to_string(), is, mode }
 }
 
 fn disk(path: &Path) -> DiskFacts {
     let room = rustix::fs::statvfs(path)
         .map(|disk| (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize));
-    let room = room.map_err(|error| std::io::Error::from(error).kind().to_string());
+    let room = room.map_err(|error| crate::house::in_words(&error.into()));
     DiskFacts { path: path.display().to_string(), room }
 }
 

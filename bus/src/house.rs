@@ -35,6 +35,7 @@ use crate::{
 mod folder;
 mod routes;
 
+pub(crate) use folder::in_words;
 pub use folder::{Folder, Unsaved};
 
 /// No folder of the house is deeper.

@@ -150,7 +150,7 @@ impl Region {
     /// How many changes of residence it was told of.
     fn told(&self) -> io::Result<usize> {
         let calls = self.up.as_ref().map(Sandbox::calls).transpose()?.unwrap_or_default();
-        Ok(calls.iter().filter(|call| call.applied).count())
+        Ok(calls.iter().filter(|call| call.applied && call.operation == "notify").count())
     }
 }
 

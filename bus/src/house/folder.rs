@@ -98,7 +98,8 @@ impl Folder {
     }
 }
 
-fn in_words(error: &std::io::Error) -> String {
+/// Why a file cannot be read, in a few words.
+pub(crate) fn in_words(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),

@@ -300,7 +300,7 @@ pub fn look_at_secrets(secrets: &[SecretUse], problems: &mut Problems) {
                 "SN0458",
                 Words::new(
                     format!("the secret in {path} cannot be read"),
-                    error.kind().to_string(),
+                    crate::house::in_words(&error),
                     "put it there before the bus starts, readable by its user alone (0400)",
                 ),
             ),

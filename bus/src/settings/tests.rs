@@ -282,7 +282,7 @@ fn the_file_of_a_secret_is_there_and_for_one_user() {
         };
         problems.sorted().into_iter().map(line).collect::<Vec<_>>().join("\n")
     };
-    insta::assert_snapshot!(said(), @"SN0458 the secret in KEY cannot be read | entity not found | put it there before the bus starts, readable by its user alone (0400)");
+    insta::assert_snapshot!(said(), @"SN0458 the secret in KEY cannot be read | there is no such file | put it there before the bus starts, readable by its user alone (0400)");
     std::fs::write(&file, "hunter2").expect("written");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("set");
     insta::assert_snapshot!(said(), @"SN0459 the secret in KEY may be read by others | mode 0640 | chmod 0400 KEY");

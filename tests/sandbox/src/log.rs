@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub struct Entry {
     /// Milliseconds since 1970.
     pub at: u64,
-    /// `notify`, `notify_once`, `notify_recallable`, `lookup`, `elsewhere`.
+    /// `notify`, `notify_once`, `notify_recallable`, `enrol`, `lookup`, `elsewhere`.
     pub operation: String,
     /// The `Idempotency-Key`, or the key asked for.
     pub key: String,
