@@ -51,10 +51,10 @@ bench: rust install ## Measure against the bare relay, in one run (release build
 	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
 	$(RELEASE)/snodo-bench
 
-compare: rust ## Measure this build and the one in BEFORE=folder in turns, in one run
+compare: rust ## Measure this build and the one in BEFORE=folder in turns, in one run; RUNS=fast TURNS=15 for that
 	$(CARGO) build --release --locked -p snodo --bin snodo
 	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
-	$(RELEASE)/snodo-bench compare "$(BEFORE)"
+	$(RELEASE)/snodo-bench compare "$(BEFORE)" $(RUNS) $(TURNS)
 
 lint: rust ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check

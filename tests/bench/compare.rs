@@ -1,4 +1,5 @@
-//! `snodo-bench compare FOLDER`: two builds, this one and the one in a folder, in turns within one run.
+//! `snodo-bench compare FOLDER [RUN…] [TURNS]`: two builds, this one and the one in a folder, in turns
+//! within one run.
 //!
 //! Invariant: both get the same house, the same load and the same machine; what is compared are medians
 //! of CPU time a message, and their spread is printed with them.
@@ -30,7 +31,7 @@ use crate::{
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Turns of each build.
+/// Turns of each build where no other number is wished for.
 const TURNS: usize = 5;
 const RUNS: [&str; 3] = ["fast", "register", "http"];
 /// The load of `http`, which both builds carry easily.
@@ -45,13 +46,20 @@ struct Build {
     costs: Vec<f64>,
 }
 
-/// Compares the build in `before` with this one.
-pub(crate) fn run(before: &Path, folder: &Path, table: &mut Table) -> Result<(), Failure> {
+/// Compares the build in `before` with this one: in the runs that `wish` names, or in all; a number in it
+/// is how many turns each build has.
+pub(crate) fn run(
+    before: &Path,
+    folder: &Path,
+    wish: &[&str],
+    table: &mut Table,
+) -> Result<(), Failure> {
+    let (runs, turns) = wished(wish)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    for run in RUNS {
+    for run in runs {
         let build = |name, folder| Build { name, folder, costs: Vec::new() };
         let mut builds = [build("before", before.to_owned()), build("after", binaries()?)];
-        for turn in 0..TURNS {
+        for turn in 0..turns {
             for build in &mut builds {
                 let at = folder.join(format!("{run}-{}-{turn}", build.name));
                 let measured = match run {
@@ -65,6 +73,17 @@ pub(crate) fn run(before: &Path, folder: &Path, table: &mut Table) -> Result<(),
         add(run, &mut builds, table);
     }
     Ok(())
+}
+
+fn wished(wish: &[&str]) -> Result<(Vec<&'static str>, usize), Failure> {
+    let (numbers, names): (Vec<&str>, Vec<&str>) =
+        wish.iter().partition(|word| word.parse::<usize>().is_ok());
+    if let Some(unknown) = names.iter().find(|name| !RUNS.contains(name)) {
+        return Err(format!("there is no comparison `{unknown}`; there are {RUNS:?}").into());
+    }
+    let turns = numbers.last().and_then(|number| number.parse().ok()).unwrap_or(TURNS).max(1);
+    let wanted = |run: &&str| names.is_empty() || names.contains(run);
+    Ok((RUNS.into_iter().filter(wanted).collect(), turns))
 }
 
 fn add(run: &str, [before, after]: &mut [Build; 2], table: &mut Table) {

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match *words.as_slice() {
         ["worker", name, folder] => worker(name, Path::new(folder)),
-        ["compare", before] => compare(Path::new(before)),
+        ["compare", before, ref wish @ ..] => compare(Path::new(before), wish),
         _ => all(&words),
     };
     match done {
@@ -94,9 +94,9 @@ fn folder() -> Result<PathBuf, Failure> {
 }
 
 /// This build beside another one.
-fn compare(before: &Path) -> Result<(), Failure> {
+fn compare(before: &Path, wish: &[&str]) -> Result<(), Failure> {
     let mut table = Table::default();
-    compare::run(&before.canonicalize()?, &folder()?, &mut table)?;
+    compare::run(&before.canonicalize()?, &folder()?, wish, &mut table)?;
     table.write(&binaries()?.join("../compare.json"))
 }
 

@@ -6,7 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use snodo_tests::{
         house::{self, Places},
         plan::{LedgerKind, Run},
         report::RunReport,
+        session::within,
         stage::Stage,
         target::{DELAY_MS, Target},
     },
@@ -33,6 +34,9 @@ use crate::{
     scene::{Scene, log_of},
     strikes,
 };
+
+/// No strike takes longer, nor what comes after the last.
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// A lane, ready to run.
 #[derive(Debug)]
@@ -83,7 +87,7 @@ impl Lane {
     }
 
     async fn try_run(&self, run: &Run, folder: &Path) -> Result<RunReport, (RunReport, Failure)> {
-        let mut scene = match self.set_up(run, folder).await {
+        let mut scene = match within(LONGEST, "setting up", self.set_up(run, folder)).await {
             Ok(scene) => scene,
             Err(error) => return Err((RunReport::new(run), error)),
         };
@@ -133,9 +137,10 @@ impl Lane {
 }
 
 async fn play(scene: &mut Scene<'_>, run: &Run) -> Result<(), Failure> {
-    strikes::strike(scene, run.strike, run.times).await?;
-    scene.stage.settle().await?;
-    scene.judge().await
+    let strikes = strikes::strike(scene, run.strike, run.times);
+    within(LONGEST * run.times, "striking", strikes).await?;
+    within(LONGEST, "settling", scene.stage.settle()).await?;
+    within(LONGEST, "judging", scene.judge()).await
 }
 
 /// From `postgres://user@%2Fsocket%2Ffolder/database`, as the tests' server gives it.

@@ -3,7 +3,11 @@
 //! Invariant: the runs share the broker's node and the database server, nothing else: each has a vhost, a
 //! user, a database, a target and a house; a broken part of one is no part of another.
 
-use std::{fs, path::Path, path::PathBuf, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use snodo::broker::{
@@ -17,6 +21,7 @@ use snodo_tests::{
         books::Books,
         house::{self, Places},
         plan::LedgerKind,
+        session::within,
         stage::Stage,
         target::Target,
     },
@@ -31,6 +36,8 @@ use crate::{
     rows,
 };
 
+/// No row takes longer: the longest of them fill a broker or a disk.
+const LONGEST: Duration = Duration::from_mins(15);
 /// Between a call and its answer, in milliseconds: drawn from here.
 const DELAY_MS: (u64, u64) = (0, 30);
 /// The broker tries again so often to give up a copy that nowhere takes; its own default is three
@@ -86,11 +93,12 @@ impl Ground {
         run: &Run,
         folder: &Path,
     ) -> Result<FaultReport, (FaultReport, Failure)> {
-        let mut fault = match self.set_up(run, folder).await {
+        let mut fault = match within(LONGEST, "setting up", self.set_up(run, folder)).await {
             Ok(fault) => fault,
             Err(error) => return Err((FaultReport::new(run), error)),
         };
-        let played = rows::play(&mut fault, run.row.name).await;
+        let row = rows::play(&mut fault, run.row.name);
+        let played = within(LONGEST, "playing the row", row).await;
         let mut report = fault.report;
         report.mistakes.append(&mut fault.stage.mistakes);
         match played {

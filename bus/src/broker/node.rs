@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::Instant};
 
-use super::session::{Endpoint, Secret};
+use super::session::{Endpoint, Secret, goodbye};
 use crate::random;
 
 /// Where Debian's package and the generic archive put the server's own script (not Debian's wrapper,
@@ -414,7 +414,7 @@ impl PrivateNode {
         }
         let connection = endpoint.dial(0, "ready").await.map_err(|error| error.to_string())?;
         // It answered; whether it hears our goodbye is of no interest.
-        let _ = connection.close(200, "ready".into()).await;
+        goodbye(connection.close(200, "ready".into())).await;
         Ok(())
     }
 

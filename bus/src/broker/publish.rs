@@ -35,7 +35,7 @@ use tracing::warn;
 
 use super::{
     Address, Confirm, Copy, Publish,
-    session::{Endpoint, Link, LinkState, Patience},
+    session::{Endpoint, Link, LinkState, Patience, goodbye},
     wire,
 };
 use crate::retry::Waits;
@@ -341,7 +341,7 @@ impl Work {
 /// Drops a channel that may not answer any more.
 async fn close(channel: &Channel) {
     if channel.status().connected() {
-        let _ = timeout(Duration::from_secs(2), channel.close(200, "over".into())).await;
+        goodbye(channel.close(200, "over".into())).await;
     }
 }
 

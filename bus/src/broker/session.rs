@@ -17,6 +17,8 @@ use crate::retry::Pace;
 
 /// A session that held so long was healthy: the waits start over after it.
 const HEALTHY: Duration = Duration::from_secs(30);
+/// How long a broker may take to answer that a connection or a channel is closed.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A password, or where it is.
 #[derive(Clone)]
@@ -176,6 +178,11 @@ impl Endpoint {
     }
 }
 
+/// Waits for the answer to a close, but not for long: a broker on its way down gives none.
+pub(crate) async fn goodbye<T>(close: impl Future<Output = T>) {
+    let _ = timeout(GOODBYE, close).await;
+}
+
 /// What may be shown of an address that does not parse.
 fn without_password(node: &str) -> &str {
     node.rsplit_once('@').map_or(node, |(_, host)| host)
@@ -314,7 +321,7 @@ impl Keeper {
             state.blocked = false;
         });
         // Half a connection must not keep its channels: closed whether or not the broker hears it.
-        let _ = timeout(Duration::from_secs(2), connection.close(200, "bye".into())).await;
+        goodbye(connection.close(200, "bye".into())).await;
         if stopped { Ok(()) } else { Err(false) }
     }
 
@@ -356,5 +363,16 @@ impl Keeper {
                 std::mem::replace(&mut state.blocked, blocked) != blocked
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_close_that_is_never_answered_keeps_nobody() {
+        let close = goodbye(std::future::pending::<()>());
+        timeout(GOODBYE * 5, close).await.expect("it is over before");
     }
 }

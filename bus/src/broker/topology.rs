@@ -17,7 +17,7 @@ use snodo_core::topology::{
 
 use super::{
     management::{Management, ManagementError, segment},
-    session::{DialError, Endpoint, Secret},
+    session::{DialError, Endpoint, Secret, goodbye},
 };
 
 /// Why the topology could not be read or applied.
@@ -90,7 +90,7 @@ pub async fn apply(
         let connection = endpoint.in_vhost(vhost).dial(0, "topology").await?;
         let declared = declare(&connection, planned, vhost).await;
         // Thrown away; whether the broker hears our goodbye is of no interest.
-        let _ = connection.close(200, "declared".into()).await;
+        goodbye(connection.close(200, "declared".into())).await;
         declared?;
     }
     Ok(())

@@ -5,9 +5,12 @@
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::plan::LedgerKind;
+use tokio::time::timeout;
+
+use super::{Failure, plan::LedgerKind};
 use crate::bus::binaries;
 
 /// Prints a line. Whoever reads no longer does not stop the session.
@@ -25,6 +28,16 @@ pub fn seed() -> u64 {
 pub fn target_folder() -> io::Result<PathBuf> {
     let folder = binaries()?.canonicalize()?;
     folder.parent().map(Path::to_owned).ok_or_else(|| io::Error::other("no target folder"))
+}
+
+/// What takes longer is a failure that names it; without this, a run that hangs would tell nobody where.
+pub async fn within<T>(
+    longest: Duration,
+    what: &str,
+    part: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let ended = timeout(longest, part).await;
+    ended.unwrap_or_else(|_| Err(format!("{what} was not over after {longest:?}").into()))
 }
 
 /// The ledger of a command line's word.
