@@ -51,6 +51,8 @@ pub(crate) enum Bug {
     NeedOfNeedIsNotAsked,
     /// A verification is a yes or no.
     UndeterminedIsForgotten,
+    /// Who may declare a fact always does.
+    DeclaredIsThere,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{FACTS, Making, STEPS, Source, claim, close, file, parse, type_of};
+use super::{FACTS, MESSAGE, Making, STEPS, Source, claim, close, file, parse, type_of};
 use crate::{
     adapter::Operation,
     diagnostic::SourceFile,
@@ -25,6 +25,8 @@ pub(super) struct Made {
     file: Value,
     question: Operation,
     of: Type,
+    /// What the sender may say of it.
+    said: Option<(String, Type)>,
 }
 
 /// A need of the route.
@@ -38,6 +40,7 @@ pub(super) struct Need {
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// What a question is made of beside the one about whom it is.
 const ABOUT: &str = "p";
+const LAW: &str = "dpr-223-1989";
 
 impl Making {
     /// A fact to read: a need that is there, or another one.
@@ -83,7 +86,7 @@ impl Making {
         if let Some(when) = when {
             written["when"] = when.into();
         }
-        let may_be_null = self.outcomes(&mut written);
+        let may_be_null = self.outcomes(fact, &mut written);
         // One may have been made to say about whom this one is.
         let name = format!("n_{}", NAMES.get(self.needs.len())?);
         let (text, of) = (written.to_string(), &self.facts[fact].of);
@@ -152,11 +155,15 @@ impl Making {
     }
 
     /// What becomes of the route without a value; whether it may see null.
-    fn outcomes(&mut self, written: &mut Value) -> bool {
+    fn outcomes(&mut self, fact: usize, written: &mut Value) -> bool {
+        let said = self.facts[fact].said.clone().filter(|_| self.dice.chance(80));
+        let stood_in = said.is_some() && self.dice.chance(70);
+        // Where only what is not said may be null, that it may be is to be noticed.
+        let only_said = stood_in && self.dice.chance(60);
         let mut may_be_null = written.get("when").is_some();
         for key in ["if_not_found", "if_ambiguous"] {
             match self.dice.below(10) {
-                0..=3 => {
+                0..=3 if !only_said => {
                     written[key] = "continue".into();
                     may_be_null = true;
                 }
@@ -164,11 +171,47 @@ impl Making {
                 _ => {}
             }
         }
-        if self.dice.chance(15) {
-            written["if_unavailable"] = json!({ "wait": "3d", "then": "continue" });
-            may_be_null = true;
+        if let Some((source, _)) = &said {
+            written["declared"] = format!("${{ {source} }}").into();
+        }
+        match said {
+            Some((source, of)) if stood_in => {
+                written["if_unavailable"] = json!({ "wait": "3d", "then": "self_declared" });
+                self.may_be_declared(&source, fact);
+                may_be_null |= of.null;
+            }
+            _ if self.dice.chance(15) => {
+                written["if_unavailable"] = json!({ "wait": "3d", "then": "continue" });
+                may_be_null = true;
+            }
+            _ => {}
         }
         may_be_null
+    }
+
+    /// Something of the message alone that is not always null; what may be null is of most interest.
+    fn said(&mut self) -> Option<(String, Type)> {
+        let sources = std::mem::take(&mut self.sources);
+        let asks = std::mem::replace(&mut self.asks, false);
+        let any: Vec<_> = (0..3).filter_map(|_| self.expression()).collect();
+        (self.sources, self.asks) = (sources, asks);
+        let any = any.into_iter().filter(|(_, of)| !of.is_unknown() && !of.is_only(Kind::Null));
+        any.max_by_key(|(_, of)| of.null)
+    }
+
+    /// The fields of the message that `source` names are declared under a law; one that is declared of
+    /// another fact already is to be refused.
+    fn may_be_declared(&mut self, source: &str, fact: usize) {
+        let fact = self.facts[fact].file["fact"].clone();
+        let message = self.schemas.get_mut(MESSAGE).and_then(|schema| schema.get_mut("properties"));
+        for (name, field) in message.and_then(Value::as_object_mut).into_iter().flatten() {
+            if source.contains(&format!(".{name}")) && field.is_object() {
+                field["x-asked-of"] = "citizen".into();
+                field["x-verdict"] = "self-declared".into();
+                field["x-law"] = LAW.into();
+                field["x-fact"] = fact.clone();
+            }
+        }
     }
 
     /// A fact that is asked with `input`, by its place in the catalogue.
@@ -176,12 +219,17 @@ impl Making {
         let (place, name) = (self.facts.len(), format!("f{}", self.facts.len()));
         let mut file = json!({
             "fact": name, "held_by": "held", "query": format!("ask_{place}"), "about": ABOUT,
-            "law": ["dpr-223-1989"], "fresh_for": "24h",
+            "law": [LAW], "fresh_for": "24h",
         });
-        let (output, of) =
-            if self.dice.chance(30) { self.verification(&mut file) } else { self.value(&mut file) };
+        let is_verification = self.dice.chance(30);
+        let said = if is_verification || self.dice.chance(40) { None } else { self.said() };
+        let (output, of) = if is_verification {
+            self.verification(&mut file)
+        } else {
+            self.value(&mut file, said.as_ref().map(|(_, of)| of))
+        };
         if self.dice.chance(20) {
-            file["refresh_on"] = json!(["trial.in.v1"]);
+            file["refresh_on"] = json!([MESSAGE]);
         }
         if self.dice.chance(40)
             && let Some(subjects) = self.subjects(&of)
@@ -192,7 +240,7 @@ impl Making {
             fact_only: self.dice.chance(50),
             ..Operation::of(&format!("ask_{place}"), input, output, EffectKind::Idempotent)
         };
-        self.facts.push(Made { file, question, of });
+        self.facts.push(Made { file, question, of, said });
         place
     }
 
@@ -206,8 +254,10 @@ impl Making {
         (output, type_of(&json!({ "enum": VERDICTS })))
     }
 
-    fn value(&mut self, file: &mut Value) -> (Value, Type) {
-        let mut output = random::schema(&mut self.dice);
+    /// Of the type that the sender may say it has, where he may.
+    fn value(&mut self, file: &mut Value, said: Option<&Type>) -> (Value, Type) {
+        let mut output =
+            said.map_or_else(|| random::schema(&mut self.dice), |of| claim(&of.not_null()));
         close(&mut output);
         let (place, of) = (self.facts.len(), type_of(&output));
         let schema = if self.dice.chance(85) { output.clone() } else { claim(&of) };

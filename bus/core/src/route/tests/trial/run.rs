@@ -11,7 +11,7 @@ use super::{Counts, Making, valid};
 use crate::{
     facts::Parts,
     fault::{Fault, FaultClass},
-    route::{Answer, Ask, Branch, IfMissing, Question, Route, Step, Use, Verb},
+    route::{Answer, Ask, Branch, IfMissing, Question, Route, StandIn, Step, Use, Verb},
     schema::holds,
     template::Scope,
 };
@@ -151,14 +151,34 @@ fn asked(
     if !schema.is_valid(&question.input) {
         return Err(format!("the question {} is not valid", question.input));
     }
+    // It is compared with whatever is answered.
+    let declared = match alike(scopes, |scope| ask.declared(scope))? {
+        Ok(declared) => declared,
+        Err(fault) => return Ok(Err(fault)),
+    };
     match making.dice.below(20) {
         0 | 1 => without(ask, Answer::NotFound, counts),
         2 => without(ask, Answer::Ambiguous, counts),
-        3 if ask.if_unavailable.is_some() => {
-            counts.null += 1;
-            Ok(Ok(Told::Null))
-        }
+        3..=7 if ask.if_unavailable.is_some() => unavailable(ask, declared, counts),
         _ => found(making, ask, &question, counts),
+    }
+}
+
+/// Nobody answers in time: what is declared stands in, where it may.
+fn unavailable(
+    ask: &Ask,
+    declared: Option<Value>,
+    counts: &mut Counts,
+) -> Result<Result<Told, Fault>, String> {
+    let may = ask.if_unavailable.is_some_and(|then| then.then == StandIn::SelfDeclared);
+    let Some(declared) = declared.filter(|_| may) else {
+        counts.null += 1;
+        return Ok(Ok(Told::Null));
+    };
+    counts.declared += 1;
+    match ask.stands_in(&declared) {
+        Ok(kept) => Ok(Ok(Told::Value(declared, kept))),
+        Err(fault) => Err(format!("{declared} does not stand in: {fault}")),
     }
 }
 
