@@ -51,7 +51,7 @@ bench: rust install ## Measure against the bare relay, in one run (release build
 	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
 	$(RELEASE)/snodo-bench
 
-compare: rust ## Measure this build and the one in BEFORE=folder in turns, in one run; RUNS=fast TURNS=15 for that
+compare: rust ## Measure this build and the one in BEFORE=folder in turns, in one run; RUNS=fast TURNS=15 for one of the runs, so often
 	$(CARGO) build --release --locked -p snodo --bin snodo
 	$(CARGO) build --release --locked -p snodo-tests --bin snodo-bench --no-default-features
 	$(RELEASE)/snodo-bench compare "$(BEFORE)" $(RUNS) $(TURNS)

@@ -76,14 +76,18 @@ pub(crate) fn run(
 }
 
 fn wished(wish: &[&str]) -> Result<(Vec<&'static str>, usize), Failure> {
-    let (numbers, names): (Vec<&str>, Vec<&str>) =
-        wish.iter().partition(|word| word.parse::<usize>().is_ok());
-    if let Some(unknown) = names.iter().find(|name| !RUNS.contains(name)) {
-        return Err(format!("there is no comparison `{unknown}`; there are {RUNS:?}").into());
+    let (mut runs, mut turns) = (Vec::new(), TURNS);
+    for word in wish {
+        match (RUNS.iter().find(|run| *run == word), word.parse()) {
+            (Some(run), _) => runs.push(*run),
+            (None, Ok(number)) if number > 0 => turns = number,
+            _ => return Err(format!("there is no comparison `{word}`; there are {RUNS:?}").into()),
+        }
     }
-    let turns = numbers.last().and_then(|number| number.parse().ok()).unwrap_or(TURNS).max(1);
-    let wanted = |run: &&str| names.is_empty() || names.contains(run);
-    Ok((RUNS.into_iter().filter(wanted).collect(), turns))
+    if runs.is_empty() {
+        runs.extend(RUNS);
+    }
+    Ok((runs, turns))
 }
 
 fn add(run: &str, [before, after]: &mut [Build; 2], table: &mut Table) {

@@ -20,7 +20,7 @@ use snodo::{
         management::{Management, segment},
         node::{NodeError, NodeOptions, PrivateNode},
         publish::Publisher,
-        session::{Endpoint, Patience, Secret},
+        session::{Endpoint, Patience, Secret, close},
         topology::{apply, verify},
     },
     retry::Pace,
@@ -132,7 +132,7 @@ pub(crate) async fn ready(endpoint: &Endpoint, queue: &str) -> Option<u32> {
     let options = QueueDeclareOptions { passive: true, ..Default::default() };
     let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
     let count = declared.ok().map(|queue| queue.message_count());
-    let _ = connection.close(200, "done".into()).await;
+    close(&connection, "done").await;
     count
 }
 
@@ -140,7 +140,7 @@ async fn delete_queue(endpoint: &Endpoint, queue: &str) {
     let connection = endpoint.dial(0, "test").await.expect("dial");
     let channel = connection.create_channel().await.expect("channel");
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
-    let _ = connection.close(200, "done".into()).await;
+    close(&connection, "done").await;
 }
 
 fn rabbitmqctl(node: &PrivateNode, arguments: &[&str]) {

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 use super::{
     Received, Settlement,
-    session::{Endpoint, Link, LinkState, Patience, goodbye},
+    session::{Endpoint, Link, LinkState, Patience, close_channel},
     wire,
 };
 
@@ -515,7 +515,7 @@ impl Work {
                     if matches!(end, End::Stopped) {
                         self.tell(session, Waiting::Over);
                         // Whether the broker hears it: what is not settled comes again either way.
-                        goodbye(session.channel.close(200, "bye".into())).await;
+                        close_channel(&session.channel, "bye").await;
                     }
                     return end;
                 }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::Instant};
 
-use super::session::{Endpoint, Secret, goodbye};
+use super::session::{Endpoint, Secret, close};
 use crate::random;
 
 /// Where Debian's package and the generic archive put the server's own script (not Debian's wrapper,
@@ -413,8 +413,7 @@ impl PrivateNode {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| e.to_string())?;
         }
         let connection = endpoint.dial(0, "ready").await.map_err(|error| error.to_string())?;
-        // It answered; whether it hears our goodbye is of no interest.
-        goodbye(connection.close(200, "ready".into())).await;
+        close(&connection, "ready").await;
         Ok(())
     }
 

@@ -35,7 +35,7 @@ use tracing::warn;
 
 use super::{
     Address, Confirm, Copy, Publish,
-    session::{Endpoint, Link, LinkState, Patience, goodbye},
+    session::{Endpoint, Link, LinkState, Patience, close_channel},
     wire,
 };
 use crate::retry::Waits;
@@ -254,7 +254,7 @@ impl Work {
             let end = run_window(&channel, &mut self.queue, &self.link, &mut room, deadline).await;
             let Err(cause) = end else { return };
             warn!(cause, "a publishing channel is dropped; what it had not confirmed is unknown");
-            close(&channel).await;
+            close_channel(&channel, "over").await;
             self.pause(&mut waits, began).await;
         }
     }
@@ -270,7 +270,7 @@ impl Work {
                 return;
             }
             warn!("a party's publishing channel is dropped; its last batch is unknown");
-            close(&channel).await;
+            close_channel(&channel, "over").await;
             self.pause(&mut waits, began).await;
         }
     }
@@ -335,13 +335,6 @@ impl Work {
                 }
             }
         }
-    }
-}
-
-/// Drops a channel that may not answer any more.
-async fn close(channel: &Channel) {
-    if channel.status().connected() {
-        goodbye(channel.close(200, "over".into())).await;
     }
 }
 

@@ -17,7 +17,7 @@ use snodo_core::topology::{
 
 use super::{
     management::{Management, ManagementError, segment},
-    session::{DialError, Endpoint, Secret, goodbye},
+    session::{DialError, Endpoint, Secret, close},
 };
 
 /// Why the topology could not be read or applied.
@@ -89,8 +89,7 @@ pub async fn apply(
     for vhost in &planned.vhosts {
         let connection = endpoint.in_vhost(vhost).dial(0, "topology").await?;
         let declared = declare(&connection, planned, vhost).await;
-        // Thrown away; whether the broker hears our goodbye is of no interest.
-        goodbye(connection.close(200, "declared".into())).await;
+        close(&connection, "declared").await;
         declared?;
     }
     Ok(())

@@ -116,7 +116,7 @@ impl Making {
     }
 
     fn route(&mut self) -> Value {
-        let when = self.dice.chance(15).then(|| self.condition_of_message());
+        let when = self.dice.chance(15).then(|| self.of_message(Self::condition));
         let count = 1 + self.dice.below(3);
         let steps = self.some_steps(count, 0);
         let mut route = json!({
@@ -133,12 +133,13 @@ impl Making {
         route
     }
 
-    /// No step has run, and no fact was asked.
-    fn condition_of_message(&mut self) -> String {
+    /// Made of the message alone: no step has run, and no fact was asked.
+    fn of_message<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> T {
+        let sources = std::mem::take(&mut self.sources);
         let asks = std::mem::replace(&mut self.asks, false);
-        let when = self.condition();
-        self.asks = asks;
-        when
+        let made = make(self);
+        (self.sources, self.asks) = (sources, asks);
+        made
     }
 
     fn some_steps(&mut self, count: usize, depth: usize) -> Vec<Value> {

@@ -191,10 +191,8 @@ impl Making {
 
     /// Something of the message alone that is not always null; what may be null is of most interest.
     fn said(&mut self) -> Option<(String, Type)> {
-        let sources = std::mem::take(&mut self.sources);
-        let asks = std::mem::replace(&mut self.asks, false);
-        let any: Vec<_> = (0..3).filter_map(|_| self.expression()).collect();
-        (self.sources, self.asks) = (sources, asks);
+        let expressions = |making: &mut Self| (0..3).filter_map(|_| making.expression()).collect();
+        let any: Vec<_> = self.of_message(expressions);
         let any = any.into_iter().filter(|(_, of)| !of.is_unknown() && !of.is_only(Kind::Null));
         any.max_by_key(|(_, of)| of.null)
     }
@@ -221,12 +219,12 @@ impl Making {
             "fact": name, "held_by": "held", "query": format!("ask_{place}"), "about": ABOUT,
             "law": [LAW], "fresh_for": "24h",
         });
-        let is_verification = self.dice.chance(30);
-        let said = if is_verification || self.dice.chance(40) { None } else { self.said() };
-        let (output, of) = if is_verification {
-            self.verification(&mut file)
+        let (said, (output, of)) = if self.dice.chance(30) {
+            (None, self.verification(&mut file))
         } else {
-            self.value(&mut file, said.as_ref().map(|(_, of)| of))
+            let said = if self.dice.chance(40) { None } else { self.said() };
+            let value = self.value(&mut file, said.as_ref().map(|(_, of)| of));
+            (said, value)
         };
         if self.dice.chance(20) {
             file["refresh_on"] = json!([MESSAGE]);
